@@ -1,0 +1,43 @@
+"""diptych: vision on one panel, language on the other.
+
+Four vision-and-language pretraining systems on the same data. Importing the package loads no torch; the functions
+below import what they need when they are called.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diptych.data.table import Table
+    from diptych.tasks.encoder import DualEncoder
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load", "open_table"]
+
+
+def load(source: str | Path, *, device: str = "auto") -> DualEncoder:
+    """A trained model that knows its tokenizer and its picture transform.
+
+    Args:
+        source: a run folder of ours, an OpenAI `.pt`, an open_clip or Hugging Face folder, or a hub name.
+        device: "auto", "cpu", "cuda", "mps" or as torch spells it.
+
+    Raises:
+        WeightsError: the file is none of these, or its tensors do not fit; nothing is guessed.
+    """
+    from diptych import systems
+
+    return systems.load(source, device=device)
+
+
+def open_table(path: str | Path) -> Table:
+    """The table in folder `path`, as `diptych data import` or `diptych data scenes` wrote it.
+
+    Raises:
+        DataError: the folder is no table, a shard of it is damaged, or a newer diptych wrote it.
+    """
+    from diptych.data import table
+
+    return table.open_table(Path(path))

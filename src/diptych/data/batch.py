@@ -1,0 +1,145 @@
+"""Batch: what every room's model reads. Padding, and the moves that keep its parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from diptych.data.sample import Item, Rng, Sample
+
+IGNORE = -100
+"""The label of a position that no loss reads."""
+
+Targets = Mapping[str, Tensor]
+"""What an objective drew for the rows of a batch, by its own names, batch first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPart:
+    """Words of a batch."""
+
+    ids: Tensor
+    """(B, T) int64."""
+    mask: Tensor
+    """(B, T) bool, True where real."""
+
+    def to(self, device: torch.device) -> TextPart:
+        """The same part on `device`."""
+        return TextPart(ids=self.ids.to(device, non_blocking=True), mask=self.mask.to(device, non_blocking=True))
+
+    def rows(self, start: int, stop: int) -> TextPart:
+        """The rows [start, stop)."""
+        return TextPart(ids=self.ids[start:stop], mask=self.mask[start:stop])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePart:
+    """Pictures of a batch."""
+
+    pixels: Tensor
+    """(B, 3, height, width) uint8; the model scales and normalises them on its own device."""
+
+    def to(self, device: torch.device) -> ImagePart:
+        """The same part on `device`."""
+        return ImagePart(pixels=self.pixels.to(device, non_blocking=True))
+
+    def rows(self, start: int, stop: int) -> ImagePart:
+        """The rows [start, stop)."""
+        return ImagePart(pixels=self.pixels[start:stop])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Rows with the parts that a room reads; a part that it does not read is None."""
+
+    keys: tuple[str, ...]
+    group: Tensor
+    """(B,) int64: rows of equal group are true pairs of each other."""
+    text: TextPart | None = None
+    image: ImagePart | None = None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on `device`."""
+        device = torch.device(device)
+        return replace(
+            self,
+            group=self.group.to(device, non_blocking=True),
+            text=None if self.text is None else self.text.to(device),
+            image=None if self.image is None else self.image.to(device),
+        )
+
+    def rows(self, start: int, stop: int) -> Batch:
+        """The rows [start, stop), for micro-batches; texts keep their padded length."""
+        return replace(
+            self,
+            keys=self.keys[start:stop],
+            group=self.group[start:stop],
+            text=None if self.text is None else self.text.rows(start, stop),
+            image=None if self.image is None else self.image.rows(start, stop),
+        )
+
+
+class Inputs(Protocol):
+    """A room's way from a sample to a batch; pickled into the workers of the loader."""
+
+    def item(self, sample: Sample, rng: Rng | None) -> Item:
+        """Decodes and tokenizes one sample; `rng` None asks for the evaluation transform and the first text.
+
+        Raises:
+            DataError: the picture cannot be decoded or the text is missing; the loader rejects the row.
+        """
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """Pads the items into a batch."""
+
+    def save(self, folder: Path) -> None:
+        """Writes what `item` needs besides the run's settings (the tokenizer) under `folder`."""
+
+
+def pad(rows: Sequence[Tensor], value: float) -> tuple[Tensor, Tensor]:
+    """Rows of unequal length as one tensor, and a mask that is True where real.
+
+    Args:
+        rows: tensors (T_i, ...) that agree in all but the first dimension.
+        value: what fills the rest.
+    Returns:
+        (B, T, ...) and (B, T) bool, with T the longest.
+    """
+    if not rows:
+        raise ValueError("pad got no rows: the sampler yielded an empty batch")
+    padded = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
+    lengths = torch.tensor([len(row) for row in rows])
+    return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+
+
+def stack_targets(targets: Sequence[Targets]) -> Targets:
+    """Targets of single items as targets of a batch: scalars stacked, rows padded with IGNORE.
+
+    Args:
+        targets: one mapping an item, all with the same names; every value () or (T_i,).
+    """
+    if not targets:
+        return {}
+    stacked: dict[str, Tensor] = {}
+    for name in targets[0]:
+        values = [target[name] for target in targets]
+        stacked[name] = torch.stack(values) if values[0].dim() == 0 else pad(values, IGNORE)[0]
+    return stacked
+
+
+def move_targets(targets: Targets, device: torch.device | str) -> Targets:
+    """The same targets on `device`."""
+    return {name: value.to(device, non_blocking=True) for name, value in targets.items()}
+
+
+def rows_of_targets(targets: Targets, start: int, stop: int) -> Targets:
+    """The rows [start, stop) of the targets."""
+    return {name: value[start:stop] for name, value in targets.items()}

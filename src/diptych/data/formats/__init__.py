@@ -1,0 +1,1 @@
+"""Sources that `diptych data import` reads, one file each."""

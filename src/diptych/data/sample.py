@@ -1,0 +1,62 @@
+"""One row of a table on its way to a model: a Sample as stored, an Item as decoded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A picture with its texts, undecoded, as a table holds it."""
+
+    key: str
+    """Unique in its table."""
+    group: str
+    """Rows of one group show the same thing, so that they are true pairs of each other; the key where none is given."""
+    image: bytes | Path | None
+    """The file's bytes, or where they lie; None for text alone."""
+    texts: tuple[str, ...] = ()
+    label: int | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Other columns that were asked for, and parts joined by key (regions, tags, patches ...)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A sample as a model reads it, before padding. Parts that a room does not use are None."""
+
+    key: str
+    group: int
+    """64-bit hash of the sample's group."""
+    pixels: Tensor | None = None
+    """(3, height, width) uint8."""
+    text_ids: Tensor | None = None
+    """(T,) int64 vocabulary ids with start and end, without padding."""
+
+
+class Rng(Protocol):
+    """Where a draw gets its chance from; `random_for` makes one."""
+
+    def random(self) -> float: ...
+
+    def integers(self, low: int, high: int | None = None) -> Any: ...
+
+
+def hash64(text: str) -> int:
+    """A stable 64-bit hash (as a signed integer), the same on every machine and Python."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def random_for(seed: int, epoch: int, key: str, purpose: str = "") -> np.random.Generator:
+    """The generator of one sample in one epoch: no worker, batch or rank changes what it draws."""
+    digest = hashlib.blake2b(f"{seed}\0{epoch}\0{key}\0{purpose}".encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))

@@ -1,0 +1,129 @@
+"""The contract of every objective, and the Loss it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from diptych.data.batch import Batch, Targets
+from diptych.data.sample import Item, Rng
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dual:
+    """What a model of two towers makes of a batch: vectors as they leave the projection, not yet normalised."""
+
+    image: Tensor
+    """(B, E)."""
+    text: Tensor
+    """(B, E)."""
+    scale: Tensor
+    """() what cosines are multiplied by: the inverse of the temperature."""
+    group: Tensor
+    """(B,) int64: rows of equal group are true pairs."""
+    bias: Tensor | None = None
+    """() added to the logits (SigLIP)."""
+    all_image: Tensor | None = None
+    """(N, E) of all ranks and micro-batches, filled by the loop for objectives that couple rows; None: the local rows."""
+    all_text: Tensor | None = None
+    all_group: Tensor | None = None
+    offset: int = 0
+    """Where the local rows begin in the gathered ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """A sum over what was counted; the loop divides it by the count over all ranks and micro-batches."""
+
+    total: Tensor
+    """() sum in nats, float32."""
+    count: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Named terms, never yet divided, so that splitting a batch changes nothing."""
+
+    terms: Mapping[str, Term] = field(default_factory=dict)
+
+    @staticmethod
+    def term(name: str, *, total: Tensor, count: int, weight: float = 1.0) -> Loss:
+        """A loss of one term."""
+        return Loss({name: Term(total=total, count=count, weight=weight)})
+
+    def total(self) -> Tensor:
+        """Σ weight · sum, undivided."""
+        return torch.stack([term.weight * term.total for term in self.terms.values()]).sum()
+
+    def divided(self, counts: Mapping[str, int]) -> Tensor:
+        """Σ weight · sum / count with the counts of the whole step; what the loop goes back through.
+
+        A term whose count is zero adds nothing, and still is part of the graph.
+        """
+        parts = [term.weight * term.total / max(counts[name], 1) for name, term in self.terms.items()]
+        return torch.stack(parts).sum()
+
+    def means(self) -> dict[str, float]:
+        """Each term over its own count, unweighted, for logs; 0 where nothing was counted."""
+        return {name: float(term.total.detach()) / max(term.count, 1) for name, term in self.terms.items()}
+
+    def __add__(self, other: Loss) -> Loss:
+        """Both losses; terms of one name add their sums and counts."""
+        merged = dict(self.terms)
+        for name, term in other.terms.items():
+            mine = merged.get(name)
+            merged[name] = (
+                term
+                if mine is None
+                else Term(total=mine.total + term.total, count=mine.count + term.count, weight=term.weight)
+            )
+        return Loss(merged)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.terms)
+
+
+class Encode(Protocol):
+    """What an objective may ask of a model: the encoding of a batch, any number of times, and its heads by name.
+
+    A room's model is one; gradient caching puts another in its place.
+    """
+
+    @property
+    def heads(self) -> nn.ModuleDict:
+        """The heads that objectives asked for, owned by the model and saved with it."""
+
+    def __call__(self, batch: Batch) -> Any:
+        """The room's Encoding of `batch`."""
+
+
+class Objective(Protocol):
+    """One training objective: a frozen dataclass whose fields are its settings."""
+
+    @property
+    def name(self) -> str:
+        """Its terms' and its head's name."""
+
+    @property
+    def couples_rows(self) -> bool:
+        """True where rows see each other (contrast), so that the loop must gather before the loss."""
+
+    def head(self, config: Any) -> nn.Module | None:
+        """A new head for a model of the room's config, or None; the model owns it as `heads[name]`."""
+
+    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
+        """The other row that `draw` needs, by index arithmetic, or None."""
+
+    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+        """What is masked, swapped or asked of one item, in the loader's worker; returns new values."""
+
+    def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
+        """The count of every term, known before the forward pass."""
+
+    def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
+        """Sums over the rows of `batch`."""

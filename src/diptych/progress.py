@@ -1,0 +1,58 @@
+"""How the floors tell what they are doing. Silent by default; the command line draws it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol, Self
+
+
+class Bar(Protocol):
+    """One piece of long work, used as a context manager."""
+
+    def advance(self, num: float = 1, note: str = "") -> None:
+        """Says that `num` more units are done; `note` is a few words to show beside the bar."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Progress(Protocol):
+    """Where long work reports to."""
+
+    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> Bar:
+        """Begins work of `total` units (None: not known), `done` of which an earlier run has finished."""
+
+    def say(self, message: str) -> None:
+        """One line for the user, for instance what was skipped and why."""
+
+
+class SilentBar:
+    """A bar that nobody sees."""
+
+    def advance(self, num: float = 1, note: str = "") -> None:
+        """Nothing to show."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+class Silent:
+    """The default of every floor."""
+
+    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> SilentBar:
+        """A bar that nobody sees."""
+        return SilentBar()
+
+    def say(self, message: str) -> None:
+        """Nothing to show."""
+
+
+SILENT = Silent()

@@ -1,0 +1,1 @@
+"""Curves, tables and picture grids in one self-contained HTML page."""

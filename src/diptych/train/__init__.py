@@ -1,0 +1,1 @@
+"""The one training loop of all rooms, and what it is made of."""

@@ -1,0 +1,94 @@
+"""Run: one training run as pure data, to JSON and back. A recipe is a function that returns one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSettings:
+    """How rows become batches."""
+
+    tokenizer: str = "train:bpe"
+    """"train:bpe" or "train:wordpiece" (on the texts of the training split), "clip", or a vocabulary file or folder."""
+    vocab_size: int = 8192
+    """At most so many entries, for a tokenizer that is trained."""
+    transform: Literal["square_crop", "random_resized_crop", "none"] = "square_crop"
+    """Training pictures: the paper's random square crop of the resized picture, open_clip's, or as in evaluation."""
+    crop_margin: float = 1.125
+    """square_crop: the shorter side is resized to this times the picture size before the crop."""
+    crop_scale: tuple[float, float] = (0.9, 1.0)
+    """random_resized_crop: share of the picture's area that is kept."""
+    split: str = "train"
+    workers: int | None = None
+    """Processes that decode; None chooses by the machine. Batches do not depend on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimSettings:
+    """AdamW, warm-up, then cosine."""
+
+    lr: float = 5e-4
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: float = 0.2
+    """Not for gains, biases and the temperature: parameters of fewer than two dimensions."""
+    warmup_steps: int = 2000
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip_norm: float | None = None
+    """Largest norm of the whole gradient."""
+    ema: float | None = None
+    """Decay of an averaged copy of the weights, which then is what is evaluated and exported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How long, how large, and what is kept."""
+
+    steps: int | None = None
+    """Optimizer steps; this or `epochs`."""
+    epochs: float | None = None
+    """Times that every row is seen; turned into `steps` when the run begins."""
+    batch: int = 256
+    """Rows of one optimizer step, over all ranks."""
+    micro_batch: int | None = None
+    """Rows that go through the model at once; None: the whole batch. Changes no gradient."""
+    seed: int = 0
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    """"auto" measures whether bf16 is faster on the device and says so in the log."""
+    compile: bool = False
+    activation_checkpointing: bool = False
+    """Recomputes each block in the backward pass: less memory for about a third more time."""
+    log_every: int = 10
+    eval_every: int | None = None
+    """Steps between evaluations; None: only at the end."""
+    eval_split: str = "validation"
+    eval_rows: int = 1000
+    """At most so many rows, the same every time."""
+    eval_metric: Literal["recall", "loss"] = "recall"
+    """What the best checkpoint is chosen by: mean R@1 of both directions, or validation loss."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints, besides those by time and the last."""
+    checkpoint_minutes: float = 10.0
+    keep: int = 2
+    """Newest checkpoints that are kept; the best is kept besides."""
+    skip_limit: int = 10
+    """Steps that `--on-nan skip` may leave out in a row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run, resolved: what `run.json` holds."""
+
+    system: str
+    """The room, e.g. "clip"."""
+    recipe: str
+    """What returned it, for people: "demo", or "mine.py:run"."""
+    model: Any
+    """The room's frozen config."""
+    objective: Any
+    """A frozen dataclass that meets `objectives.objective.Objective`."""
+    inputs: InputSettings = field(default_factory=InputSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
