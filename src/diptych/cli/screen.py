@@ -1,0 +1,71 @@
+"""What the command line shows: lines and tables. Progress is drawn in `bars.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from diptych.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where to draw; colours only on a terminal, and never with NO_COLOR set."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def out(text: str = "") -> None:
+    """A plain line on standard output."""
+    print(text)  # noqa: T201 - the command line is what prints
+
+
+def error(message: str) -> None:
+    """An error on standard error: what was found, what was expected, what to do."""
+    console(stderr=True).print(f"[bold red]Error:[/] {escaped(message)}")
+
+
+def say(message: str) -> None:
+    """A line for people on standard error, so that standard output stays clean for pipes."""
+    console(stderr=True).print(escaped(message))
+
+
+def next_step(command: str) -> None:
+    """The last line of a command: what to run next, ready to paste."""
+    console().print(f"[bold]Next:[/] {escaped(command)}")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output: the first column to the left, the others to the right."""
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        drawn.add_column(column, justify="left" if index == 0 else "right", header_style="dim")
+    for row in rows:
+        drawn.add_row(*[escaped(cell) for cell in row])
+    console().print(drawn)
+
+
+def escaped(text: str) -> str:
+    """The text as it is, its square brackets no markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Bars with count, rate, time left and a note; on a pipe a line now and then instead."""
+    from diptych.cli.bars import PlainReporter, terminal_reporter
+
+    where = console(stderr=True)
+    if where.is_terminal:
+        with terminal_reporter(where) as reporter:
+            yield reporter
+    else:
+        yield PlainReporter(where)
