@@ -1,0 +1,72 @@
+"""`diptych`: its verbs, and how every error leaves the process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from diptych import __version__
+from diptych.cli import data, demo, doctor, evaluate, report, screen, train, weights
+from diptych.errors import DiptychError
+
+app = typer.Typer(
+    name="diptych",
+    help="Train vision-and-language models on pictures and texts, and see what they learned.",
+    epilog="First time here? Run: diptych demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.add_typer(data.data_app, name="data")
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(report.report_app, name="report")
+app.add_typer(weights.weights_app, name="weights")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        screen.out(f"diptych {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """What holds for every verb."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command and exits: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+
+    `--debug` may stand anywhere on the line; without it no error shows a traceback.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        app(words, prog_name="diptych")
+    except DiptychError as error:
+        if debug:
+            raise
+        screen.error(str(error))
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if debug:
+            raise
+        screen.error(f"{type(error).__name__}: {error}\nThis looks like a bug of diptych. Run again with --debug and report what it prints.")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
