@@ -1,0 +1,208 @@
+"""Checkpoints of a run: each a folder that appears whole, with the SHA-256 of its files; the newest and the best stay.
+
+checkpoints/step_0000100/{model.safetensors optimizer.safetensors state.json SHA256}; the files `last` and `best` beside
+`checkpoints` name a step's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from diptych.checkpoint.files import PARTIAL, damage_in, flush_to_disk, write_sums, write_whole
+from diptych.errors import CheckpointError
+from diptych.progress import SILENT, Progress
+
+FORMAT = 1
+"""The number in state.json; one that is newer than this is refused."""
+DAMAGED = ".damaged"
+FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """One that was read back and found undamaged."""
+
+    folder: Path
+    step: int
+    state: Mapping[str, Any]
+
+    def model(self) -> dict[str, Tensor]:
+        """The weights to use, on the CPU."""
+        return _tensors(self.folder / "model.safetensors")
+
+    def optimizer(self) -> dict[str, Tensor]:
+        """What only going on with the run needs."""
+        return _tensors(self.folder / "optimizer.safetensors")
+
+
+class CheckpointStore:
+    """The checkpoints of one run folder."""
+
+    def __init__(self, run_folder: Path, keep: int = 2, progress: Progress = SILENT) -> None:
+        self.run_folder = run_folder
+        self.folder = run_folder / "checkpoints"
+        self.keep = max(keep, 1)
+        self._progress = progress
+
+    def save(
+        self, step: int, *, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any]
+    ) -> Path:
+        """Writes the checkpoint of `step`, names it `last`, and removes those that need not be kept.
+
+        Args:
+            step: optimizer steps made.
+            model: by name; what `load` gives to users.
+            optimizer: by name; what only going on needs.
+            state: what JSON can hold.
+        Returns:
+            The folder.
+        Raises:
+            CheckpointError: the disk is full or cannot be written; what was saved before is untouched.
+        """
+        final = self.folder / f"step_{step:07d}"
+        partial = self.folder / (final.name + PARTIAL)
+        try:
+            _write(partial, model, optimizer, {"format": FORMAT, "step": step, **state})
+            if final.exists():
+                shutil.rmtree(final)  # of a run that went on from before it: the same bytes, or damaged ones
+            partial.rename(final)
+            flush_to_disk(self.folder)
+            write_whole(self.run_folder / "last", final.name + "\n")
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise CheckpointError(
+                f"the checkpoint of step {step} could not be written to {final}: {error}. "
+                "Make room or check the folder's rights, then go on with --resume; earlier checkpoints are untouched."
+            ) from error
+        self._prune()
+        return final
+
+    def mark_best(self, step: int | None) -> None:
+        """Names the checkpoint of `step` the best so far, so that it is kept; None: there is none."""
+        if step is None:
+            (self.run_folder / "best").unlink(missing_ok=True)
+        else:
+            write_whole(self.run_folder / "best", f"step_{step:07d}\n")
+        self._prune()
+
+    def latest(self) -> Checkpoint | None:
+        """The newest undamaged checkpoint; a damaged one is told by name and the one before it is used.
+
+        Raises:
+            CheckpointError: there are checkpoints and all are damaged, or a newer diptych wrote the newest.
+        """
+        folders = self._steps()
+        for folder in reversed(folders):
+            damage = damage_in(folder)
+            if damage is None:
+                return read_checkpoint(folder)
+            self._progress.say(f"The checkpoint {folder} is damaged ({damage}); trying the one before it.")
+        if folders:
+            raise CheckpointError(
+                f"all {len(folders)} checkpoints in {self.folder} are damaged; nothing can go on from them. "
+                "Begin again with another --out, and look at the disk."
+            )
+        return None
+
+    def clean(self, newest: int) -> None:
+        """Removes what a kill left half written, and sets aside damaged checkpoints newer than step `newest`."""
+        for leftover in [*self.folder.glob("*" + PARTIAL), *self.run_folder.glob("*" + PARTIAL)]:
+            _remove(leftover)
+        for folder in self._steps():
+            if _step_of(folder) > newest:
+                aside = folder.with_name(folder.name + DAMAGED)
+                _remove(aside)
+                folder.rename(aside)
+
+    def _steps(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("step_*") if path.name[5:].isdecimal() and path.is_dir())
+
+    def _prune(self) -> None:
+        best = named_by(self.run_folder / "best")
+        for folder in self._steps()[: -self.keep]:
+            if folder.name != best:
+                _remove(folder)
+
+
+def named_by(file: Path) -> str | None:
+    """The step's folder that `best` or `last` names, or None where there is no such file."""
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
+def best_or_last(run_folder: Path) -> Checkpoint:
+    """The checkpoint that users of a run mean: the best one, else the last.
+
+    Raises:
+        CheckpointError: there is none yet, or the one that is named is damaged.
+    """
+    for file in ("best", "last"):
+        name = named_by(run_folder / file)
+        if name is not None:
+            return read_checkpoint(run_folder / "checkpoints" / name)
+    raise CheckpointError(f"{run_folder} holds no checkpoint yet; expected a file 'last' that names one.")
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Reads a checkpoint and compares its files with their SHA-256.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or written by a newer diptych.
+    """
+    damage = damage_in(folder) if folder.is_dir() else "there is no such folder"
+    if damage is not None:
+        raise CheckpointError(
+            f"the checkpoint {folder} is damaged: {damage}. Use another one of the run, or go on with it by "
+            "`diptych train ... --resume`, which takes the newest undamaged one."
+        )
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    if state["format"] > FORMAT:
+        raise CheckpointError(
+            f"the checkpoint {folder} has format {state['format']}; this diptych reads up to {FORMAT}. Update diptych."
+        )
+    return Checkpoint(folder=folder, step=state["step"], state=state)
+
+
+def _write(
+    partial: Path, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any]
+) -> None:
+    _remove(partial)
+    partial.mkdir(parents=True)
+    for name, tensors in (("model.safetensors", model), ("optimizer.safetensors", optimizer)):
+        # Own memory for each: safetensors refuses tied weights that share it.
+        own = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}
+        save_file(own, partial / name, metadata={"format": "pt", "diptych_format": str(FORMAT)})
+    (partial / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True), encoding="utf-8")
+    write_sums(partial, FILES)
+    for name in (*FILES, "SHA256"):
+        flush_to_disk(partial / name)
+    flush_to_disk(partial)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step_"))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

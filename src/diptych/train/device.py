@@ -1,0 +1,145 @@
+"""The device a run uses, the precision that is fastest on it, and what the machine is, in words."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch.nn import functional as F
+
+from diptych.errors import UsageError
+
+GAIN = 1.15
+"""A lower precision must be this much faster to be chosen: less is not worth its rounding."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What the model's products are computed in; weights, losses and optimizer stay in float32."""
+
+    name: Literal["float32", "bf16", "fp16"]
+    reason: str
+    """Why it was chosen, for the log."""
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The type that autocast takes, None for float32."""
+        return {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.name]
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that "auto" (the fastest there is), "cpu", "cuda", "cuda:1" or "mps" stands for.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"there is no device {name!r}; expected auto, cpu, cuda, cuda:N or mps.") from error
+    there_is = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there_is.get(device.type, False) or (device.index or 0) >= max(torch.cuda.device_count(), 1):
+        raise UsageError(
+            f"the device {name!r} is not to be had here: torch {torch.__version__} sees {describe_devices()}. "
+            "Pass --device auto, or install a torch built for it; `diptych doctor` says more."
+        )
+    return device
+
+
+def describe_devices() -> str:
+    """The devices that torch sees, in words."""
+    names = ["the CPU"]
+    names += [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return ", ".join(names)
+
+
+def resolve_precision(setting: str, device: torch.device) -> Precision:
+    """The precision of a run: as set, or for "auto" the fastest, measured on the device.
+
+    Args:
+        setting: "auto", "float32", "bf16" or "fp16".
+        device: where the model will be.
+    """
+    match setting:
+        case "float32" | "bf16" | "fp16":
+            return Precision(setting, "as set")
+        case _:
+            return _measured(device)
+
+
+def bf16_speedup(device: torch.device) -> float:
+    """How many times faster a product and a convolution are in bf16 autocast than in float32 on the device."""
+    return _speedup(device, torch.bfloat16)
+
+
+def _measured(device: torch.device) -> Precision:
+    lower: tuple[Literal["bf16", "fp16"], torch.dtype] = ("bf16", torch.bfloat16)
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        lower = ("fp16", torch.float16)
+    name, dtype = lower
+    try:
+        speedup = _speedup(device, dtype)
+    except RuntimeError as error:
+        return Precision("float32", f"{name} does not run on this device ({error})")
+    words = f"a product and a convolution in {name} took 1/{speedup:.2f} of their time in float32"
+    return Precision(name if speedup >= GAIN else "float32", f"measured: {words}")
+
+
+def _speedup(device: torch.device, dtype: torch.dtype) -> float:
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randn(256, 256, generator=generator).to(device)
+    image = torch.randn(8, 16, 24, 24, generator=generator).to(device)
+    kernel = torch.randn(32, 16, 3, 3, generator=generator).to(device)
+
+    def work() -> None:
+        (left @ left).sum()
+        F.conv2d(image, kernel).sum()
+
+    in_float32 = _fastest_s(work, device)
+    with torch.autocast(device.type, dtype=dtype):
+        return in_float32 / _fastest_s(work, device)
+
+
+def _fastest_s(work: Callable[[], None], device: torch.device, budget_s: float = 0.1) -> float:
+    """The shortest of some runs: other work on the machine can only lengthen one."""
+    times: list[float] = []
+    while len(times) < 4 or (len(times) < 20 and sum(times) < budget_s):
+        start = time.perf_counter()
+        work()
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def describe_machine(device: torch.device) -> dict[str, str | int]:
+    """What a log and a report say of the machine."""
+    accelerator = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "device": accelerator,
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(terse=True),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

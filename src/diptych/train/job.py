@@ -1,0 +1,22 @@
+"""Job: a run with the objects that its names stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from diptych.data.batch import Inputs
+from diptych.objectives.objective import Objective
+from diptych.train.run import Run
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the loop trains; `systems.build` makes one of a run."""
+
+    run: Run
+    model: nn.Module
+    """A room's model, an `Encode`: Batch -> Encoding, with the objectives' `heads`."""
+    objective: Objective
+    inputs: Inputs

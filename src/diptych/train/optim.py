@@ -1,0 +1,114 @@
+"""AdamW without decay on gains and biases, warm-up and cosine, the averaged weights, and all of it as named tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from diptych.errors import CheckpointError
+from diptych.train.run import OptimSettings
+
+
+def make_optimizer(model: nn.Module, settings: OptimSettings, device: torch.device) -> torch.optim.AdamW:
+    """AdamW over the parameters that learn, fused where the device has it.
+
+    CLIP, arXiv:2103.00020, section 2.5: decoupled weight decay "to all weights that are not gains or biases", which
+    are the parameters of fewer than two dimensions; the temperature is one of them.
+    """
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [one for one in learning if one.dim() >= 2], "weight_decay": settings.weight_decay},
+        {"params": [one for one in learning if one.dim() < 2], "weight_decay": 0.0},
+    ]
+    fused = device.type in ("cpu", "cuda", "mps")
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=fused)
+
+
+def learning_rate(settings: OptimSettings, step: int, steps: int) -> float:
+    """The rate of `step` (from 0) of `steps`: straight up over the warm-up, then half a cosine down to 0, or constant.
+
+    CLIP, arXiv:2103.00020, section 2.5.
+    """
+    if step < settings.warmup_steps:
+        return settings.lr * (step + 1) / settings.warmup_steps
+    if settings.schedule == "constant":
+        return settings.lr
+    done = (step - settings.warmup_steps) / max(steps - settings.warmup_steps, 1)
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of the next step, for every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], largest: float | None) -> Tensor:
+    """The norm of the whole gradient before clipping; gradients are scaled down to `largest` where it is given.
+
+    Returns:
+        () float32; infinite or NaN where a gradient is.
+    """
+    learning = [parameter for parameter in parameters if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm([one.grad for one in learning if one.grad is not None])
+    if largest is not None:
+        torch.nn.utils.clip_grads_with_norm_(learning, largest, norm)
+    return norm
+
+
+class AveragedWeights:
+    """An exponential average of everything a model learns, batch statistics included."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Moves each average towards the weights of now by 1 - decay; counters are copied."""
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.tensors[name].lerp_(value, 1 - self.decay)
+            else:
+                self.tensors[name].copy_(value)
+
+    @contextmanager
+    def in_place_of(self, model: nn.Module) -> Iterator[None]:
+        """The model with the averaged weights for as long as the context lasts."""
+        own = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        model.load_state_dict(self.tensors)
+        try:
+            yield
+        finally:
+            model.load_state_dict(own)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's state by names such as "exp_avg.text.token.weight"; safetensors can hold it, no pickle needed."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        for kind, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{kind}.{name}"] = value
+    return tensors
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Puts back what `optimizer_tensors` gave.
+
+    Raises:
+        CheckpointError: a tensor belongs to no parameter, or has another shape.
+    """
+    parameters = dict(model.named_parameters())
+    for full_name, value in tensors.items():
+        kind, _, name = full_name.partition(".")
+        parameter = parameters.get(name)
+        if parameter is None or (kind != "step" and value.shape != parameter.shape):
+            raise CheckpointError(
+                f"the optimizer's {full_name!r} of shape {tuple(value.shape)} fits no parameter of the model; "
+                "the checkpoint is of another model. Begin again with another --out."
+            )
+        optimizer.state[parameter][kind] = value.to(parameter.device, copy=True)
