@@ -1,0 +1,67 @@
+"""Rows that could not be used: each costs itself and one line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One row that was left out."""
+
+    key: str
+    """Of the row, or "" where it has none yet."""
+    source: str
+    """File, row or tar member that it came from."""
+    reason: str
+    """For people: what was found and what was expected."""
+
+
+class RejectLog:
+    """Appends rejects to a file of JSON lines. One that stands there already is not written twice."""
+
+    def __init__(self, path: Path) -> None:
+        """Goes on with the lines of an earlier, unfinished attempt."""
+        self.path = path
+        self._known = set(read_rejects(path)) if path.exists() else set()
+        self._file = path.open("a", encoding="utf-8")
+        if self._file.tell() and not path.read_bytes().endswith(b"\n"):
+            self._file.write("\n")  # a kill cut the last line short
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, reject: Reject) -> None:
+        """Writes one line and hands it to the operating system."""
+        if reject in self._known:
+            return
+        self._known.add(reject)
+        self._file.write(json.dumps(asdict(reject)) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_rejects(path: Path) -> list[Reject]:
+    """The rejects of a file; a last line that a kill cut short is left out."""
+    rejects = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rejects.append(Reject(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return rejects

@@ -1,0 +1,233 @@
+"""Tables: folders of Arrow shards, checked when opened, read row by row from mapped files."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from diptych.data import layout, shards
+from diptych.data.index import KeyIndex
+from diptych.data.layout import Layout, SplitFiles
+from diptych.data.sample import Sample
+from diptych.data.shards import Shard
+from diptych.errors import DataError, unknown
+
+CHECKSUM_LIMIT = 1 << 30
+"""Tables up to this many bytes have every byte compared with its SHA-256 when opened (1.5 GB/s); see `Table.verify`."""
+
+OPEN_SHARDS = 256
+"""Shards a reader keeps mapped; each holds a file handle."""
+
+
+def open_table(path: Path) -> Table:
+    """The table in folder `path`, checked so that reading it later cannot crash the process.
+
+    Every shard's offsets and texts are validated, and sizes and row counts compared with `table.json`; where the table
+    is no larger than CHECKSUM_LIMIT, so is the SHA-256 of every file, which also sees damage inside pictures.
+
+    Raises:
+        DataError: the folder is no table, a file of it is damaged, or a newer diptych wrote it.
+    """
+    content = layout.read_layout(path)
+    size = sum(part.bytes for split in content.splits.values() for part in split.shards)
+    return Table(path, content, check_files(path, content, checksum=size <= CHECKSUM_LIMIT))
+
+
+def check_files(path: Path, content: Layout, *, checksum: bool) -> pa.Schema:
+    """Checks every shard and index; returns the schema that all shards share.
+
+    Raises:
+        DataError: naming the file and what is wrong.
+    """
+    schema: pa.Schema | None = None
+    for split in content.splits.values():
+        for part in split.shards:
+            shard = Shard(path / part.file, part)
+            shard.check(part, schema, checksum=checksum)
+            schema = shard.schema
+        index = path / split.index.file
+        shards.check_size(index, split.index)
+        if checksum and shards.sha256_of(index) != split.index.sha256:
+            raise shards.damaged(index, "its SHA-256 is not the one in table.json")
+    if schema is None:
+        raise DataError(f"{path} has no splits; import it again")
+    return schema
+
+
+class Table:
+    """A folder of rows in named splits."""
+
+    def __init__(self, path: Path, content: Layout, schema: pa.Schema) -> None:
+        """Use `open_table`, which checks the files first."""
+        self.path = path
+        self.kind = content.kind
+        self.fingerprint = content.fingerprint
+        """Of the content; equal tables have equal ones wherever they lie."""
+        self.meta: Mapping[str, Any] = content.meta
+        """What the importer noted, e.g. "label_names"."""
+        self.source = content.source
+        self.columns: Mapping[str, pa.DataType] = {field.name: field.type for field in schema}
+        self.splits: Mapping[str, int] = {name: split.rows for name, split in content.splits.items()}
+        """Rows by split."""
+        self._content = content
+
+    def split(self, name: str) -> Rows:
+        """The rows of one split.
+
+        Raises:
+            DataError: there is no such split; the nearest name is told.
+        """
+        if name not in self.splits:
+            raise DataError(f"{self.path}: {unknown('split', name, self.splits)}")
+        return Rows(self.path, name, self._content.splits[name], self.fingerprint, tuple(self.columns))
+
+    def verify(self) -> None:
+        """Compares every byte with its SHA-256, whatever the table's size.
+
+        Raises:
+            DataError: naming the first file that differs.
+        """
+        check_files(self.path, self._content, checksum=True)
+
+
+class Rows:
+    """One split of a table, read from mapped files. Pickled as a path, so that workers map the files themselves."""
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        files: SplitFiles,
+        fingerprint: str,
+        columns: tuple[str, ...],
+        stores: tuple[Rows, ...] = (),
+    ) -> None:
+        self.path = path
+        self.name = name
+        self.fingerprint = fingerprint
+        self.columns = columns
+        self._files = files
+        self._stores = stores
+        self._open()
+
+    def _open(self) -> None:
+        self._ends = list(accumulate(part.rows for part in self._files.shards))
+        self._shard = lru_cache(maxsize=OPEN_SHARDS)(self._open_shard)
+        self._index: KeyIndex | None = None
+
+    def _open_shard(self, number: int) -> Shard:
+        part = self._files.shards[number]
+        return Shard(self.path / part.file, part)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Rows, (self.path, self.name, self._files, self.fingerprint, self.columns, self._stores)
+
+    def __len__(self) -> int:
+        return self._files.rows
+
+    def sample(self, row: int, columns: Sequence[str] = ()) -> Sample:
+        """One row, undecoded.
+
+        Args:
+            row: 0 to len - 1.
+            columns: own columns wanted as `fields`, of this table or of a joined store.
+
+        Raises:
+            DataError: there is no such column, or a store has no row of this key.
+        """
+        own = [name for name in columns if name in self.columns]
+        values = self._values(row, [*layout.PICTURE_COLUMNS, *own])
+        key, group, image, image_path, texts, label = values[:6]
+        fields = dict(zip(own, values[6:], strict=True))
+        fields |= {name: self._stored(key, name) for name in columns if name not in self.columns}
+        return Sample(
+            key=key,
+            group=group,
+            image=image if image_path is None else self.path / image_path,
+            texts=tuple(texts),
+            label=label,
+            fields=fields,
+        )
+
+    def values(self, row: int, columns: Sequence[str]) -> list[Any]:
+        """The values of some columns of one row.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        self._check_columns(columns)
+        return self._values(row, columns)
+
+    def key(self, row: int) -> str:
+        """The key of one row."""
+        return self._values(row, ["key"])[0]
+
+    def find(self, keys: Sequence[str]) -> list[int | None]:
+        """The row of each key, None where the split has none."""
+        if self._index is None:
+            self._index = KeyIndex(self.path / self._files.index.file, len(self))
+        found = self._index.candidates(keys)
+        return [
+            next((row for row in rows if self.key(row) == key), None) for key, rows in zip(keys, found, strict=True)
+        ]
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One whole column, mapped.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        self._check_columns([name])
+        return pa.chunked_array(
+            [array for number in range(len(self._ends)) for array in self._shard(number).column(name)]
+        )
+
+    def texts(self) -> Iterator[str]:
+        """Every text of the split, row by row."""
+        for number in range(len(self._ends)):
+            for array in self._shard(number).column("texts"):
+                for texts in array:
+                    yield from texts.as_py()
+
+    def _values(self, row: int, columns: Sequence[str]) -> list[Any]:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {self.path} {self.name}, which has {len(self)}")
+        number = bisect_right(self._ends, row)
+        return self._shard(number).values(row - self._ends[number] + self._files.shards[number].rows, columns)
+
+    def _stored(self, key: str, column: str) -> Any:
+        for store in self._stores:
+            if column in store.columns:
+                row = store.find([key])[0]
+                if row is None:
+                    raise DataError(
+                        f"the store {store.path} has no row of key {key!r}; prepare it for this table again"
+                    )
+                return store._values(row, [column])[0]
+        raise DataError(f"{self.path}: {unknown('column', column, self._all_columns())}")
+
+    def _check_columns(self, columns: Sequence[str]) -> None:
+        for name in columns:
+            if name not in self.columns:
+                raise DataError(f"{self.path}: {unknown('column', name, self.columns)}")
+
+    def _all_columns(self) -> list[str]:
+        return [*self.columns, *(name for store in self._stores for name in store.columns if name != "key")]
+
+
+def join(rows: Rows, store: Rows) -> Rows:
+    """The same rows, whose samples may also ask for the columns of `store`, found by key; nothing is copied.
+
+    Raises:
+        DataError: both have an own column of the same name.
+    """
+    taken = sorted((set(rows._all_columns()) & set(store.columns)) - {"key"})
+    if taken:
+        raise DataError(f"{store.path} and {rows.path} both have the column {', '.join(taken)}; rename one of them")
+    return Rows(rows.path, rows.name, rows._files, rows.fingerprint, rows.columns, (*rows._stores, store))

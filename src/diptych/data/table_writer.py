@@ -1,0 +1,359 @@
+"""Writing a table: shards into OUT.partial, which becomes OUT whole at the end."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import pyarrow as pa
+
+from diptych.data import layout, shards
+from diptych.data.index import KeySet, write_index
+from diptych.data.layout import Layout, ShardFile, SplitFiles
+from diptych.data.shards import Shard
+from diptych.errors import DataError, RunExistsError, unknown
+
+PARTIAL_FILE = "partial.json"
+BATCH_BYTES = 32 << 20
+"""Rows are handed to Arrow when their pictures and texts come to this much."""
+
+
+class TableWriter:
+    """Writes a table row by row; a context manager whose clean end is `finish`.
+
+    Every finished shard is kept under OUT.partial, also after an error or a kill: with `resume=True` the next writer
+    goes on behind it, and `written_keys` says which rows need not come again.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        kind: str = layout.PICTURES,
+        columns: Mapping[str, pa.DataType] = {},
+        rows_per_shard: int = 2048,
+        meta: Mapping[str, Any] = {},
+        source: str = "",
+        resume: bool = False,
+    ) -> None:
+        """Begins, or goes on with, the table `out`.
+
+        Args:
+            out: the folder that will be the table; nothing may be there yet.
+            kind: "pictures", or "store" for a table of `key` and own columns that is joined to another.
+            columns: own columns beyond the standard ones.
+            rows_per_shard: rows of one Arrow file.
+            meta: anything JSON can hold, e.g. "label_names"; the attribute `meta` may be added to until the end.
+            source: what the table is made of, for people and for telling whether a resume goes on with the same.
+            resume: keep the shards of an unfinished attempt; otherwise they are removed.
+
+        Raises:
+            RunExistsError: `out` is there already, or another process is writing it.
+            DataError: the unfinished attempt was of something else.
+        """
+        if out.exists():
+            raise RunExistsError(f"{out} is there already; choose another folder, or remove it first")
+        self.out = out
+        self.folder = layout.partial_of(out)
+        self.kind = kind
+        self.meta = dict(meta)
+        self.source = source
+        self._schema = layout.schema_of(kind, columns)
+        self._own = tuple(columns)
+        self._rows_per_shard = rows_per_shard
+        self._begin(resume)
+        self._keys = KeySet(self.folder)
+        self._splits = {name: _SplitWriter(self, name, parts) for name, parts in self._finished_shards().items()}
+
+    def written_keys(self) -> KeySet:
+        """The keys that are in already, of this and of earlier attempts; ask with `key in writer.written_keys()`."""
+        return self._keys
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows so far, by split."""
+        return {name: split.num_rows for name, split in self._splits.items()}
+
+    def add(
+        self,
+        split: str,
+        *,
+        key: str,
+        image: bytes | None = None,
+        texts: Sequence[str] = (),
+        image_path: str | None = None,
+        group: str | None = None,
+        label: int | None = None,
+        fields: Mapping[str, Any] = {},
+    ) -> None:
+        """Writes one row.
+
+        Args:
+            split: e.g. "train"; made when its first row comes.
+            key: unique in the table.
+            image: the file's bytes; or `image_path`, where it lies (relative: to the table's folder).
+            group: rows of one group show the same thing; the key where none is given.
+            label: a number, e.g. a place in meta["label_names"].
+            fields: values of own columns; one left out is null.
+
+        Raises:
+            DataError: the key was there already, a column is unknown, or a value is not of its column's type.
+        """
+        self._check(key, image, texts, image_path, fields)
+        row: dict[str, Any] = {"key": key, **fields}
+        if self.kind != layout.STORE:
+            row |= {"group": key if group is None else group, "image": image, "image_path": image_path}
+            row |= {"texts": list(texts), "label": label}
+        elif image is not None or image_path is not None or texts or label is not None or group is not None:
+            raise DataError(
+                f"a store holds only keys and own columns; row {key!r} came with a picture, texts or a label"
+            )
+        if split not in self._splits:
+            layout.check_split_name(split)
+            self._splits[split] = _SplitWriter(self, split, [])
+        if not self._keys.add(key):
+            raise DataError(
+                f"the key {key!r} came twice; keys are unique in a table, so give the second row another one"
+            )
+        self._splits[split].add(row, size=len(image or b"") + sum(map(len, texts)) + 64)
+
+    def finish(self) -> None:
+        """Ends the shards, writes the indexes and `table.json`, and gives the folder its name.
+
+        Raises:
+            DataError: no row was added.
+        """
+        if not self._keys:
+            raise DataError(f"no rows came, so there is no table to write at {self.out}")
+        splits = {name: split.finish() for name, split in self._splits.items()}
+        columns = {field.name: str(field.type) for field in self._schema}
+        content = Layout(kind=self.kind, columns=columns, splits=splits, meta=self.meta, source=self.source)
+        _write_synced(self.folder / layout.TABLE_FILE, lambda file: file.write(content.to_json().encode()))
+        (self.folder / PARTIAL_FILE).unlink()
+        _sync_folder(self.folder)
+        self.folder.rename(self.out)
+        _sync_folder(self.out.parent)
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+            return
+        for split in self._splits.values():
+            split.abandon()
+        self._lock.close()
+
+    def _begin(self, resume: bool) -> None:
+        """Makes or takes over OUT.partial, under a lock that ends with the process."""
+        about = self.folder / PARTIAL_FILE
+        if self.folder.exists() and not about.is_file() and any(self.folder.iterdir()):
+            raise RunExistsError(
+                f"{self.folder} is no unfinished table of ours; move it away, it is needed for writing"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = about.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunExistsError(f"{self.folder} is being written by another process; wait for it to end") from error
+        wanted = self._about()
+        self._lock.seek(0)
+        found = self._lock.read()
+        if resume and found and found != wanted:
+            raise DataError(
+                f"{self.folder} was begun with {_difference(found, wanted)}; "
+                "remove that folder to start anew, or choose another OUT"
+            )
+        if not resume:
+            _remove_all_but(self.folder, about)
+        self._lock.truncate(0)
+        self._lock.write(wanted)
+        self._lock.flush()
+
+    def _about(self) -> str:
+        """What a later attempt must agree in."""
+        columns = {field.name: str(field.type) for field in self._schema}
+        about = {"kind": self.kind, "rows_per_shard": self._rows_per_shard, "columns": columns, "source": self.source}
+        return json.dumps({"format": layout.FORMAT, **about}, indent=2)
+
+    def _finished_shards(self) -> dict[str, list[ShardFile]]:
+        """The shards of an earlier attempt by split, checked; their keys are noted, and unfinished ones removed."""
+        found: dict[str, list[ShardFile]] = {}
+        for leftover in self.folder.glob("*.tmp"):
+            leftover.unlink()
+        for path in sorted(self.folder.glob("*.arrow")):
+            name = path.stem.rpartition("-")[0]
+            part = ShardFile(file=path.name, rows=0, bytes=path.stat().st_size, sha256=shards.sha256_of(path))
+            shard = Shard(path, part)
+            part = ShardFile(file=path.name, rows=shard.num_rows, bytes=part.bytes, sha256=part.sha256)
+            shard.check(part, self._schema, checksum=False)
+            found.setdefault(name, []).append(part)
+            for key in _keys_of(shard):
+                self._keys.add(key)
+        return found
+
+    def _check(
+        self, key: str, image: bytes | None, texts: Sequence[str], image_path: str | None, fields: Mapping[str, Any]
+    ) -> None:
+        """What would otherwise be found out a thousand rows later."""
+        if not key:
+            raise DataError("a row came without a key; every row needs one that is unique in the table")
+        if image is not None and image_path is not None:
+            raise DataError(f"row {key!r} has both a picture and a path to one; give one of the two")
+        if isinstance(texts, str):
+            raise DataError(f"texts of row {key!r} is one string; give a list, also of one")
+        for name in fields:
+            if name not in self._own:
+                raise DataError(f"row {key!r}: {unknown('column', name, self._own)}")
+        try:
+            for text in (key, *texts):
+                text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"row {key!r} has text that is no Unicode (a stray surrogate); was it read as UTF-8?"
+            ) from error
+
+
+class _SplitWriter:
+    """The shards of one split; the newest is still named *.tmp."""
+
+    def __init__(self, writer: TableWriter, name: str, finished: list[ShardFile]) -> None:
+        self._folder = writer.folder
+        self._schema = writer._schema
+        self._limit = writer._rows_per_shard
+        self._name = name
+        self._finished = finished
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+        self._file: pa.ipc.RecordBatchFileWriter | None = None
+        self._in_file = 0
+
+    @property
+    def num_rows(self) -> int:
+        """Rows so far."""
+        return sum(part.rows for part in self._finished) + self._in_file + len(self._rows)
+
+    def add(self, row: dict[str, Any], size: int) -> None:
+        """Takes one row of about `size` bytes."""
+        self._rows.append(row)
+        self._bytes += size
+        if self._in_file + len(self._rows) == self._limit:
+            self._end_shard()
+        elif self._bytes >= BATCH_BYTES:
+            self._flush()
+
+    def finish(self) -> SplitFiles:
+        """Ends the last shard and writes the index."""
+        if self._in_file or self._rows:
+            self._end_shard()
+        name = f"{self._name}.index"
+        path = self._folder / name
+        write_index(path, self._all_keys(), self.num_rows)
+        _sync_file(path)
+        index = ShardFile(file=name, rows=self.num_rows, bytes=path.stat().st_size, sha256=shards.sha256_of(path))
+        return SplitFiles(rows=self.num_rows, shards=tuple(self._finished), index=index)
+
+    def abandon(self) -> None:
+        """Lets go of the unfinished shard."""
+        if self._file is not None:
+            with suppress(pa.ArrowException, OSError):
+                self._file.close()
+
+    def _flush(self) -> None:
+        """Hands the rows at hand to Arrow."""
+        rows, self._rows, self._bytes = self._rows, [], 0
+        try:
+            batch = pa.RecordBatch.from_pylist(rows, schema=self._schema)
+        except (pa.ArrowException, TypeError, OverflowError) as error:
+            raise DataError(_wrong_value(rows, self._schema, error)) from error
+        if self._file is None:
+            self._file = pa.ipc.new_file(str(self._shard_path(".tmp")), self._schema)
+        self._file.write_batch(batch)
+        self._in_file += len(rows)
+
+    def _end_shard(self) -> None:
+        self._flush()
+        assert self._file is not None
+        self._file.close()
+        temporary, path = self._shard_path(".tmp"), self._shard_path("")
+        _sync_file(temporary)
+        temporary.rename(path)
+        _sync_folder(self._folder)
+        part = ShardFile(file=path.name, rows=self._in_file, bytes=path.stat().st_size, sha256=shards.sha256_of(path))
+        self._finished.append(part)
+        self._file, self._in_file = None, 0
+
+    def _shard_path(self, suffix: str) -> Path:
+        return self._folder / f"{self._name}-{len(self._finished):05d}.arrow{suffix}"
+
+    def _all_keys(self) -> Iterator[str]:
+        for part in self._finished:
+            yield from _keys_of(Shard(self._folder / part.file, part))
+
+
+def _keys_of(shard: Shard) -> Iterator[str]:
+    for keys in shard.column("key"):
+        yield from keys.to_pylist()
+
+
+def _wrong_value(rows: list[dict[str, Any]], schema: pa.Schema, error: Exception) -> str:
+    """Names the first row and column that do not fit."""
+    for row in rows:
+        for field in schema:
+            try:
+                pa.array([row.get(field.name)], type=field.type)
+            except (pa.ArrowException, TypeError, OverflowError) as why:
+                return f"row {row['key']!r}, column {field.name!r}: expected {field.type}, found {why}"
+    return f"rows {rows[0]['key']!r} and after do not fit the table's columns: {error}"
+
+
+def _difference(found: str, wanted: str) -> str:
+    """In what an unfinished attempt differs, for people."""
+    try:
+        old, new = json.loads(found), json.loads(wanted)
+        differing = [name for name in new if old.get(name) != new[name]]
+        return " and ".join(f"{name} {old.get(name)!r} (now {new[name]!r})" for name in differing)
+    except (ValueError, AttributeError):
+        return "other settings"
+
+
+def _remove_all_but(folder: Path, kept: Path) -> None:
+    for path in folder.iterdir():
+        if path == kept:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _write_synced(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    with path.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
