@@ -46,9 +46,11 @@ class Item:
 class Rng(Protocol):
     """Where a draw gets its chance from; `random_for` makes one."""
 
-    def random(self) -> float: ...
+    def random(self) -> float:
+        """A number in [0, 1)."""
 
-    def integers(self, low: int, high: int | None = None) -> Any: ...
+    def integers(self, low: int, high: int | None = None) -> Any:
+        """A whole number in [low, high), or in [0, low)."""
 
 
 def hash64(text: str) -> int:

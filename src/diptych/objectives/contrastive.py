@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,6 +13,7 @@ from diptych.data.batch import Batch, Targets
 from diptych.data.sample import Item, Rng
 from diptych.errors import ShapeError
 from diptych.objectives.objective import Encode, Loss
+from diptych.objectives.tiles import tiled_logsumexp
 
 
 def contrastive_loss(
@@ -26,7 +27,7 @@ def contrastive_loss(
     group: Tensor | None = None,
     all_group: Tensor | None = None,
 ) -> Loss:
-    """Symmetric cross-entropy of matching pairs. CLIP, arXiv:2103.00020, figure 3.
+    """Symmetric cross-entropy of matching pairs, in tiles. CLIP, arXiv:2103.00020, figure 3.
 
     Args:
         image: (B, E) normalised vectors of any float type; the softmax is taken in float32.
@@ -45,17 +46,15 @@ def contrastive_loss(
     """
     if image.shape != text.shape:
         raise ShapeError(f"image vectors are {tuple(image.shape)} and text vectors {tuple(text.shape)}; expected equal")
-    all_image = image if all_image is None else all_image
-    all_text = text if all_text is None else all_text
-    own = offset + torch.arange(len(image), device=image.device)  # (B,) column of my own pair
-    by_image = (scale * image @ all_text.mT).float()  # (B, N)
-    by_text = (scale * text @ all_image.mT).float()  # (B, N)
-    if group is not None:
-        twins = group[:, None] == (group if all_group is None else all_group)[None, :]  # (B, N)
-        twins = twins.scatter(1, own[:, None], False)
-        by_image = by_image.masked_fill(twins, -torch.inf)
-        by_text = by_text.masked_fill(twins, -torch.inf)
-    total = F.cross_entropy(by_image, own, reduction="sum") + F.cross_entropy(by_text, own, reduction="sum")
+    if all_image is None or all_text is None:
+        by_image, by_text = tiled_logsumexp(image, text, scale, row_group=group, column_group=group)  # (B,), (B,)
+    else:
+        all_group = group if all_group is None else all_group
+        sweep = partial(tiled_logsumexp, scale=scale, row_group=group, column_group=all_group, offset=offset)
+        by_image, _ = sweep(image, all_text)  # (B,) over N texts
+        by_text, _ = sweep(text, all_image)  # (B,) over N pictures
+    matching = scale * (image * text).float().sum(-1)  # (B,) my own pair
+    total = by_image.sum() + by_text.sum() - 2 * matching.sum()
     return Loss.term("contrastive", total=total / 2, count=len(image))
 
 

@@ -28,7 +28,7 @@ class Dual:
     bias: Tensor | None = None
     """() added to the logits (SigLIP)."""
     all_image: Tensor | None = None
-    """(N, E) of all ranks and micro-batches, filled by the loop for objectives that couple rows; None: the local rows."""
+    """(N, E) of all ranks, filled by the loop for objectives that couple rows; None: the local rows are all."""
     all_text: Tensor | None = None
     all_group: Tensor | None = None
     offset: int = 0
