@@ -1,0 +1,245 @@
+"""CLIP's runs: the small ones that train here, and one for each model of the paper."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from diptych.clip.model import ClipConfig
+from diptych.errors import UsageError, unknown
+from diptych.objectives.contrastive import Contrastive
+from diptych.train.run import InputSettings, OptimSettings, Run, TrainingSettings
+
+NAMES = (
+    "tiny",
+    "demo",
+    "flickr8k",
+    "rn50",
+    "rn101",
+    "rn50x4",
+    "rn50x16",
+    "rn50x64",
+    "vit_b_32",
+    "vit_b_16",
+    "vit_l_14",
+    "vit_l_14_336",
+)
+
+
+def named(name: str) -> Run:
+    """The recipe of that name.
+
+    Raises:
+        UsageError: there is none; the nearest is suggested.
+    """
+    match name:
+        case "tiny":
+            return tiny()
+        case "demo":
+            return demo()
+        case "flickr8k":
+            return flickr8k()
+        case "rn50":
+            return rn50()
+        case "rn101":
+            return rn101()
+        case "rn50x4":
+            return rn50x4()
+        case "rn50x16":
+            return rn50x16()
+        case "rn50x64":
+            return rn50x64()
+        case "vit_b_32":
+            return vit_b_32()
+        case "vit_b_16":
+            return vit_b_16()
+        case "vit_l_14":
+            return vit_l_14()
+        case "vit_l_14_336":
+            return vit_l_14_336()
+        case _:
+            raise UsageError(unknown("recipe", name, NAMES))
+
+
+def demo() -> Run:
+    """A CLIP of 0.45 M parameters on the built-in scenes; not of the paper.
+
+    Two cores, float32, about two and a half minutes. Should reach, zero-shot: things 95 %, colours 98 %, colour-thing
+    pairs never seen together 85 %; and 85 % of 500 texts with their picture first.
+    """
+    model = ClipConfig(
+        embed_dim=128,
+        image="conv",
+        image_size=48,
+        image_width=16,
+        image_layers=(1, 1, 1, 1),
+        activation="gelu",
+        context=32,
+        vocab_size=1024,
+        text_width=128,
+        text_layers=1,
+        text_heads=4,
+        causal=False,
+        text_pool="mean",
+    )
+    return Run(
+        system="clip",
+        recipe="demo",
+        model=model,
+        objective=Contrastive(),
+        inputs=InputSettings(tokenizer="train:bpe", vocab_size=1024, transform="none"),
+        optim=OptimSettings(lr=3e-3, warmup_steps=50),
+        training=TrainingSettings(steps=3000, batch=256, eval_every=500, eval_rows=500),
+    )
+
+
+def tiny() -> Run:
+    """The demo's model, smaller, for a few dozen steps: tests and first tries. A few seconds on one core."""
+    run = demo()
+    return replace(
+        run,
+        recipe="tiny",
+        model=replace(run.model, embed_dim=32, image_size=32, image_width=8, text_width=32, text_heads=2),
+        optim=replace(run.optim, warmup_steps=5),
+        training=TrainingSettings(steps=40, batch=32, precision="float32", log_every=1, eval_every=20, eval_rows=64),
+    )
+
+
+def flickr8k() -> Run:
+    """A small CLIP from scratch on the 6,000 training photos of Flickr8k, five texts each; not of the paper.
+
+    Two cores, about 20 minutes. `docs/benchmarks.md` has the recalls it reaches.
+    """
+    model = ClipConfig(
+        embed_dim=256,
+        image="resnet",
+        image_size=96,
+        image_width=16,
+        image_layers=(1, 1, 1, 1),
+        image_heads=8,
+        activation="gelu",
+        context=40,
+        vocab_size=4096,
+        text_width=192,
+        text_layers=2,
+        text_heads=3,
+        causal=False,
+        text_pool="mean",
+    )
+    return Run(
+        system="clip",
+        recipe="flickr8k",
+        model=model,
+        objective=Contrastive(known_pairs=True),
+        inputs=InputSettings(
+            tokenizer="train:wordpiece", vocab_size=4096, transform="random_resized_crop", crop_scale=(0.5, 1.0)
+        ),
+        optim=OptimSettings(lr=1e-3, warmup_steps=100, weight_decay=0.5),
+        training=TrainingSettings(epochs=40, batch=256, eval_every=200, eval_rows=1000),
+    )
+
+
+def vit_b_32() -> Run:
+    """ViT-B/32. CLIP, arXiv:2103.00020, section 2.5 and appendix F.
+
+    400 M pairs of web pictures, 32 epochs of batches of 32,768 (390,625 steps); the paper gives no hardware for this
+    one. Should reach 63.2 % zero-shot on ImageNet.
+    """
+    return _paper("vit_b_32", ClipConfig(), lr=5e-4)
+
+
+def vit_b_16() -> Run:
+    """ViT-B/16, as `vit_b_32`. Should reach 68.6 % zero-shot on ImageNet."""
+    return _paper("vit_b_16", ClipConfig(patch_size=16), lr=5e-4)
+
+
+def vit_l_14() -> Run:
+    """ViT-L/14, as `vit_b_32`: 12 days on 256 V100. Should reach 75.3 % zero-shot on ImageNet."""
+    model = ClipConfig(
+        embed_dim=768,
+        image_width=1024,
+        image_layers=(24,),
+        image_heads=16,
+        patch_size=14,
+        text_width=768,
+        text_heads=12,
+    )
+    return _paper("vit_l_14", model, lr=4e-4)
+
+
+def vit_l_14_336() -> Run:
+    """ViT-L/14@336px: one more epoch at 336 pixels, from the weights of `vit_l_14` (FixRes). Section 2.5.
+
+    Give them with `--init`; position embeddings are resized. Should reach 76.2 % zero-shot on ImageNet.
+    """
+    run = vit_l_14()
+    return replace(
+        run,
+        recipe="vit_l_14_336",
+        model=replace(run.model, image_size=336),
+        optim=replace(run.optim, lr=2e-5),
+        training=replace(run.training, epochs=1),
+    )
+
+
+def rn50() -> Run:
+    """RN50. CLIP, arXiv:2103.00020, section 2.5 and appendix F. Should reach 59.6 % zero-shot on ImageNet."""
+    return _paper("rn50", _resnet(image_width=64, image_layers=(3, 4, 6, 3), embed_dim=1024, text_width=512), lr=5e-4)
+
+
+def rn101() -> Run:
+    """RN101, as `rn50`. Should reach 62.2 % zero-shot on ImageNet."""
+    return _paper("rn101", _resnet(image_width=64, image_layers=(3, 4, 23, 3), embed_dim=512, text_width=512), lr=5e-4)
+
+
+def rn50x4() -> Run:
+    """RN50x4: four times the arithmetic of `rn50`. Should reach 65.8 % zero-shot on ImageNet."""
+    model = _resnet(image_width=80, image_layers=(4, 6, 10, 6), embed_dim=640, text_width=640, image_size=288)
+    return _paper("rn50x4", model, lr=5e-4)
+
+
+def rn50x16() -> Run:
+    """RN50x16: sixteen times the arithmetic of `rn50`. Should reach 70.5 % zero-shot on ImageNet."""
+    model = _resnet(image_width=96, image_layers=(6, 8, 18, 8), embed_dim=768, text_width=768, image_size=384)
+    return _paper("rn50x16", model, lr=4e-4)
+
+
+def rn50x64() -> Run:
+    """RN50x64: 18 days on 592 V100. Should reach 73.6 % zero-shot on ImageNet."""
+    model = _resnet(image_width=128, image_layers=(3, 15, 36, 10), embed_dim=1024, text_width=1024, image_size=448)
+    return _paper("rn50x64", model, lr=3.6e-4)
+
+
+def _resnet(
+    *, image_width: int, image_layers: tuple[int, ...], embed_dim: int, text_width: int, image_size: int = 224
+) -> ClipConfig:
+    """Heads are 64 wide in both towers, as in all of OpenAI's models."""
+    return ClipConfig(
+        embed_dim=embed_dim,
+        image="resnet",
+        image_size=image_size,
+        image_width=image_width,
+        image_layers=image_layers,
+        image_heads=image_width * 32 // 64,
+        text_width=text_width,
+        text_heads=text_width // 64,
+    )
+
+
+def _paper(name: str, model: ClipConfig, lr: float) -> Run:
+    """What all models of the paper share (table 18), and Adam's settings of its tower's kind (tables 19 and 20)."""
+    vit = model.image == "vit"
+    return Run(
+        system="clip",
+        recipe=name,
+        model=model,
+        objective=Contrastive(),
+        inputs=InputSettings(tokenizer="clip", vocab_size=49408, transform="square_crop"),
+        optim=OptimSettings(
+            lr=lr,
+            betas=(0.9, 0.98 if vit else 0.999),
+            eps=1e-6 if vit else 1e-8,
+            weight_decay=0.2,
+            warmup_steps=2000,
+        ),
+        training=TrainingSettings(epochs=32, batch=32768, activation_checkpointing=True, eval_every=5000),
+    )

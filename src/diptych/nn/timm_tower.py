@@ -1,0 +1,46 @@
+"""Any backbone of the timm library as an image tower."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from torch import Tensor, nn
+
+from diptych.errors import UsageError, nearest, require_extra
+
+
+class TimmTower(nn.Module):
+    """A timm backbone, pooled its own way, then a linear projection; parameters named as in open_clip."""
+
+    def __init__(self, name: str, image_size: int, *, embed_dim: int) -> None:
+        require_extra("timm", "timm", f"the picture tower {name!r}")
+        import timm
+
+        if not timm.is_model(name):
+            guess = nearest(name, timm.list_models())
+            hint = f"; did you mean {guess!r}?" if guess is not None else "; timm.list_models() lists them"
+            raise UsageError(f"timm {timm.__version__} has no backbone {name!r}{hint}")
+        super().__init__()
+        self.trunk: Any = _backbone(name, image_size)
+        num_features: int = self.trunk.num_features
+        self.head = nn.Sequential(OrderedDict(proj=nn.Linear(num_features, embed_dim, bias=False)))
+
+    def features(self, images: Tensor, *, recompute: bool = False) -> Tensor:
+        """(B, 3, height, width) to the pooled features, (B, D)."""
+        self.trunk.set_grad_checkpointing(recompute)
+        return self.trunk(images)
+
+    def forward(self, images: Tensor, *, recompute: bool = False) -> Tensor:
+        """(B, 3, height, width) to (B, E)."""
+        return self.head(self.features(images, recompute=recompute))
+
+
+def _backbone(name: str, image_size: int) -> Any:
+    """Transformers must know the picture size; convolutional networks refuse to be told."""
+    import timm
+
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=0, img_size=image_size)
+    except TypeError:
+        return timm.create_model(name, pretrained=False, num_classes=0)
