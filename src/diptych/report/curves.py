@@ -1,0 +1,206 @@
+"""Curves of a run and of a retrieval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from torch import Tensor
+
+from diptych.metrics.recall import recall_curve
+from diptych.report.charts import HUES, QUIET, legend, level, new_chart, spread, title, to_svg
+from diptych.report.run_log import RunLog, series
+
+MOST_POINTS = 600
+"""Of a line; more would only make the page heavier."""
+
+
+def loss_chart(log: RunLog) -> str | None:
+    """Training and validation loss over steps, with what guessing pays; None where no loss was logged."""
+    steps, losses = series(log.steps, "loss")
+    at, held_out = series(log.evals, "loss")
+    if not losses and not held_out:
+        return None
+    figure, (ax,) = new_chart()
+    _line(ax, steps, losses, hue=0, name="training", faint=True)
+    if held_out:
+        ax.plot(at, held_out, color=HUES[1], linewidth=1.6, marker="o", markersize=4, label="validation")
+    for height, words in _guessing(log):
+        level(ax, height, words)
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("nats")
+    _over_steps(ax)
+    legend(ax)
+    return to_svg(
+        figure, name="loss", alt=_told("Training loss", steps, losses) + _told(" Validation loss", at, held_out)
+    )
+
+
+def recall_while_training_chart(log: RunLog) -> str | None:
+    """R@1, 5 and 10 of the evaluations while training; None where there are fewer than two."""
+    events = [event | event["metrics"] for event in log.evals if isinstance(event.get("metrics"), dict)]
+    ways = [("text_to_image", "for a text"), ("image_to_text", "for a picture")]
+    lines = {
+        (way, k): series(events, f"{way}_r{k}") for way, _ in ways for k in (1, 5, 10)
+    }  # fmt: skip
+    if max((len(steps) for steps, _ in lines.values()), default=0) < 2:
+        return None
+    figure, axes = new_chart(panels=2)
+    for ax, (way, words) in zip(axes, ways, strict=True):
+        for hue, k in enumerate((1, 5, 10)):
+            ax.plot(*lines[way, k], color=HUES[hue], linewidth=1.6, marker="o", markersize=3.5, label=f"R@{k}")
+        _shares(ax)
+        _over_steps(ax)
+        ax.set_title(f"found {words}", loc="right", fontsize=9.5, color=QUIET)
+        legend(ax)
+    told = [_told(f" {words} R@{k}", *lines[way, k], share=True) for way, words in ways for k in (1, 5, 10)]
+    return to_svg(figure, name="recall-training", alt="Recall while training." + "".join(told))
+
+
+def rates_chart(log: RunLog) -> str | None:
+    """Learning rate and temperature over steps; None where neither was logged."""
+    rate, temperature = series(log.steps, "lr"), series(log.steps, "temperature")
+    if not rate[1] and not temperature[1]:
+        return None
+    figure, (left, right) = new_chart(panels=2, height=2.5)
+    _panel(left, rate, "learning rate", hue=0)
+    left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+    _panel(right, temperature, "temperature", hue=3)
+    return to_svg(figure, name="rates", alt=_told("Learning rate", *rate) + _told(" Temperature", *temperature))
+
+
+def speed_chart(log: RunLog) -> str | None:
+    """Samples a second, and the share of time spent waiting for the loader; None where not logged."""
+    speed, waiting = series(log.steps, "samples_per_s"), series(log.steps, "loader_share")
+    if not speed[1]:
+        return None
+    figure, (left, right) = new_chart(panels=2, height=2.5)
+    _panel(left, speed, "samples a second", hue=2)
+    left.set_ylim(bottom=0)
+    _panel(right, waiting, "time spent waiting for the loader", hue=5)
+    _shares(right)
+    return to_svg(
+        figure, name="speed", alt=_told("Samples a second", *speed) + _told(" Loader's share", *waiting, share=True)
+    )
+
+
+def norm_chart(log: RunLog) -> str | None:
+    """Norm of the gradient over steps, on a log scale; None where not logged."""
+    norm = series(log.steps, "grad_norm")
+    if not norm[1] or max(norm[1]) <= 0:
+        return None
+    figure, (ax,) = new_chart(height=2.2)
+    _panel(ax, norm, "norm of the gradient", hue=4)
+    ax.set_yscale("log")
+    return to_svg(figure, name="norm", alt=_told("Norm of the gradient", *norm))
+
+
+def recall_at_every_k_chart(
+    text_ranks: Tensor, image_ranks: Tensor, *, pictures: int, texts: int, most: int = 100
+) -> str:
+    """Recall at 1 to `most`, both ways, with what guessing gets.
+
+    Args:
+        text_ranks: (M,) rank of the first right picture of each text, from 0.
+        image_ranks: (N,) rank of the first right text of each picture, from 0.
+        pictures: N, what a text chooses among.
+        texts: M, what a picture chooses among.
+        most: the last k.
+    """
+    figure, (ax,) = new_chart()
+    ks = list(range(1, most + 1))
+    for_text, for_picture = recall_curve(text_ranks, most).tolist(), recall_curve(image_ranks, most).tolist()
+    ax.plot(ks, for_text, color=HUES[0], linewidth=1.8, label="the right picture for a text")
+    ax.plot(ks, for_picture, color=HUES[1], linewidth=1.8, label="a right text for a picture")
+    guessing = [min(k / pictures, 1.0) for k in ks]
+    ax.plot(ks, guessing, color=QUIET, linewidth=1, linestyle=(0, (1, 2.5)), label="guessing a picture")
+    _shares(ax)
+    ax.set_xscale("log")
+    ax.set_xticks([k for k in (1, 2, 5, 10, 20, 50, 100) if k <= most])
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.minorticks_off()
+    ax.set_xlabel("k: among the first k")
+    legend(ax)
+    told = [f"{words} R@{k} {100 * line[k - 1]:.0f} %" for words, line in
+            (("for a text", for_text), ("for a picture", for_picture)) for k in (1, 10, most)]  # fmt: skip
+    return to_svg(
+        figure, name="recall", alt=f"Recall among {pictures} pictures and {texts} texts: " + ", ".join(told) + "."
+    )
+
+
+def lines_chart(
+    lines: Mapping[str, tuple[list[int], list[float]]], *, name: str, y: str, shares: bool = False
+) -> str | None:
+    """One quantity of several runs over steps; None where no run has it."""
+    if not any(values for _, values in lines.values()):
+        return None
+    figure, (ax,) = new_chart()
+    for hue, (run, (steps, values)) in enumerate(lines.items()):
+        _line(ax, steps, values, hue=hue % len(HUES), name=run, faint=False)
+    ax.set_ylabel(y)
+    _over_steps(ax)
+    if shares:
+        _shares(ax)
+    legend(ax)
+    told = [_told(f" {run}", steps, values, share=shares) for run, (steps, values) in lines.items()]
+    return to_svg(figure, name=name, alt=f"{y} by run." + "".join(told))
+
+
+def smoothed(values: Sequence[float], keep: float = 0.9) -> list[float]:
+    """Exponential moving average that starts unbiased: the mean of few values, not pulled to zero."""
+    average, weight, smooth = 0.0, 0.0, []
+    for value in values:
+        average = keep * average + (1 - keep) * value
+        weight = keep * weight + (1 - keep)
+        smooth.append(average / weight)
+    return smooth
+
+
+def _line(ax: Axes, steps: Sequence[int], values: Sequence[float], *, hue: int, name: str, faint: bool) -> None:
+    if len(values) < 30 or not faint:
+        at = spread(values, MOST_POINTS)
+        ax.plot([steps[i] for i in at], [values[i] for i in at], color=HUES[hue], linewidth=1.6, label=name)
+        return
+    at, smooth = spread(values, MOST_POINTS), smoothed(values)
+    where = [steps[i] for i in at]
+    ax.plot(where, [values[i] for i in at], color=HUES[hue], linewidth=0.8, alpha=0.35)
+    ax.plot(where, [smooth[i] for i in at], color=HUES[hue], linewidth=1.8, label=f"{name} (smoothed over the raw)")
+
+
+def _panel(ax: Axes, points: tuple[list[int], list[float]], words: str, *, hue: int) -> None:
+    steps, values = points
+    at = spread(values, MOST_POINTS)
+    ax.plot([steps[i] for i in at], [values[i] for i in at], color=HUES[hue], linewidth=1.5)
+    title(ax, words)
+    _over_steps(ax)
+
+
+def _over_steps(ax: Axes) -> None:
+    ax.set_xlabel("step")
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def _shares(ax: Axes) -> None:
+    ax.set_ylim(0, 1)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _guessing(log: RunLog) -> list[tuple[float, str]]:
+    """Levels of the loss that need no model: chance as the run states it, and the log of its batch."""
+    chance, batch = log.start.get("chance_loss"), log.start.get("batch")
+    of_batch = math.log(batch) if isinstance(batch, int) and batch > 1 else None
+    if isinstance(chance, int | float) and of_batch is not None and abs(chance - of_batch) < 0.005:
+        return [(of_batch, f"chance = log of the batch of {batch}: {of_batch:.2f}")]
+    levels = [(float(chance), f"chance: {chance:.2f}")] if isinstance(chance, int | float) else []
+    return levels + ([(of_batch, f"log of the batch of {batch}: {of_batch:.2f}")] if of_batch is not None else [])
+
+
+def _told(name: str, steps: Sequence[int], values: Sequence[float], *, share: bool = False) -> str:
+    """A line in words, for those who cannot see it."""
+    if not values:
+        return ""
+    first, last = (f"{100 * value:.0f} %" if share else f"{value:.3g}" for value in (values[0], values[-1]))
+    return f"{name}: from {first} at step {steps[0]} to {last} at step {steps[-1]}."

@@ -1,0 +1,111 @@
+"""Embedding map: pictures laid out so that those with close vectors lie together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+from diptych.errors import DataError
+from diptych.report.charts import GRID, HUES, INK, QUIET, new_chart, to_svg
+from diptych.report.found import Found, drawn
+from diptych.report.pictures import opened
+
+MOST_POINTS = 500
+MOST_PICTURES = 48
+PICTURE_PX = 56
+MARKERS = ("o", "s", "^", "D")
+"""With eight hues they tell 32 labels apart."""
+
+
+def embedding_map(found: Found, *, seed: int) -> str:
+    """A t-SNE map of at most 500 pictures, coloured by label where there are labels, some shown.
+
+    van der Maaten and Hinton, "Visualizing data using t-SNE", 2008; scikit-learn's.
+
+    Raises:
+        DataError: fewer than 5 pictures, too few for a map.
+    """
+    if len(found.image) < 5:
+        raise DataError(f"a map needs at least 5 pictures; there are {len(found.image)}")
+    rows = drawn(MOST_POINTS, len(found.image), seed=seed, purpose="map")
+    places = lay_out(found.image[rows].numpy(), seed=seed)
+    labels = [found.labels[row] for row in rows] if found.labels else [None] * len(rows)
+    figure, (ax,) = new_chart(height=6.4)
+    ax.set_axis_off()
+    ax.set_aspect("equal", adjustable="datalim")
+    _dots(ax, places, labels, found.label_names)
+    _some_pictures(ax, found, rows, places)
+    _names(ax, places, labels, found.label_names)
+    known = {label for label in labels if label is not None}
+    coloured = f", coloured by {len(known)} labels" if known else ""
+    return to_svg(figure, name="map", alt=f"A map of {len(rows)} pictures by their vectors{coloured}.")
+
+
+def lay_out(vectors: np.ndarray, *, seed: int) -> np.ndarray:
+    """Places in the plane, scaled to [0, 1].
+
+    Args:
+        vectors: (N, E) normalised, N >= 5.
+        seed: of t-SNE.
+    Returns:
+        (N, 2).
+    """
+    from sklearn.manifold import TSNE  # 1 s to import
+
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    start = "pca" if min(vectors.shape) >= 2 else "random"
+    places = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(vectors.astype(np.float32))
+    low, high = places.min(axis=0), places.max(axis=0)
+    return (places - low) / np.maximum(high - low, 1e-9)
+
+
+def apart(places: np.ndarray, *, least: float, most: int) -> list[int]:
+    """Indices of places no two of which are closer than `least`, chosen in order, at most `most`."""
+    chosen: list[int] = []
+    for index, place in enumerate(places):
+        if len(chosen) == most:
+            break
+        if not chosen or np.linalg.norm(places[chosen] - place, axis=1).min() >= least:
+            chosen.append(index)
+    return chosen
+
+
+def _dots(ax: Axes, places: np.ndarray, labels: Sequence[int | None], names: Sequence[str]) -> None:
+    for label in sorted(set(labels), key=lambda label: -1 if label is None else label):
+        mine = places[[one == label for one in labels]]
+        hue, marker = (HUES[0], "o") if label is None else _look(label)
+        ax.scatter(mine[:, 0], mine[:, 1], s=22, color=hue, marker=marker, alpha=0.75, linewidths=0)
+
+
+def _look(label: int) -> tuple[str, str]:
+    return HUES[label % len(HUES)], MARKERS[label // len(HUES) % len(MARKERS)]
+
+
+def _some_pictures(ax: Axes, found: Found, rows: Sequence[int], places: np.ndarray) -> None:
+    for index in apart(places, least=0.115, most=MOST_PICTURES):
+        try:
+            small = opened(found.picture(rows[index])).convert("RGB")
+        except DataError:
+            continue
+        small.thumbnail((PICTURE_PX, PICTURE_PX))
+        box = OffsetImage(np.asarray(small), zoom=30 / max(small.size))
+        frame = {"edgecolor": GRID, "facecolor": "none", "linewidth": 0.6}
+        ax.add_artist(AnnotationBbox(box, tuple(places[index]), pad=0.05, bboxprops=frame))
+
+
+def _names(ax: Axes, places: np.ndarray, labels: Sequence[int | None], names: Sequence[str]) -> None:
+    """Each label's name at the middle of its points, and a legend besides."""
+    known = sorted({label for label in labels if label is not None})
+    if not known or len(known) > len(HUES) * len(MARKERS):
+        return
+    for label in known:
+        hue, marker = _look(label)
+        name = names[label] if label < len(names) else str(label)
+        ax.scatter([], [], s=26, color=hue, marker=marker, label=name)
+    ax.legend(
+        loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=7, frameon=False, fontsize=9, labelcolor=INK,
+        handletextpad=0.2, columnspacing=1.2,
+    ).get_title().set_color(QUIET)  # fmt: skip

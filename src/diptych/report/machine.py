@@ -1,0 +1,105 @@
+"""What was run on what machine, and what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from diptych.report.page import note
+from diptych.report.run_log import RunLog
+from diptych.report.tables import facts, folded, table
+
+MOST_REJECTS = 50
+
+
+def run_facts(log: RunLog, run: Mapping[str, Any]) -> str:
+    """What the start event says of the machine, and every setting of the run."""
+    start = log.start
+    machine = _pairs(_mapping(start, "machine")) + _pairs(_mapping(start, "versions"))
+    work = [
+        ("recipe", " ".join(str(run[name]) for name in ("system", "recipe") if name in run)),
+        *[(words, _value(start[name])) for name, words in _WORK.items() if name in start],
+        ("time trained", duration(log.seconds)),
+    ]
+    parts = [facts([pair for pair in work if pair[1]], caption="The run")]
+    if machine:
+        parts.append(facts(machine, caption="The machine"))
+    else:
+        parts.append(note("The log does not say on what machine the run began: it ended before that was written."))
+    if run:
+        parts.append(folded("Every setting", facts(_pairs(run), caption="run.json")))
+    if log.notes:
+        told = [(f"step {event.get('step', 0)}", str(event.get("text", ""))) for event in log.notes]
+        parts.append(folded(f"Notes of the log ({len(told)})", facts(told[-MOST_REJECTS:], caption="Notes")))
+    return "".join(parts)
+
+
+def rejects_table(rejects: Sequence[tuple[str, str]]) -> str:
+    """What was left out, by reason, then row by row.
+
+    Args:
+        rejects: key and reason of each.
+    """
+    if not rejects:
+        return note("Nothing: every row that was asked for could be read.")
+    reasons = Counter(reason for _, reason in rejects)
+    rows = [(reason, f"{count:,}") for reason, count in reasons.most_common(20)]
+    listed = [(key, reason) for key, reason in rejects[:MOST_REJECTS]]
+    more = f", the first {MOST_REJECTS} of {len(rejects):,}" if len(rejects) > MOST_REJECTS else ""
+    by_row = table(("row", "reason"), listed, caption=f"Rows left out{more}")
+    return table(("reason", "rows"), rows, caption="Reasons") + folded("Row by row", by_row)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> duration(42), duration(151), duration(7860)
+    ('42 s', '2 min 31 s', '2 h 11 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+_WORK = {
+    "parameters": "parameters",
+    "rows": "rows to train on",
+    "batch": "batch",
+    "steps": "steps planned",
+    "precision": "precision",
+    "device": "device",
+}
+
+
+def _mapping(event: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = event.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _pairs(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """Nested values on one level, their names joined by dots."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            pairs += _pairs(value, f"{before}{name}.")
+        else:
+            pairs.append((before + str(name), _value(value)))
+    return pairs
+
+
+def _value(value: Any) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case list() | tuple():
+            return ", ".join(_value(part) for part in value)
+        case _:
+            return str(value)
