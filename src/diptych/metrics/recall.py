@@ -15,8 +15,7 @@ def ranks_in_tiles(queries: Tensor, gallery: Tensor, truth: Sequence[Sequence[in
 
     The rank is the number of wrong answers that score as high or higher: a tie counts against the model, so that one
     that gives everything the same vector finds nothing. A score of NaN counts as the lowest.
-    Products are taken in float64 and compared in float32: what the tile changes in the last bits falls away, and
-    equal vectors tie.
+    Scores are those of `dot_products`, so that the tile changes nothing.
 
     Args:
         queries: (Q, E) vectors whose dot products with the gallery are the scores; normalise them for cosines.
@@ -32,11 +31,11 @@ def ranks_in_tiles(queries: Tensor, gallery: Tensor, truth: Sequence[Sequence[in
     queries, gallery = _where_float64_is(queries), _where_float64_is(gallery)
     ranks = torch.zeros(len(queries), dtype=torch.int64)
     for start in range(0, len(queries), tile):
-        mine = queries[start : start + tile].double()  # (q, E)
+        mine = queries[start : start + tile]  # (q, E)
         query, answer = _pairs(truth[start : start + tile])
         best = _best_right(mine, gallery, query, answer, tile)  # (q,)
         for left in range(0, len(gallery), tile):
-            scores = _scores(mine @ gallery[left : left + tile].double().mT)  # (q, g)
+            scores = dot_products(mine, gallery[left : left + tile])  # (q, g)
             inside = (answer >= left) & (answer < left + tile)
             beats = scores >= best[:, None]
             beats[query[inside].to(beats.device), (answer[inside] - left).to(beats.device)] = False
@@ -59,10 +58,10 @@ def top_in_tiles(queries: Tensor, gallery: Tensor, k: int, tile: int = 1024) -> 
     k = min(k, len(gallery))
     kept: list[tuple[Tensor, Tensor]] = []
     for start in range(0, len(queries), tile):
-        mine = queries[start : start + tile].double()
+        mine = queries[start : start + tile]
         scores, rows = torch.empty(len(mine), 0), torch.empty(len(mine), 0, dtype=torch.int64)
         for left in range(0, len(gallery), tile):
-            more = _scores(mine @ gallery[left : left + tile].double().mT).cpu()  # (q, g)
+            more = dot_products(mine, gallery[left : left + tile]).cpu()  # (q, g)
             scores = torch.cat([scores, more], dim=1)
             rows = torch.cat([rows, torch.arange(left, left + more.shape[1]).expand(len(mine), -1)], dim=1)
             order = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
@@ -71,6 +70,18 @@ def top_in_tiles(queries: Tensor, gallery: Tensor, k: int, tile: int = 1024) -> 
     if not kept:
         return torch.empty(0, k), torch.empty(0, k, dtype=torch.int64)
     return torch.cat([scores for scores, _ in kept]), torch.cat([rows for _, rows in kept])
+
+
+def dot_products(left: Tensor, right: Tensor) -> Tensor:
+    """Scores that can be compared: equal vectors have equal ones, whatever the shapes they were multiplied in.
+
+    Args:
+        left: (A, E).
+        right: (B, E).
+    Returns:
+        (A, B) float32 of products in float64; NaN is the lowest score, minus infinity.
+    """
+    return _as_compared(left.double() @ right.double().mT)
 
 
 def recall_at_k(ranks: Tensor, k: int) -> float:
@@ -134,8 +145,8 @@ def _where_float64_is(vectors: Tensor) -> Tensor:
     return vectors.cpu() if vectors.device.type == "mps" else vectors  # MPS has no float64
 
 
-def _scores(products: Tensor) -> Tensor:
-    """Float64 products as they are compared: float32, NaN the lowest."""
+def _as_compared(products: Tensor) -> Tensor:
+    """Float64 products as float32, NaN the lowest."""
     return products.float().nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
@@ -151,6 +162,6 @@ def _best_right(queries: Tensor, gallery: Tensor, query: Tensor, answer: Tensor,
     best = torch.full((len(queries),), -torch.inf, device=queries.device)
     for start in range(0, len(query), tile):
         q, g = query[start : start + tile].to(queries.device), answer[start : start + tile].to(queries.device)
-        scores = _scores((queries[q] * gallery[g].double()).sum(dim=1))
+        scores = _as_compared((queries[q].double() * gallery[g].double()).sum(dim=1))
         best = best.scatter_reduce(0, q, scores, "amax")
     return best

@@ -1,0 +1,152 @@
+"""Choices: of several texts, the one that is true of the picture; accuracy by kind of question, beside chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from diptych.data.rejects import Reject
+from diptych.data.table import Rows
+from diptych.errors import DataError
+from diptych.metrics.intervals import wilson
+from diptych.metrics.recall import dot_products
+from diptych.progress import SILENT, Progress
+from diptych.tasks.pictures import EncodedPictures, encode_pictures
+from diptych.tasks.texts import EncodedTexts, encode_texts
+
+if TYPE_CHECKING:
+    from diptych.tasks.encoder import Towers
+
+COLUMN = "choices"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One choice and what the model took."""
+
+    row: int
+    """Of the split."""
+    key: str
+    kind: str
+    texts: tuple[str, ...]
+    answer: int
+    """The text that is true."""
+    chosen: int
+    """The text that the model scored highest; of equal ones a wrong one."""
+
+    @property
+    def right(self) -> bool:
+        """The model took the true one."""
+        return self.chosen == self.answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindResult:
+    """All questions of one kind."""
+
+    kind: str
+    num: int
+    hits: int
+    chance: float
+    """What guessing would reach: the mean of 1 / number of texts."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of questions that were right."""
+        return self.hits / self.num
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the true accuracy lies, 95 times of 100 (Wilson)."""
+        return wilson(self.hits, self.num)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoicesResult:
+    """Every question, and the kinds in the order in which they first came."""
+
+    split: str
+    questions: tuple[Question, ...]
+    kinds: tuple[KindResult, ...]
+    rejects: tuple[Reject, ...] = ()
+
+    def numbers(self) -> dict[str, float]:
+        """By kind: accuracy, the ends of its interval, chance and the number of questions."""
+        found: dict[str, float] = {}
+        for kind in self.kinds:
+            low, high = kind.interval
+            found |= {f"{kind.kind}_accuracy": kind.accuracy, f"{kind.kind}_low": low, f"{kind.kind}_high": high}
+            found |= {f"{kind.kind}_chance": kind.chance, f"{kind.kind}_num": kind.num}
+        return found
+
+
+def choices(encoder: Towers, rows: Rows, *, limit: int | None = None, progress: Progress = SILENT) -> ChoicesResult:
+    """Asks every question of the column `choices`: which of its texts has the highest cosine with the picture.
+
+    The column is a list of (kind, texts, answer), e.g. ("colours", ["a red car", "a blue car"], 0). Ties count
+    against the model.
+
+    Args:
+        encoder: the model.
+        rows: the split.
+        limit: only the first rows, so many.
+        progress: where the work is drawn.
+    Raises:
+        DataError: there is no such column, no question, or an answer that is none of its texts.
+    """
+    found = encode_pictures(
+        encoder.encode_image,
+        rows,
+        range(len(rows) if limit is None else min(len(rows), limit)),
+        columns=(COLUMN,),
+        wanted=lambda sample: bool(sample.fields[COLUMN]),
+        progress=progress,
+    )
+    if not found.rows:
+        raise DataError(f"the split {rows.name!r} asks no questions in its column {COLUMN!r}; choose another --split")
+    asked = [(picture, question) for picture, sample in enumerate(found.samples) for question in sample.fields[COLUMN]]
+    texts = encode_texts(encoder, (text for _, question in asked for text in question["texts"]), progress=progress)
+    questions = tuple(_answered(found, picture, question, texts) for picture, question in asked)
+    return ChoicesResult(split=rows.name, questions=questions, kinds=by_kind(questions), rejects=found.rejects)
+
+
+def by_kind(questions: Iterable[Question]) -> tuple[KindResult, ...]:
+    """Counts the right answers of each kind, the kinds in the order in which they first come."""
+    kinds: dict[str, list[Question]] = {}
+    for question in questions:
+        kinds.setdefault(question.kind, []).append(question)
+    return tuple(
+        KindResult(
+            kind=kind,
+            num=len(asked),
+            hits=sum(question.right for question in asked),
+            chance=sum(1 / len(question.texts) for question in asked) / len(asked),
+        )
+        for kind, asked in kinds.items()
+    )
+
+
+def _answered(found: EncodedPictures, picture: int, asked: Mapping[str, Any], texts: EncodedTexts) -> Question:
+    key, options, answer = found.samples[picture].key, asked["texts"], asked["answer"]
+    if not 0 <= answer < len(options):
+        raise DataError(
+            f"{key}: a question of kind {asked['kind']!r} has {len(options)} texts and answer {answer}; "
+            f"expected the place of the true text, counted from 0"
+        )
+    return Question(
+        row=found.rows[picture],
+        key=key,
+        kind=asked["kind"],
+        texts=tuple(options),
+        answer=answer,
+        chosen=_highest(dot_products(found.vectors[picture : picture + 1], texts.of(options))[0], answer),
+    )
+
+
+def _highest(scores: Tensor, answer: int) -> int:
+    """Where the highest of the (C,) scores is; of equal ones a wrong one."""
+    highest = (scores == scores.max()).nonzero()[:, 0].tolist()
+    return next((place for place in highest if place != answer), answer)

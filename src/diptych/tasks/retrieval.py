@@ -1,0 +1,170 @@
+"""Retrieval: the picture for a text and a text for a picture, among all of a split."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from diptych.data.rejects import Reject
+from diptych.data.sample import Sample
+from diptych.data.table import Rows
+from diptych.errors import DataError, unknown
+from diptych.metrics.recall import median_rank, ranks_in_tiles, recall_at_k, truth_by_group
+from diptych.progress import SILENT, Progress
+from diptych.tasks.pictures import EncodedPictures, encode_pictures
+from diptych.tasks.texts import encode_texts
+
+if TYPE_CHECKING:
+    from diptych.tasks.encoder import Towers
+
+KS = (1, 5, 10)
+KINDS_COLUMN = "text_kinds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalResult:
+    """Ranks both ways, and what a report needs to show them. P pictures, T texts."""
+
+    split: str
+    rows: tuple[int, ...]
+    """(P) rows of the split, to read the pictures again."""
+    keys: tuple[str, ...]
+    """(P) keys of the pictures."""
+    groups: tuple[str, ...]
+    """(P) pictures of one group show the same thing and are right for each other's texts."""
+    texts: tuple[str, ...]
+    """(T) texts."""
+    text_owner: tuple[int, ...]
+    """(T) which of the P pictures a text was written for."""
+    image: Tensor
+    """(P, E) normalised."""
+    text: Tensor
+    """(T, E) normalised."""
+    text_to_image_ranks: Tensor
+    """(T,) rank of the right picture, from 0."""
+    image_to_text_ranks: Tensor
+    """(P,) rank of the best of the right texts, from 0."""
+    rejects: tuple[Reject, ...] = ()
+    """Pictures that could not be read; they are not in the gallery."""
+
+    def numbers(self) -> dict[str, float]:
+        """Recall as shares of 1 and median ranks from 1, both ways, by the names of log and JSON."""
+        found: dict[str, float] = {}
+        for name, ranks in (("text_to_image", self.text_to_image_ranks), ("image_to_text", self.image_to_text_ranks)):
+            found |= {f"{name}_r{k}": recall_at_k(ranks, k) for k in KS}
+            found[f"{name}_median_rank"] = median_rank(ranks)
+        return found
+
+    def chance(self) -> dict[str, float]:
+        """The recall that guessing would reach."""
+        found: dict[str, float] = {}
+        for k in KS:
+            found[f"text_to_image_r{k}"] = _chance(self.right_pictures(), len(self.keys), k)
+            found[f"image_to_text_r{k}"] = _chance(self.right_texts(), len(self.texts), k)
+        return found
+
+    def right_pictures(self) -> list[list[int]]:
+        """For each text the pictures that are right, among the P."""
+        return truth_by_group([self.groups[picture] for picture in self.text_owner], self.groups)
+
+    def right_texts(self) -> list[list[int]]:
+        """For each picture the texts that are right, among the T."""
+        return truth_by_group(self.groups, [self.groups[picture] for picture in self.text_owner])
+
+
+def retrieval(
+    encoder: Towers,
+    rows: Rows,
+    *,
+    limit: int | None = None,
+    text_kind: str | None = None,
+    progress: Progress = SILENT,
+) -> RetrievalResult:
+    """Ranks all pictures of a split for each of its texts, and all texts for each picture, by cosine.
+
+    CLIP, arXiv:2103.00020, table 13. A picture counts as found by any of its texts, a text by its picture; rows of one
+    group show the same thing and are right for each other. Ties count against the model (`metrics.recall`).
+
+    Args:
+        encoder: the model.
+        rows: the split.
+        limit: only the first rows, so many.
+        text_kind: only texts of this kind, by the column `text_kinds` beside the texts; None: all.
+        progress: where the work is drawn.
+    Raises:
+        DataError: no row has both a picture and a text, or no text is of that kind.
+    """
+    columns = (KINDS_COLUMN,) if text_kind is not None else ()
+    found = encode_pictures(
+        encoder.encode_image,
+        rows,
+        range(min(len(rows), len(rows) if limit is None else limit)),
+        columns=columns,
+        wanted=lambda sample: bool(texts_of_kind(sample, text_kind)),
+        progress=progress,
+    )
+    if not found.rows:
+        raise DataError(_nothing_found(rows, text_kind))
+    texts = [texts_of_kind(sample, text_kind) for sample in found.samples]
+    return _ranked(
+        split=rows.name,
+        found=found,
+        texts=tuple(text for mine in texts for text in mine),
+        owner=tuple(picture for picture, mine in enumerate(texts) for _ in mine),
+        encoder=encoder,
+        progress=progress,
+    )
+
+
+def texts_of_kind(sample: Sample, kind: str | None) -> list[str]:
+    """The texts of a sample that are of a kind, by its column `text_kinds`; all of them for None."""
+    if kind is None:
+        return list(sample.texts)
+    return [text for text, its_kind in zip(sample.texts, sample.fields[KINDS_COLUMN], strict=True) if its_kind == kind]
+
+
+def _ranked(
+    *,
+    split: str,
+    found: EncodedPictures,
+    texts: tuple[str, ...],
+    owner: tuple[int, ...],
+    encoder: Towers,
+    progress: Progress,
+) -> RetrievalResult:
+    vectors = encode_texts(encoder, texts, progress=progress).of(texts)
+    groups = tuple(sample.group for sample in found.samples)
+    text_groups = [groups[picture] for picture in owner]
+    return RetrievalResult(
+        split=split,
+        rows=found.rows,
+        keys=tuple(sample.key for sample in found.samples),
+        groups=groups,
+        texts=texts,
+        text_owner=owner,
+        image=found.vectors,
+        text=vectors,
+        text_to_image_ranks=ranks_in_tiles(vectors, found.vectors, truth_by_group(text_groups, groups)),
+        image_to_text_ranks=ranks_in_tiles(found.vectors, vectors, truth_by_group(groups, text_groups)),
+        rejects=found.rejects,
+    )
+
+
+def _nothing_found(rows: Rows, text_kind: str | None) -> str:
+    if text_kind is None:
+        return f"the split {rows.name!r} has no row with both a picture and a text; retrieval needs pairs"
+    kinds = sorted({kind for row in rows.column(KINDS_COLUMN).to_pylist() for kind in row or ()})
+    return f"in the split {rows.name!r}, {unknown('kind of text', text_kind, kinds)}"
+
+
+def _chance(truth: Sequence[Sequence[int]], gallery: int, k: int) -> float:
+    """The mean chance that k drawn of the gallery hold at least one of a query's right answers."""
+    k = min(k, gallery)
+    times = Counter(len(answers) for answers in truth)
+    misses = {num: math.comb(gallery - num, k) / math.comb(gallery, k) for num in times}
+    return 1 - sum(times[num] * misses[num] for num in times) / len(truth)
