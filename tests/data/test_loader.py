@@ -1,0 +1,206 @@
+"""The loader is a pure function of (seed, epoch, position): processes, start and faults change nothing else."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from diptych.data.batch import Batch, ImagePart, Targets, TextPart, pad
+from diptych.data.loader import LoadedBatch, evaluation_batches, load_batches
+from diptych.data.sample import Item, Rng, Sample, hash64
+from diptych.data.sampler import Order
+from diptych.data.table import Rows, open_table
+from diptych.data.table_writer import TableWriter
+from diptych.errors import DataError
+
+NUM_ROWS = 23
+
+
+class ByteInputs:
+    """Pictures of four bytes, texts as character codes; a picture of no bytes is bad."""
+
+    def item(self, sample: Sample, rng: Rng | None) -> Item:
+        if not sample.image:
+            raise DataError("the picture is empty")
+        assert isinstance(sample.image, bytes)
+        text = sample.texts[0 if rng is None else int(rng.integers(len(sample.texts)))]
+        pixels = torch.frombuffer(bytearray(sample.image), dtype=torch.uint8).reshape(1, 2, 2).expand(3, 2, 2)
+        return Item(
+            key=sample.key, group=hash64(sample.group), pixels=pixels, text_ids=torch.tensor([ord(c) for c in text])
+        )
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        ids, mask = pad([item.text_ids for item in items if item.text_ids is not None], value=0)
+        pixels = torch.stack([item.pixels for item in items if item.pixels is not None])
+        return Batch(
+            keys=tuple(item.key for item in items),
+            group=torch.tensor([item.group for item in items]),
+            text=TextPart(ids=ids, mask=mask),
+            image=ImagePart(pixels=pixels),
+        )
+
+    def save(self, folder: Path) -> None:
+        pass
+
+
+class PartnerDraw:
+    """Puts the first letter of another row before the text, and draws a number."""
+
+    name = "partner"
+
+    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
+        return (row + 1 + epoch) % num_rows
+
+    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+        assert partner is not None and partner.text_ids is not None and item.text_ids is not None
+        drawn = torch.tensor(int(rng.integers(1000)))
+        return replace(item, text_ids=torch.cat([partner.text_ids[:1], item.text_ids])), {"drawn": drawn}
+
+
+class NoDraw:
+    """As the contrastive objective: nothing is drawn."""
+
+    name = "none"
+
+    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
+        return None
+
+    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+        return item, {}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    return _table(tmp_path_factory.mktemp("loader") / "table", bad=())
+
+
+def _table(out: Path, bad: Sequence[int]) -> Rows:
+    with TableWriter(out, rows_per_shard=7) as writer:
+        for i in range(NUM_ROWS):
+            image = b"" if i in bad else bytes([i, 1, 2, 3])
+            writer.add("train", key=f"key{i}", image=image, texts=[f"{i} first", f"{i}th", "third text"])
+    return open_table(out).split("train")
+
+
+def _order(**changes: int) -> Order:
+    return replace(Order(num_rows=NUM_ROWS, batch=5, seed=3), **changes)
+
+
+def _same(left: LoadedBatch, right: LoadedBatch) -> bool:
+    a, b = left.batch, right.batch
+    if (left.step, left.epoch, left.rejects) != (right.step, right.epoch, right.rejects):
+        return False
+    if a is None or b is None or a.text is None or b.text is None or a.image is None or b.image is None:
+        return a is b
+    pairs = [(a.text.ids, b.text.ids), (a.text.mask, b.text.mask), (a.image.pixels, b.image.pixels), (a.group, b.group)]
+    pairs += [(left.targets[name], right.targets[name]) for name in left.targets]
+    return a.keys == b.keys and all(torch.equal(x, y) for x, y in pairs)
+
+
+def _all(rows: Rows, **arguments: object) -> list[LoadedBatch]:
+    settings = {"order": _order(), "start": 0, "stop": 9, "draw": PartnerDraw(), "workers": 0} | arguments
+    return list(load_batches(rows, ByteInputs(), settings.pop("order"), **settings))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("workers", "start_method"), [(1, "fork"), (2, "fork")])
+def test_worker_count_and_start_method_change_no_batch(rows: Rows, workers: int, start_method: str) -> None:
+    expected = _all(rows)
+    found = _all(rows, workers=workers, start_method=start_method)
+    assert len(found) == 9
+    assert all(_same(a, b) for a, b in zip(expected, found, strict=True))
+
+
+@pytest.mark.slow
+def test_spawned_workers_give_the_same_batches(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # the child imports this file by its name
+    expected = _all(rows)
+    found = _all(rows, workers=2, start_method="spawn")
+    assert all(_same(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_a_start_in_the_middle_is_the_tail_of_a_full_pass(rows: Rows) -> None:
+    tail = _all(rows, start=6)
+    assert [loaded.step for loaded in tail] == [6, 7, 8]
+    assert all(_same(a, b) for a, b in zip(_all(rows)[6:], tail, strict=True))
+
+
+def test_ranks_share_the_global_batch(rows: Rows) -> None:
+    whole = _all(rows)
+    parts = [_all(rows, order=_order(rank=rank, world_size=2)) for rank in range(2)]
+    for step, loaded in enumerate(whole):
+        keys = [key for part in parts for key in _keys(part[step])]
+        assert tuple(keys) == _keys(loaded)
+
+
+def _keys(loaded: LoadedBatch) -> tuple[str, ...]:
+    assert loaded.batch is not None
+    return loaded.batch.keys
+
+
+def test_texts_and_draws_differ_between_epochs(rows: Rows) -> None:
+    drawn = {}
+    for loaded in _all(rows, stop=8):
+        for key, number in zip(_keys(loaded), loaded.targets["drawn"].tolist(), strict=True):
+            drawn.setdefault(key, []).append((loaded.epoch, number))
+    twice = [numbers for numbers in drawn.values() if len(numbers) == 2]
+    assert len(twice) > 10
+    assert sum(first[1] == second[1] for first, second in twice) <= 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_global_generator_stands_still(rows: Rows, workers: int) -> None:
+    before = torch.get_rng_state()
+    _all(rows, workers=workers)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_bad_row_shrinks_its_batch_and_is_reported(tmp_path: Path) -> None:
+    good, bad = _table(tmp_path / "good", bad=()), _table(tmp_path / "bad", bad=(4,))
+    for whole, loaded in zip(_all(good, draw=NoDraw()), _all(bad, draw=NoDraw()), strict=True):
+        assert _keys(loaded) == tuple(key for key in _keys(whole) if key != "key4")
+        assert [reject.key for reject in loaded.rejects] == ["key4"] * ("key4" in _keys(whole))
+        assert all("empty" in reject.reason for reject in loaded.rejects)
+
+
+def test_known_bad_rows_are_left_out_without_another_report(tmp_path: Path) -> None:
+    bad = _table(tmp_path / "bad", bad=(4,))
+    first = _all(bad, draw=NoDraw())
+    again = _all(bad, draw=NoDraw(), bad_rows={4})
+    assert [_keys(loaded) for loaded in first] == [_keys(loaded) for loaded in again]
+    assert not any(loaded.rejects for loaded in again)
+
+
+def test_a_bad_partner_drops_the_row_and_is_named(tmp_path: Path) -> None:
+    bad = _table(tmp_path / "bad", bad=(4,))
+    rejected = [reject.key for loaded in _all(bad, stop=4) for reject in loaded.rejects]
+    assert set(rejected) == {"key4"}
+
+
+def test_a_batch_of_bad_rows_only_is_a_step_without_a_batch(tmp_path: Path) -> None:
+    bad = _table(tmp_path / "bad", bad=range(NUM_ROWS))
+    for workers in (0, 1):
+        loaded = _all(bad, draw=NoDraw(), workers=workers)
+        assert [one.batch for one in loaded] == [None] * 9
+        assert [len(one.rejects) for one in loaded] == [5] * 9
+
+
+def test_evaluation_goes_through_every_row_in_order(tmp_path: Path) -> None:
+    rows = _table(tmp_path / "bad", bad=(4,))
+    loaded = list(evaluation_batches(rows, ByteInputs(), batch=4, limit=10, workers=0))
+    assert [key for one in loaded for key in _keys(one)] == [f"key{i}" for i in range(10) if i != 4]
+    assert [len(_keys(one)) for one in loaded] == [4, 3, 2]
+    text = loaded[0].batch.text if loaded[0].batch is not None else None
+    assert text is not None and "".join(map(chr, text.ids[0].tolist())) == "0 first"
+
+
+def test_leaving_early_ends_the_workers(rows: Rows) -> None:
+    batches = load_batches(rows, ByteInputs(), _order(), start=0, stop=1000, draw=NoDraw(), workers=2)
+    next(batches)
+    assert len(multiprocessing.active_children()) >= 2
+    del batches
+    assert multiprocessing.active_children() == []
