@@ -10,7 +10,7 @@ import functools
 import html
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -49,7 +49,7 @@ class Tokenizer:
     start_id: int
     end_id: int
     pad_id: int
-    rust: RustTokenizer
+    rust: RustTokenizer = field(repr=False)
 
     @property
     def vocab_size(self) -> int:
@@ -215,9 +215,8 @@ def _bpe_model(ids: dict[str, int], merges: Sequence[tuple[str, str]]) -> models
 def _wordpiece(pieces: Pieces, *, lower: bool, source: str) -> Tokenizer:
     ids = dict(pieces.ids)
     missing = [word for word in WORDPIECE_CONTROLS[:4] if word not in ids]
-    if pieces.merges is not None or missing:
-        lack = f"it lacks {', '.join(missing)}" if missing else "it has merges"
-        raise DataError(f"{source} is no vocabulary of BERT's kind: {lack}")
+    if missing:
+        raise DataError(f"{source} is no vocabulary of BERT's kind: it lacks {', '.join(missing)}")
     rust = RustTokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]", max_input_chars_per_word=100))
     rust.normalizer = _bert_normalizer(lower)
     rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
