@@ -9,8 +9,25 @@ from torch import Tensor
 from diptych.metrics.calibration import CalibrationBins, calibration_bins
 from diptych.report.charts import HUES, QUIET, new_chart, title, to_svg
 from diptych.report.found import Found
+from diptych.report.page import Section, missing, paragraphs
 
 NUM_BINS = 10
+TITLE = "Calibration"
+HOW = (
+    "For every text the model spreads 100 % over all pictures; what the first one gets is how sure it is. On the dotted "
+    "line it is right as often as it says; below it, too sure. Left the share that is right, beside it how many answers "
+    "there are of each."
+)
+
+
+def calibration(found: Found) -> Section:
+    """Whether the first picture of a text is right as often as the model says."""
+    if found.scale is None:
+        return missing(TITLE, HOW, "the model does not say by what it multiplies its cosines.")
+    confidence, right = retrieval_confidence(found, found.scale)
+    chart = calibration_chart(confidence, right, name="calibration", of="texts")
+    words = paragraphs(calibration_words(confidence, right))
+    return Section(title=TITLE, how_to_read=HOW, body=words + chart)
 
 
 def retrieval_confidence(found: Found, scale: float, tile: int = 1024) -> tuple[Tensor, Tensor]:

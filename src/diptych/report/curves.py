@@ -11,13 +11,15 @@ from torch import Tensor
 
 from diptych.metrics.recall import recall_curve
 from diptych.report.charts import HUES, QUIET, legend, level, new_chart, spread, title, to_svg
-from diptych.report.run_log import RunLog, series
+from diptych.report.found import Found
+from diptych.report.history import History, series
+from diptych.report.page import Section
 
 MOST_POINTS = 600
 """Of a line; more would only make the page heavier."""
 
 
-def loss_chart(log: RunLog) -> str | None:
+def loss_chart(log: History) -> str | None:
     """Training and validation loss over steps, with what guessing pays; None where no loss was logged."""
     steps, losses = series(log.steps, "loss")
     at, held_out = series(log.evals, "loss")
@@ -38,7 +40,7 @@ def loss_chart(log: RunLog) -> str | None:
     )
 
 
-def recall_while_training_chart(log: RunLog) -> str | None:
+def recall_while_training_chart(log: History) -> str | None:
     """R@1, 5 and 10 of the evaluations while training; None where there are fewer than two."""
     events = [event | event["metrics"] for event in log.evals if isinstance(event.get("metrics"), dict)]
     ways = [("text_to_image", "for a text"), ("image_to_text", "for a picture")]
@@ -59,7 +61,7 @@ def recall_while_training_chart(log: RunLog) -> str | None:
     return to_svg(figure, name="recall-training", alt="Recall while training." + "".join(told))
 
 
-def rates_chart(log: RunLog) -> str | None:
+def rates_chart(log: History) -> str | None:
     """Learning rate and temperature over steps; None where neither was logged."""
     rate, temperature = series(log.steps, "lr"), series(log.steps, "temperature")
     if not rate[1] and not temperature[1]:
@@ -71,7 +73,7 @@ def rates_chart(log: RunLog) -> str | None:
     return to_svg(figure, name="rates", alt=_told("Learning rate", *rate) + _told(" Temperature", *temperature))
 
 
-def speed_chart(log: RunLog) -> str | None:
+def speed_chart(log: History) -> str | None:
     """Samples a second, and the share of time spent waiting for the loader; None where not logged."""
     speed, waiting = series(log.steps, "samples_per_s"), series(log.steps, "loader_share")
     if not speed[1]:
@@ -86,7 +88,7 @@ def speed_chart(log: RunLog) -> str | None:
     )
 
 
-def norm_chart(log: RunLog) -> str | None:
+def norm_chart(log: History) -> str | None:
     """Norm of the gradient over steps, on a log scale; None where not logged."""
     norm = series(log.steps, "grad_norm")
     if not norm[1] or max(norm[1]) <= 0:
@@ -97,9 +99,17 @@ def norm_chart(log: RunLog) -> str | None:
     return to_svg(figure, name="norm", alt=_told("Norm of the gradient", *norm))
 
 
-def recall_at_every_k_chart(
-    text_ranks: Tensor, image_ranks: Tensor, *, pictures: int, texts: int, most: int = 100
-) -> str:
+def recall_at_every_k(found: Found) -> Section:
+    """The curve of recall at 1 to 100, both ways."""
+    chart = recall_chart(found.text_ranks, found.image_ranks, pictures=len(found.image), texts=len(found.text))
+    how = (
+        "How often the right one is among the first k; at k = 1 it comes first. The dotted line is what guessing gets, so "
+        "the height above it is what was learned. The scale of k is logarithmic."
+    )
+    return Section(title="Recall at every k", how_to_read=how, body=chart)
+
+
+def recall_chart(text_ranks: Tensor, image_ranks: Tensor, *, pictures: int, texts: int, most: int = 100) -> str:
     """Recall at 1 to `most`, both ways, with what guessing gets.
 
     Args:
@@ -188,7 +198,7 @@ def _shares(ax: Axes) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
-def _guessing(log: RunLog) -> list[tuple[float, str]]:
+def _guessing(log: History) -> list[tuple[float, str]]:
     """Levels of the loss that need no model: chance as the run states it, and the log of its batch."""
     chance, batch = log.start.get("chance_loss"), log.start.get("batch")
     of_batch = math.log(batch) if isinstance(batch, int) and batch > 1 else None

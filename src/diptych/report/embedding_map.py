@@ -9,39 +9,36 @@ from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from diptych.errors import DataError
-from diptych.report.charts import GRID, HUES, INK, QUIET, new_chart, to_svg
+from diptych.report.charts import GRID, HUES, INK, new_chart, to_svg
 from diptych.report.found import Found, drawn
+from diptych.report.page import Section, missing
 from diptych.report.pictures import opened
 
 MOST_POINTS = 500
 MOST_PICTURES = 48
 PICTURE_PX = 56
+LEAST = 5
+"""Pictures; fewer make no map."""
 MARKERS = ("o", "s", "^", "D")
 """With eight hues they tell 32 labels apart."""
 
 
-def embedding_map(found: Found, *, seed: int) -> str:
+def embedding_map(found: Found, *, seed: int) -> Section:
     """A t-SNE map of at most 500 pictures, coloured by label where there are labels, some shown.
 
     van der Maaten and Hinton, "Visualizing data using t-SNE", 2008; scikit-learn's.
-
-    Raises:
-        DataError: fewer than 5 pictures, too few for a map.
     """
-    if len(found.image) < 5:
-        raise DataError(f"a map needs at least 5 pictures; there are {len(found.image)}")
+    title = "Embedding map"
+    how = (
+        f"Pictures whose vectors are close lie close together (t-SNE, seed {seed}, at most {MOST_POINTS} pictures, a few "
+        "of them shown). Islands of one colour mean that the model keeps a label apart; the distance between islands and "
+        "the directions mean nothing."
+    )
+    if len(found.image) < LEAST:
+        return missing(title, how, f"a map needs at least {LEAST} pictures; there are {len(found.image)}.")
     rows = drawn(MOST_POINTS, len(found.image), seed=seed, purpose="map")
     places = lay_out(found.image[rows].numpy(), seed=seed)
-    labels = [found.labels[row] for row in rows] if found.labels else [None] * len(rows)
-    figure, (ax,) = new_chart(height=6.4)
-    ax.set_axis_off()
-    ax.set_aspect("equal", adjustable="datalim")
-    _dots(ax, places, labels, found.label_names)
-    _some_pictures(ax, found, rows, places)
-    _names(ax, places, labels, found.label_names)
-    known = {label for label in labels if label is not None}
-    coloured = f", coloured by {len(known)} labels" if known else ""
-    return to_svg(figure, name="map", alt=f"A map of {len(rows)} pictures by their vectors{coloured}.")
+    return Section(title=title, how_to_read=how, body=_map(found, rows, places))
 
 
 def lay_out(vectors: np.ndarray, *, seed: int) -> np.ndarray:
@@ -73,7 +70,20 @@ def apart(places: np.ndarray, *, least: float, most: int) -> list[int]:
     return chosen
 
 
-def _dots(ax: Axes, places: np.ndarray, labels: Sequence[int | None], names: Sequence[str]) -> None:
+def _map(found: Found, rows: Sequence[int], places: np.ndarray) -> str:
+    labels = [found.labels[row] for row in rows] if found.labels else [None] * len(rows)
+    figure, (ax,) = new_chart(height=6.4)
+    ax.set_axis_off()
+    ax.set_aspect("equal", adjustable="datalim")
+    _dots(ax, places, labels)
+    _some_pictures(ax, found, rows, places)
+    _legend(ax, labels, found.label_names)
+    known = {label for label in labels if label is not None}
+    coloured = f", coloured by {len(known)} labels" if known else ""
+    return to_svg(figure, name="map", alt=f"A map of {len(rows)} pictures by their vectors{coloured}.")
+
+
+def _dots(ax: Axes, places: np.ndarray, labels: Sequence[int | None]) -> None:
     for label in sorted(set(labels), key=lambda label: -1 if label is None else label):
         mine = places[[one == label for one in labels]]
         hue, marker = (HUES[0], "o") if label is None else _look(label)
@@ -96,16 +106,12 @@ def _some_pictures(ax: Axes, found: Found, rows: Sequence[int], places: np.ndarr
         ax.add_artist(AnnotationBbox(box, tuple(places[index]), pad=0.05, bboxprops=frame))
 
 
-def _names(ax: Axes, places: np.ndarray, labels: Sequence[int | None], names: Sequence[str]) -> None:
-    """Each label's name at the middle of its points, and a legend besides."""
+def _legend(ax: Axes, labels: Sequence[int | None], names: Sequence[str]) -> None:
     known = sorted({label for label in labels if label is not None})
     if not known or len(known) > len(HUES) * len(MARKERS):
         return
     for label in known:
         hue, marker = _look(label)
-        name = names[label] if label < len(names) else str(label)
-        ax.scatter([], [], s=26, color=hue, marker=marker, label=name)
-    ax.legend(
-        loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=7, frameon=False, fontsize=9, labelcolor=INK,
-        handletextpad=0.2, columnspacing=1.2,
-    ).get_title().set_color(QUIET)  # fmt: skip
+        ax.scatter([], [], s=26, color=hue, marker=marker, label=names[label] if label < len(names) else str(label))
+    where = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "ncols": 7}
+    ax.legend(frameon=False, fontsize=9, labelcolor=INK, handletextpad=0.2, columnspacing=1.2, **where)

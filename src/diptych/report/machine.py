@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diptych.report.page import note
-from diptych.report.run_log import RunLog
+from diptych.report.history import History
 from diptych.report.tables import facts, folded, table
 
 MOST_REJECTS = 50
 
 
-def run_facts(log: RunLog, run: Mapping[str, Any]) -> str:
+def run_facts(log: History, run: Mapping[str, Any]) -> str:
     """What the start event says of the machine, and every setting of the run."""
     start = log.start
     machine = _pairs(_mapping(start, "machine")) + _pairs(_mapping(start, "versions"))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 
-MAX_BYTES = 5_000_000
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """Browsers then load nothing from anywhere, whatever a text in the page says."""
 
@@ -68,16 +65,6 @@ def render(page: Page) -> str:
             "</main>\n</body>\n</html>\n",
         ]
     )
-
-
-def write_page(page: Page, path: Path) -> Path:
-    """Writes the page whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(render(page))
-        file.flush()
-        os.fsync(file.fileno())
-    return partial.replace(path)
 
 
 def note(text: str) -> str:

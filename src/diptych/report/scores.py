@@ -110,6 +110,23 @@ def cells(score: Score) -> tuple[str, str, str, str, str]:
 COLUMNS = ("", "result", "chance", "95 % interval", "measured on")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShownTable:
+    """A table in plain words, for a terminal."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def shown_tables(scores: Sequence[Score]) -> list[ShownTable]:
+    """The table of results as a terminal draws it, one for each heading, with the very words of the page."""
+    return [
+        ShownTable(title=group, columns=COLUMNS, rows=[cells(score) for score in of_group])
+        for group, of_group in groupby(scores, lambda score: score.group)
+    ]
+
+
 def scores_table(scores: Sequence[Score]) -> str:
     """The table of results, a heading for each group; every cell carries the name of its score."""
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in COLUMNS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diptych.report.run_log import RunLog
+from diptych.report.history import History
 
 STATUS = {
     "finished": "The run finished",
@@ -30,7 +30,7 @@ def retrieval_headline(r1: float, pictures: int, *, began_at: float | None, chan
     return f"The right picture, of {pictures:,}, comes first for {of_100(r1)} of 100 texts; {before}"
 
 
-def loss_headline(log: RunLog, losses: list[float]) -> str:
+def loss_headline(log: History, losses: list[float]) -> str:
     """What there is to say where nothing was evaluated."""
     if not losses:
         return "This run ended before its first step was logged"
@@ -39,7 +39,7 @@ def loss_headline(log: RunLog, losses: list[float]) -> str:
     return f"The loss went from {losses[0]:.2f} to {losses[-1]:.2f} in {log.last_step:,} steps{beside}"
 
 
-def status_line(status: str, log: RunLog) -> str:
+def status_line(status: str, log: History) -> str:
     """How and where the run ended."""
     planned = log.start.get("steps")
     where = f"at step {log.last_step:,}" + (f" of {planned:,}" if isinstance(planned, int) else "")

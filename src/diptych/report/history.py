@@ -1,4 +1,4 @@
-"""RunLog: what log.jsonl of a run says, read so that a torn last line or a killed run spoils nothing."""
+"""History: what log.jsonl of a run says, read so that a torn last line or a killed run spoils nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Event = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunLog:
+class History:
     """The events of a run by kind, each step once: after a resume the later line counts."""
 
     start: Event
@@ -37,14 +37,14 @@ class RunLog:
         return max([float(event.get("time_s") or 0.0) for event in events], default=0.0)
 
 
-def read_log(run_folder: Path) -> RunLog:
+def read_history(run_folder: Path) -> History:
     """The log of a run folder; empty where there is none. Lines that are no JSON are left out."""
     path = run_folder / "log.jsonl"
     events = [event for line in _lines(path) if (event := _event(line)) is not None]
     ends = [at for at, event in enumerate(events) if event["event"] == "end"]
     begins = [at for at, event in enumerate(events) if event["event"] in ("start", "step")]
     gone_on = bool(ends and begins and begins[-1] > ends[-1])
-    return RunLog(
+    return History(
         start=next((event for event in reversed(events) if event["event"] == "start"), {}),
         steps=_by_step(events, "step"),
         evals=_by_step(events, "eval"),

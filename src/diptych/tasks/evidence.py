@@ -1,0 +1,86 @@
+"""Evidence: the result of a task as scores with chance and interval, and as what the report's pictures are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diptych.data.table import Rows
+from diptych.metrics.recall import median_rank
+from diptych.report.found import Found
+from diptych.report.pictures import Picture
+from diptych.report.scores import Score, share
+from diptych.tasks.choices import ChoicesResult
+from diptych.tasks.retrieval import KS, RetrievalResult
+
+WAYS = (("text_to_image", "for a text"), ("image_to_text", "for a picture"))
+
+
+def retrieval_scores(result: RetrievalResult, *, group: str = "Retrieval") -> list[Score]:
+    """Recall at 1, 5 and 10 and the median rank, both ways.
+
+    Args:
+        result: what was found.
+        group: the heading.
+    """
+    scores, chance = [], result.chance()
+    for way, words in WAYS:
+        ranks = result.text_to_image_ranks if way == "text_to_image" else result.image_to_text_ranks
+        for k in KS:
+            name = f"{way}_r{k}"
+            right = int((ranks < k).sum())
+            label = f"right one {words} among the first {k} (R@{k})" if k > 1 else f"right one {words} first (R@1)"
+            scores.append(
+                share(name=name, label=label, group=group, right=right, count=len(ranks), chance=chance[name])
+            )
+        middle = Score(
+            name=f"{way}_median_rank",
+            label=f"median rank {words}",
+            group=group,
+            value=median_rank(ranks),
+            count=len(ranks),
+            unit="rank",
+        )
+        scores.append(middle)
+    return scores
+
+
+def choices_scores(result: ChoicesResult, *, group: str = "Zero-shot by kind of question") -> list[Score]:
+    """Accuracy by kind of question."""
+    return [
+        share(
+            name=f"{kind.kind}_accuracy",
+            label=kind.kind.replace("_", " "),
+            group=group,
+            right=kind.hits,
+            count=kind.num,
+            chance=kind.chance,
+        )
+        for kind in result.kinds
+    ]
+
+
+def found_by(
+    result: RetrievalResult, rows: Rows, *, scale: float | None = None, label_names: Sequence[str] = ()
+) -> Found:
+    """The result with its pictures at hand.
+
+    Args:
+        result: what was found.
+        rows: the split it was found in.
+        scale: what the model multiplies cosines by before its softmax.
+        label_names: of the table.
+    """
+    labels = [rows.sample(row).label for row in result.rows]
+    return Found(
+        image=result.image.float(),
+        text=result.text.float(),
+        texts=result.texts,
+        pictures_of_text=result.right_pictures(),
+        texts_of_picture=result.right_texts(),
+        text_ranks=result.text_to_image_ranks,
+        image_ranks=result.image_to_text_ranks,
+        picture=lambda at: Picture(key=result.keys[at], source=rows.sample(result.rows[at]).image),
+        scale=scale,
+        labels=labels if any(label is not None for label in labels) else (),
+        label_names=label_names,
+    )
