@@ -113,15 +113,21 @@ class CheckpointStore:
             )
         return None
 
-    def clean(self, newest: int) -> None:
-        """Removes what a kill left half written, and sets aside damaged checkpoints newer than step `newest`."""
+    def go_on_from(self, step: int, best_step: int | None) -> None:
+        """Makes `step` the newest: removes what a kill left half written, sets aside damaged newer checkpoints.
+
+        Args:
+            step: of the checkpoint that the run goes on from.
+            best_step: the best one as that checkpoint knew it.
+        """
         for leftover in [*self.folder.glob("*" + PARTIAL), *self.run_folder.glob("*" + PARTIAL)]:
             _remove(leftover)
         for folder in self._steps():
-            if _step_of(folder) > newest:
+            if _step_of(folder) > step:
                 aside = folder.with_name(folder.name + DAMAGED)
                 _remove(aside)
                 folder.rename(aside)
+        self.mark_best(best_step)
 
     def _steps(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("step_*") if path.name[5:].isdecimal() and path.is_dir())

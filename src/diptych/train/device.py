@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional as F
@@ -122,6 +123,27 @@ def _fastest_s(work: Callable[[], None], device: torch.device, budget_s: float =
             torch.accelerator.synchronize()
         times.append(time.perf_counter() - start)
     return min(times[1:])
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Deterministic algorithms on a CPU, and torch's own generators given back as they were, for a while.
+
+    Without them the backward pass of indexing differs from run to run at two threads; they cost nothing measurable
+    once memory that is about to be written is not filled first.
+    """
+    fill_settings: Any = torch.utils.deterministic  # its one attribute is made by hand; mypy does not see it
+    deterministic, filling = torch.are_deterministic_algorithms_enabled(), fill_settings.fill_uninitialized_memory
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        if device.type == "cpu":
+            torch.use_deterministic_algorithms(True)
+            fill_settings.fill_uninitialized_memory = False
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic)
+            fill_settings.fill_uninitialized_memory = filling
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from diptych.overrides import to_plain
+
+FORMAT = 1
+"""The number in run.json."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class InputSettings:
@@ -75,6 +80,8 @@ class TrainingSettings:
     """Newest checkpoints that are kept; the best is kept besides."""
     skip_limit: int = 10
     """Steps that `--on-nan skip` may leave out in a row."""
+    max_bad_rows: float = 0.1
+    """Share of the rows that may turn out bad before the run stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,3 +99,12 @@ class Run:
     inputs: InputSettings = field(default_factory=InputSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+
+
+def plain_run(run: Run) -> dict[str, Any]:
+    """The run as `run.json` holds it; the objective's name stands beside its settings.
+
+    Reading it back is the work of `systems`, which knows the rooms and objectives by name.
+    """
+    objective = {"name": run.objective.name, **to_plain(run.objective)}
+    return {"format": FORMAT, **to_plain(run), "objective": objective}

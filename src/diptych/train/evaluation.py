@@ -1,0 +1,118 @@
+"""What a model can do while it is trained: its loss on rows it never learns from, and how often it finds the pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diptych.data.batch import Batch, move_targets
+from diptych.data.loader import LoadedBatch
+from diptych.metrics.recall import median_rank, ranks_in_tiles, recall_at_k, truth_by_group
+from diptych.objectives.objective import Dual, Encode, Loss
+from diptych.train.caching import encode_in_parts
+from diptych.train.step import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One evaluation."""
+
+    loss: float
+    """Mean over the rows, weighted as in training."""
+    rows: int
+    metrics: dict[str, float]
+    """Recall at 1, 5, 10 both ways, shares from 0 to 1, and median ranks from 1; empty without two towers."""
+
+    def score(self, metric: str) -> float:
+        """What the best checkpoint is chosen by, higher is better: "recall" or "loss"."""
+        if metric == "loss":
+            return -self.loss
+        return (self.metrics["text_to_image_r1"] + self.metrics["image_to_text_r1"]) / 2
+
+
+@dataclass
+class _Vectors:
+    """What the towers made of the rows so far."""
+
+    image: list[Tensor] = field(default_factory=list)
+    text: list[Tensor] = field(default_factory=list)
+    group: list[Tensor] = field(default_factory=list)
+
+
+class _RecordingEncode:
+    """The model's `encode`, whose first vectors of each batch are kept for the ranking."""
+
+    def __init__(self, encode: Encode, micro_batch: int | None, kept: _Vectors) -> None:
+        self._encode = encode
+        self._micro_batch = micro_batch
+        self._kept = kept
+        self._first = True
+
+    @property
+    def heads(self) -> nn.ModuleDict:
+        """The model's."""
+        return self._encode.heads
+
+    def __call__(self, batch: Batch) -> Any:
+        """The encoding of `batch`."""
+        if self._micro_batch is None or self._micro_batch >= len(batch):
+            encoding = self._encode(batch)
+        else:
+            encoding = encode_in_parts(self._encode, batch, self._micro_batch)
+        if self._first and isinstance(encoding, Dual):
+            self._kept.image.append(F.normalize(encoding.image.float(), dim=-1).cpu())
+            self._kept.text.append(F.normalize(encoding.text.float(), dim=-1).cpu())
+            self._kept.group.append(encoding.group.cpu())
+        self._first = False
+        return encoding
+
+
+@torch.no_grad()
+def evaluate(
+    step: Step, batches: Iterable[LoadedBatch], *, device: torch.device, micro_batch: int | None = None
+) -> Evaluation:
+    """The loss of `batches` and the recall among all their rows.
+
+    A last batch that is smaller counts in the recall alone: among fewer rows a contrastive loss is lower.
+
+    Args:
+        step: the model and the objective; the model comes back in training mode.
+        batches: from `evaluation_batches`.
+        device: where the model is.
+        micro_batch: rows that go through the model at once.
+    """
+    kept = _Vectors()
+    whole = Loss()
+    largest = num_rows = 0
+    step.eval()
+    for loaded in batches:
+        if loaded.batch is None:
+            continue
+        batch, targets = loaded.batch.to(device), move_targets(loaded.targets, device)
+        loss = step.objective.loss(_RecordingEncode(step.encode, micro_batch, kept), batch, targets)
+        num_rows += len(batch)
+        largest = max(largest, len(batch))
+        if len(batch) == largest or not step.objective.couples_rows:
+            whole = whole + loss
+    step.train()
+    counts = {name: term.count for name, term in whole.terms.items()}
+    return Evaluation(loss=float(whole.divided(counts)), rows=num_rows, metrics=_recalls(kept))
+
+
+def _recalls(kept: _Vectors) -> dict[str, float]:
+    if not kept.image:
+        return {}
+    image, text = torch.cat(kept.image), torch.cat(kept.text)
+    group = torch.cat(kept.group).tolist()
+    truth = truth_by_group(group, group)
+    metrics: dict[str, float] = {}
+    for name, queries, gallery in (("text_to_image", text, image), ("image_to_text", image, text)):
+        ranks = ranks_in_tiles(queries, gallery, truth)
+        metrics |= {f"{name}_r{k}": recall_at_k(ranks, k) for k in (1, 5, 10)}
+        metrics[f"{name}_median_rank"] = median_rank(ranks)
+    return metrics

@@ -1,0 +1,83 @@
+"""The record of a run: one JSON object a line in log.jsonl, and TensorBoard beside it for who wants it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from diptych.errors import require_extra
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class RunLog:
+    """Appends events; what stands there has reached the operating system."""
+
+    def __init__(self, path: Path, *, keep_bytes: int = 0, time_s: float = 0.0, tensorboard: bool = False) -> None:
+        """Goes on after the first `keep_bytes` of the file: what a run that was killed wrote after them is cut off.
+
+        Args:
+            path: log.jsonl.
+            keep_bytes: size of the file when the checkpoint was written that the run goes on from.
+            time_s: seconds that the run has taken up to there.
+            tensorboard: also write the numbers as TensorBoard reads them, to the folder `tensorboard` beside.
+        Raises:
+            MissingExtraError: tensorboard is asked for and not installed.
+        """
+        if tensorboard:
+            require_extra("tensorboard", "track", "--tensorboard")
+        path.touch()
+        os.truncate(path, min(keep_bytes, path.stat().st_size))
+        self._file = path.open("a", encoding="utf-8")
+        self._begun = time.monotonic() - time_s
+        self._board = _board(path.parent / "tensorboard") if tensorboard else None
+
+    @property
+    def num_bytes(self) -> int:
+        """How long the file is by now."""
+        return self._file.tell()
+
+    @property
+    def time_s(self) -> float:
+        """Seconds since the run began, over all its parts."""
+        return time.monotonic() - self._begun
+
+    def write(self, event: str, step: int, fields: Mapping[str, Any]) -> None:
+        """One line: what happened after how many steps."""
+        line = {"event": event, "step": step, "time_s": round(self.time_s, 3), **fields}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        if self._board is not None and event in ("step", "eval"):
+            _add_scalars(self._board, event, step, fields)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _board(folder: Path) -> SummaryWriter:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder))
+
+
+def _add_scalars(board: SummaryWriter, event: str, step: int, fields: Mapping[str, Any]) -> None:
+    prefix = {"step": "train", "eval": str(fields.get("split", "eval"))}[event]
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            for inner, number in value.items():
+                board.add_scalar(f"{prefix}/{inner}", number, step)
+        elif isinstance(value, int | float):
+            board.add_scalar(f"{prefix}/{name}", value, step)

@@ -1,0 +1,91 @@
+"""What a run writes down of itself: its first event, what led to a loss that is not finite, and its card."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diptych import __version__
+from diptych.checkpoint.card import write_card
+from diptych.checkpoint.files import write_whole
+from diptych.data.sampler import Order
+from diptych.data.table import Table
+from diptych.train.device import Precision, describe_machine
+from diptych.train.job import Job
+from diptych.train.learner import Learner, Update
+from diptych.train.run import plain_run
+from diptych.train.state import TrainState
+
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "pyarrow", "tokenizers")
+
+
+def first_event(
+    job: Job, table: Table, order: Order, steps: int, device: torch.device, precision: Precision
+) -> dict[str, Any]:
+    """The event "start": where and on what, and the loss of a model that knows nothing."""
+    return {
+        "machine": describe_machine(device),
+        "versions": {"diptych": __version__, **{name: version(name) for name in PACKAGES}},
+        "precision": precision.name,
+        "precision_reason": precision.reason,
+        "parameters": sum(parameter.numel() for parameter in job.model.parameters()),
+        "table": str(table.path),
+        "split": job.run.inputs.split,
+        "rows": order.num_rows,
+        "batch": order.batch_rows,
+        "steps": steps,
+        # The right one among the rows of a batch, by chance; other objectives have no such number.
+        "chance_loss": math.log(order.batch_rows) if job.objective.couples_rows else None,
+    }
+
+
+def write_nan_record(
+    out: Path, step: int, keys: Sequence[str], update: Update, losses: Sequence[float], learner: Learner
+) -> Path:
+    """Writes nan.json: the step, the keys of its batch, and the losses that came before it."""
+    record = {
+        "step": step,
+        "loss": str(update.loss),
+        "terms": {name: str(value) for name, value in update.parts.means().items()},
+        "grad_norm": str(update.grad_norm),
+        "lr": update.rate,
+        "temperature": str(learner.temperature()),
+        "parameters_without_finite_gradient": learner.broken_gradients(),
+        "last_losses": list(losses),
+        "keys": list(keys),
+    }
+    write_whole(out / "nan.json", json.dumps(record, indent=2) + "\n")
+    return out / "nan.json"
+
+
+def write_run_card(out: Path, job: Job, table: Table, state: TrainState, steps: int, device: torch.device) -> None:
+    """Writes card.md of where the run stands."""
+    machine = describe_machine(device)
+    write_card(
+        out,
+        run=plain_run(job.run),
+        data={
+            "table": table.path.name,
+            "kind": table.kind,
+            "split": f"{job.run.inputs.split}, {table.splits[job.run.inputs.split]} rows",
+            "fingerprint": table.fingerprint,
+            "rows left out as bad": len(state.bad_rows),
+        },
+        metrics=state.best_metrics or state.last_metrics,
+        facts={
+            "steps": f"{state.step} of {steps}",
+            "checkpoint of these figures": state.step if state.best_step is None else state.best_step,
+            "time_s": round(state.time_s, 1),
+            "precision": state.precision,
+            "parameters": sum(parameter.numel() for parameter in job.model.parameters()),
+            "machine": ", ".join(f"{name} {value}" for name, value in machine.items()),
+            "diptych": __version__,
+            "torch": torch.__version__,
+        },
+    )

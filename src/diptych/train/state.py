@@ -1,0 +1,43 @@
+"""Where a run stands besides its weights: what state.json of a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """Changed by the loop, step by step; a run that goes on begins with the one of its checkpoint."""
+
+    step: int = 0
+    """Optimizer steps made, those that were skipped included."""
+    time_s: float = 0.0
+    log_bytes: int = 0
+    """Size of log.jsonl when the checkpoint was written."""
+    table: str = ""
+    """Fingerprint of the table."""
+    precision: str = "float32"
+    """What "auto" came to, so that the same is used on going on."""
+    evaluated: int = -1
+    """The last step whose evaluation is in the log."""
+    best_step: int | None = None
+    best_score: float | None = None
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    last_metrics: dict[str, float] = field(default_factory=dict)
+    skipped_in_a_row: int = 0
+    """Steps left out since the last good one, under `--on-nan skip`."""
+    bad_rows: list[int] = field(default_factory=list)
+    """Rows of the training split that could not be read, in the order they were met."""
+    loss_scale: dict[str, Any] = field(default_factory=dict)
+    """Of fp16's gradient scaler; empty in other precisions."""
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    @staticmethod
+    def of(plain: Mapping[str, Any]) -> TrainState:
+        """What `plain` gave; names of other owners are left out."""
+        return TrainState(**{one.name: plain[one.name] for one in fields(TrainState) if one.name in plain})

@@ -1,0 +1,75 @@
+"""Step: a batch through the model and the objective. The one module that is wrapped when processes train together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diptych.data.batch import Batch, Targets
+from diptych.data.sample import hash64
+from diptych.objectives.objective import Dual, Loss, Objective
+
+
+class AutocastEncode:
+    """A model's `encode` in the precision of the run; what it returns is float32, so that losses are exact."""
+
+    def __init__(self, model: nn.Module, autocast: torch.dtype | None) -> None:
+        self.model = model
+        self.autocast = autocast
+        self.last_scale: Tensor | None = None
+        """() of the last Dual, without a graph, for the log."""
+
+    @property
+    def heads(self) -> nn.ModuleDict:
+        """The model's."""
+        heads = self.model.heads
+        assert isinstance(heads, nn.ModuleDict)
+        return heads
+
+    def __call__(self, batch: Batch) -> Any:
+        """The room's encoding of `batch`."""
+        with torch.autocast(batch.group.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            encoding = self.model(batch)
+        if not isinstance(encoding, Dual):
+            return encoding
+        self.last_scale = encoding.scale.detach()
+        return in_float32(encoding)
+
+
+class Step(nn.Module):
+    """Batch -> Loss."""
+
+    def __init__(self, model: nn.Module, objective: Objective, autocast: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.encode = AutocastEncode(model, autocast)
+
+    def forward(self, batch: Batch, targets: Targets) -> Loss:
+        """Sums over the rows of `batch`, not yet divided."""
+        return self.objective.loss(self.encode, batch, targets)
+
+
+def in_float32(dual: Dual) -> Dual:
+    """The same vectors in float32.
+
+    bf16 keeps 8 bits of a cosine: too few to order a batch by, and 100 times a cosine is what the softmax reads.
+    """
+    return replace(
+        dual,
+        image=dual.image.float(),
+        text=dual.text.float(),
+        scale=dual.scale.float(),
+        bias=None if dual.bias is None else dual.bias.float(),
+    )
+
+
+def reseed(seed: int, step: int, micro_batch: int, rank: int = 0) -> None:
+    """Sets torch's own generators, which dropout draws from, by position alone.
+
+    A run that goes on, and a micro-batch that is computed twice, draw what they would have drawn.
+    """
+    torch.manual_seed(hash64(f"dropout\0{seed}\0{step}\0{micro_batch}\0{rank}") & (2**63 - 1))
