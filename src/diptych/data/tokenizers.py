@@ -33,7 +33,7 @@ from diptych.errors import CheckpointError, DataError, UsageError
 
 FORMAT = 1
 SETTINGS_FILE = "diptych_tokenizer.json"
-# All of it case-insensitive, as released: beside "'S" this lets U+0345, whose capital is a letter, count as one.
+# All of it case-insensitive, as released: it matters for U+0345, a mark whose capital is a letter, and for "'ſ".
 CLIP_SPLIT = r"(?i)'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
