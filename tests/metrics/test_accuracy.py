@@ -11,6 +11,7 @@ from diptych.metrics.accuracy import (
     accuracy_by_class,
     confusion_matrix,
     mean_per_class,
+    predictions,
     ranks_of_labels,
     top_k_accuracy,
 )
@@ -26,6 +27,8 @@ def test_top_k_by_hand():
 def test_equal_scores_and_nan_are_wrong():
     assert top_k_accuracy(torch.zeros(3, 4), torch.tensor([0, 1, 2])) == 0
     assert top_k_accuracy(torch.full((3, 4), torch.nan), torch.tensor([0, 1, 2])) == 0
+    for scores in (torch.zeros(3, 4), torch.full((3, 4), torch.nan)):
+        assert not (predictions(scores, torch.tensor([0, 1, 2])) == torch.tensor([0, 1, 2])).any()
 
 
 def test_mean_per_class_weighs_classes_not_rows():
@@ -44,9 +47,11 @@ def test_confusion_by_hand():
 @given(st.integers(2, 6), st.integers(1, 20), st.integers(0, 99))
 def test_the_diagonal_is_what_was_right(num_classes, num_rows, seed):
     rng = torch.Generator().manual_seed(seed)
-    scores = torch.randn(num_rows, num_classes, generator=rng)
+    scores = torch.randn(num_rows, num_classes, generator=rng).round()  # some ties
     labels = torch.randint(num_classes, (num_rows,), generator=rng)
-    confusion = confusion_matrix(scores.argmax(dim=1), labels, num_classes)
+    predicted = predictions(scores, labels)
+    assert_close(scores.gather(1, predicted[:, None])[:, 0], scores.amax(dim=1))
+    confusion = confusion_matrix(predicted, labels, num_classes)
     assert int(confusion.sum()) == num_rows
     assert int(confusion.trace()) / num_rows == pytest.approx(top_k_accuracy(scores, labels))
     assert_close(confusion.sum(dim=1), torch.bincount(labels, minlength=num_classes))

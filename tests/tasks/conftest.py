@@ -65,10 +65,11 @@ def make_rows(tmp_path):
     """Writes rows (dicts of what `TableWriter.add` takes) as a table and opens its split "test"."""
 
     def make(rows, columns=None, meta=None, split="test"):
-        with TableWriter(tmp_path / "table", columns=columns or {}, meta=meta or {}) as writer:
+        folder = tmp_path / f"table{len(list(tmp_path.iterdir()))}"
+        with TableWriter(folder, columns=columns or {}, meta=meta or {}) as writer:
             for number, row in enumerate(rows):
                 row = {"key": f"k{number}", "texts": [], "image": drawn("red")} | row
                 writer.add(row.pop("split", split), **row)
-        return open_table(tmp_path / "table").split(split)
+        return open_table(folder).split(split)
 
     return make

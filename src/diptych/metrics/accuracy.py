@@ -21,13 +21,23 @@ def ranks_of_labels(scores: Tensor, labels: Tensor) -> Tensor:
     Raises:
         ShapeError: labels disagree with scores in N, or lie outside [0, C).
     """
-    if scores.dim() != 2 or labels.shape != scores.shape[:1]:
-        raise ShapeError(f"scores are {tuple(scores.shape)} and labels {tuple(labels.shape)}; expected (N, C) and (N,)")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < scores.shape[1]:
-        raise ShapeError(f"labels go from {labels.min()} to {labels.max()}; expected 0 to {scores.shape[1] - 1}")
-    scores = scores.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    right = scores.gather(1, labels[:, None])  # (N, 1)
+    scores, right = _checked(scores, labels)
     return (scores >= right).sum(dim=1) - 1  # the right class ties with itself
+
+
+def predictions(scores: Tensor, labels: Tensor) -> Tensor:
+    """The class of the highest score in each row; of equal ones a wrong one, so that it agrees with the rank.
+
+    Args:
+        scores: (N, C) any float type, C at least 2.
+        labels: (N,) int64 in [0, C).
+    Returns:
+        (N,) int64.
+    """
+    scores, right = _checked(scores, labels)
+    beats = (scores >= right).scatter(1, labels[:, None], False)  # (N, C)
+    best_wrong = scores.masked_fill(~beats, -torch.inf).argmax(dim=1)
+    return torch.where(beats.any(dim=1), best_wrong, labels)
 
 
 def top_k_accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> float:
@@ -79,3 +89,14 @@ def confusion_matrix(predicted: Tensor, labels: Tensor, num_classes: int) -> Ten
     """
     cells = torch.bincount(labels * num_classes + predicted, minlength=num_classes**2)
     return cells.reshape(num_classes, num_classes)
+
+
+def _checked(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, C) finite scores, NaN the lowest, and (N, 1) those of the right classes."""
+    if scores.dim() != 2 or labels.shape != scores.shape[:1]:
+        raise ShapeError(f"scores are {tuple(scores.shape)} and labels {tuple(labels.shape)}; expected (N, C) and (N,)")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < scores.shape[1]:
+        raise ShapeError(f"labels go from {labels.min()} to {labels.max()}; expected 0 to {scores.shape[1] - 1}")
+    lowest = torch.finfo(scores.dtype).min
+    scores = scores.nan_to_num(nan=lowest, neginf=lowest)
+    return scores, scores.gather(1, labels[:, None])
