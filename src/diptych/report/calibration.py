@@ -14,9 +14,9 @@ from diptych.report.page import Section, missing, paragraphs
 NUM_BINS = 10
 TITLE = "Calibration"
 HOW = (
-    "For every text the model spreads 100 % over all pictures; what the first one gets is how sure it is. On the dotted "
-    "line it is right as often as it says; below it, too sure. Left the share that is right, beside it how many answers "
-    "there are of each."
+    "For every text the model spreads 100 % over all pictures; what the first one gets is how sure it is. Left the "
+    "share that is right: on the dotted line the model is right as often as it says, below it too sure. Beside it "
+    "how many answers there are of each."
 )
 
 

@@ -103,8 +103,8 @@ def recall_at_every_k(found: Found) -> Section:
     """The curve of recall at 1 to 100, both ways."""
     chart = recall_chart(found.text_ranks, found.image_ranks, pictures=len(found.image), texts=len(found.text))
     how = (
-        "How often the right one is among the first k; at k = 1 it comes first. The dotted line is what guessing gets, so "
-        "the height above it is what was learned. The scale of k is logarithmic."
+        "How often the right one is among the first k; at k = 1 it comes first. The dotted line is what guessing gets, "
+        "so the height above it is what was learned. The scale of k is logarithmic."
     )
     return Section(title="Recall at every k", how_to_read=how, body=chart)
 

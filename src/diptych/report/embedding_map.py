@@ -30,9 +30,9 @@ def embedding_map(found: Found, *, seed: int) -> Section:
     """
     title = "Embedding map"
     how = (
-        f"Pictures whose vectors are close lie close together (t-SNE, seed {seed}, at most {MOST_POINTS} pictures, a few "
-        "of them shown). Islands of one colour mean that the model keeps a label apart; the distance between islands and "
-        "the directions mean nothing."
+        f"Pictures whose vectors are close lie close together (t-SNE, seed {seed}, at most {MOST_POINTS} pictures, "
+        "a few of them shown). Islands of one colour mean that the model keeps a label apart; the distance between "
+        "islands and the directions mean nothing."
     )
     if len(found.image) < LEAST:
         return missing(title, how, f"a map needs at least {LEAST} pictures; there are {len(found.image)}.")

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diptych.report.page import note
 from diptych.report.history import History
+from diptych.report.page import note
 from diptych.report.tables import facts, folded, table
 
 MOST_REJECTS = 50

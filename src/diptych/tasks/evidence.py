@@ -1,16 +1,18 @@
-"""Evidence: the result of a task as scores with chance and interval, and as what the report's pictures are drawn from."""
+"""Evidence: a task's result as scores with chance and interval, and as what a report draws its pictures from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from diptych.data.table import Rows
+from diptych.metrics.accuracy import mean_per_class
 from diptych.metrics.recall import median_rank
 from diptych.report.found import Found
 from diptych.report.pictures import Picture
 from diptych.report.scores import Score, share
 from diptych.tasks.choices import ChoicesResult
 from diptych.tasks.retrieval import KS, RetrievalResult
+from diptych.tasks.zero_shot import ZeroShotResult
 
 WAYS = (("text_to_image", "for a text"), ("image_to_text", "for a picture"))
 
@@ -57,6 +59,32 @@ def choices_scores(result: ChoicesResult, *, group: str = "Zero-shot by kind of 
         )
         for kind in result.kinds
     ]
+
+
+def classes_scores(result: ZeroShotResult, *, group: str = "Zero-shot classes") -> list[Score]:
+    """Top-1, top-5 and the mean of the classes' accuracies."""
+    names, chance = len(result.class_names), 1 / len(result.class_names)
+    scores = [
+        share(
+            name=f"classes_top{k}",
+            label="right class first" if k == 1 else f"right class among the first {k}",
+            group=group,
+            right=int((result.ranks < k).sum()),
+            count=len(result.labels),
+            chance=min(k * chance, 1.0),
+        )
+        for k in (1, 5)
+        if k < names
+    ]
+    mean = Score(
+        name="classes_mean_per_class",
+        label="mean over classes",
+        group=group,
+        value=mean_per_class(result.right, result.labels, names),
+        count=len(result.labels),
+        chance=chance,
+    )
+    return [*scores, mean]
 
 
 def found_by(

@@ -1,0 +1,71 @@
+"""The sections of a report that need no model: what the log of a run says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diptych.report.curves import loss_chart, norm_chart, rates_chart, recall_while_training_chart, speed_chart
+from diptych.report.history import History
+from diptych.report.machine import run_facts
+from diptych.report.page import Section, missing
+
+Chart = Callable[[History], str | None]
+
+PARTS: tuple[tuple[str, str, str, Chart], ...] = (
+    (
+        "Loss",
+        "How badly the right pairs of a batch are told from the wrong ones; lower is better. A model that guesses "
+        "lies on the dotted line. While validation falls with training the model learns what holds for new "
+        "pictures; when it turns up while training still falls, it learns by heart.",
+        "the log holds no loss.",
+        loss_chart,
+    ),
+    (
+        "Recall while training",
+        "How often the right one was among the first 1, 5 or 10 on held-out rows, from before the first step on. "
+        "Still rising at the end: longer training should help. The gallery may be a smaller one than that of the "
+        "results above.",
+        "the log holds fewer than two evaluations; set training.eval_every to have more.",
+        recall_while_training_chart,
+    ),
+    (
+        "Learning rate and temperature",
+        "The rate warms up, then falls. The temperature is learned: the lower, the harder the model pulls near things "
+        "apart. At its lower end (the scale's clamp) it should stay, not bounce.",
+        "the log holds neither.",
+        rates_chart,
+    ),
+    (
+        "Speed",
+        "Pictures that went through training in a second, and the share of time spent waiting for the loader. Much "
+        "above 10 %, more workers or smaller pictures help; near 0, only a faster device or a smaller model would.",
+        "the log holds no speed.",
+        speed_chart,
+    ),
+    (
+        "Norm of the gradient",
+        "How strongly each step pulls, on a logarithmic scale. Calm is good; single peaks do no harm, a steady "
+        "climb is the usual sign before a loss runs away.",
+        "the log holds no norms.",
+        norm_chart,
+    ),
+)
+
+
+def training_sections(history: History) -> list[Section]:
+    """Loss, recall, rates, speed and norm over steps; what the log lacks is said."""
+    return [_section(title, how, why_not, chart(history)) for title, how, why_not, chart in PARTS]
+
+
+def machine_section(history: History, run: Mapping[str, Any]) -> Section:
+    """What was run on what machine."""
+    return Section(
+        title="What was run on what machine",
+        how_to_read="Everything needed to run it again: `diptych train --repeat run.json` takes the same settings.",
+        body=run_facts(history, run),
+    )
+
+
+def _section(title: str, how: str, why_not: str, chart: str | None) -> Section:
+    return missing(title, how, why_not) if chart is None else Section(title=title, how_to_read=how, body=chart)

@@ -1,0 +1,117 @@
+"""What a trained model is asked for its report: everything that the table has answers for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from diptych.data.rejects import Reject
+from diptych.data.table import Rows, Table
+from diptych.errors import DiptychError
+from diptych.progress import SILENT, Progress
+from diptych.report.found import Found
+from diptych.report.scores import Score
+from diptych.tasks.choices import COLUMN as QUESTIONS
+from diptych.tasks.choices import choices
+from diptych.tasks.encoder import Towers
+from diptych.tasks.evidence import choices_scores, classes_scores, found_by, retrieval_scores
+from diptych.tasks.prompts import DEFAULT, templates
+from diptych.tasks.retrieval import KINDS_COLUMN, retrieval
+from diptych.tasks.zero_shot import ZeroShotResult, zero_shot
+
+FULL = "full"
+UNSEEN = "unseen_pairs"
+"""A split of things and colours that never met in training; its questions are asked besides those of the split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the trained model did on held-out rows; where it could not be asked, `why_not` says so."""
+
+    scores: tuple[Score, ...] = ()
+    found: Found | None = None
+    split: str = ""
+    rejects: tuple[Reject, ...] = ()
+    why_not: str = ""
+    classes: ZeroShotResult | None = None
+    """What the labelled pictures were taken for; where there is none, `why_no_classes` says so."""
+    why_no_classes: str = ""
+
+
+def measure(
+    encoder: Towers | None,
+    table: Table | None,
+    *,
+    split: str,
+    limit: int,
+    text_kind: str | None = None,
+    progress: Progress = SILENT,
+) -> Measured:
+    """Retrieval, questions and classes of a split, as far as the table has them.
+
+    Args:
+        encoder: the model; None where the run ended too early for one.
+        table: with the split; None where it is gone.
+        split: what is asked.
+        limit: at most so many pictures.
+        text_kind: only texts of this kind look for pictures; None: full descriptions where the table has them.
+        progress: where the work is drawn.
+    """
+    if encoder is None:
+        return Measured(why_not="the run ended before its first checkpoint, so there is no model to ask.")
+    if table is None:
+        return Measured(why_not="the table that the run was trained on was not at hand; name it with --data.")
+    try:
+        rows = table.split(split)
+        kind = text_kind or (FULL if _has_full(rows) else None)
+        result = retrieval(encoder, rows, limit=limit, text_kind=kind, progress=progress)
+    except DiptychError as error:
+        return Measured(why_not=str(error))
+    names = tuple(table.meta.get("label_names", ()))
+    measured = Measured(
+        scores=tuple(retrieval_scores(result)),
+        found=found_by(result, rows, scale=float(encoder.scale), label_names=names),
+        split=split,
+        rejects=result.rejects,
+    )
+    measured = _with_classes(measured, encoder, rows, table.meta, limit, progress)
+    questions = _questions(encoder, table, split, limit, progress)
+    return replace(measured, scores=(*measured.scores, *questions))
+
+
+def _with_classes(
+    measured: Measured, encoder: Towers, rows: Rows, meta: Mapping[str, Any], limit: int, progress: Progress
+) -> Measured:
+    names = [(name,) for name in meta.get("label_names", ())]
+    if not names:
+        return replace(measured, why_no_classes="the table names no labels (label_names in table.json).")
+    texts = tuple(meta.get("templates", templates(DEFAULT)))
+    try:
+        classes = zero_shot(encoder, rows, class_names=names, templates=texts, limit=limit, progress=progress)
+    except DiptychError as error:
+        return replace(measured, why_no_classes=str(error))
+    return replace(measured, classes=classes, scores=(*measured.scores, *classes_scores(classes)))
+
+
+def _questions(encoder: Towers, table: Table, split: str, limit: int, progress: Progress) -> Iterator[Score]:
+    """Accuracy by kind, of the split and of the pairs that training never showed."""
+    if QUESTIONS not in table.columns:
+        return
+    asked: set[str] = set()
+    for name in dict.fromkeys([split, UNSEEN]):
+        if name not in table.splits:
+            continue
+        try:
+            result = choices(encoder, table.split(name), limit=limit, progress=progress)
+        except DiptychError as error:
+            progress.say(str(error))
+            continue
+        scores = [score for score in choices_scores(result) if score.name not in asked]
+        asked.update(score.name for score in scores)
+        yield from scores
+
+
+def _has_full(rows: Rows) -> bool:
+    """Whether some texts are full descriptions: a short one such as "a car" is true of many pictures."""
+    return KINDS_COLUMN in rows.columns and FULL in rows.sample(0, [KINDS_COLUMN]).fields[KINDS_COLUMN]

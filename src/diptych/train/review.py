@@ -1,0 +1,182 @@
+"""The report of a run, however it ended: report.html and metrics.json from its log and its best weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diptych.checkpoint.files import write_whole
+from diptych.data.table import Table
+from diptych.progress import SILENT, Progress
+from diptych.report.history import History, read_history, series
+from diptych.report.machine import duration
+from diptych.report.page import Page, Section, missing, render
+from diptych.report.results import classes_section, rejects_section, results_section
+from diptych.report.retrieval import retrieval_sections
+from diptych.report.scores import Score, ShownTable, from_plain, plain, shown_tables, words
+from diptych.report.sentences import loss_headline, retrieval_headline, status_line
+from diptych.report.training import machine_section, training_sections
+from diptych.tasks.encoder import Towers
+from diptych.train.measure import Measured, measure
+
+FORMAT = 1
+TWO_TOWERS = (
+    "A model of two towers makes one vector of the picture and one of the text, and compares only these; which "
+    "words belong together, and where things stand, is easily lost on the way. The fused models, which read the "
+    "words and the picture side by side, are for this."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """What was written, and what it says."""
+
+    report: Path
+    metrics: Path
+    headline: str
+    scores: tuple[Score, ...]
+
+    def tables(self) -> list[ShownTable]:
+        """The table of results in the words of the page."""
+        return shown_tables(self.scores)
+
+
+def write_report(
+    run_folder: Path,
+    *,
+    encoder: Towers | None,
+    table: Table | None,
+    status: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    text_kind: str | None = None,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Review:
+    """Writes report.html and metrics.json into a run folder.
+
+    Args:
+        run_folder: with run.json and log.jsonl, as far as the run got.
+        encoder: the trained model; None where no checkpoint was written: the report then shows the curves.
+        table: what the run was trained on; None where it is gone.
+        status: how the run ended; None: as its log says.
+        split: what is asked; None: the split that the run was evaluated on.
+        limit: at most so many pictures; None: as many as in the run's own evaluations.
+        text_kind: only texts of this kind look for pictures. None: full descriptions where the table says which are
+            (a short one such as "a car" is true of many pictures), else all.
+        seed: of what is drawn.
+        progress: where the work is drawn.
+    """
+    history, run = read_history(run_folder), _read_run(run_folder)
+    status = status or (history.end or {}).get("status", "unfinished")
+    asked = split or _training(run).get("eval_split", "validation")
+    limit = limit or _training(run).get("eval_rows", 1000)
+    measured = measure(encoder, table, split=asked, limit=limit, text_kind=text_kind, progress=progress)
+    headline = _headline(history, measured)
+    metrics = {
+        "format": FORMAT,
+        "headline": headline,
+        "status": status,
+        "step": history.last_step,
+        "split": measured.split,
+        "results": plain(measured.scores),
+    }
+    page = _page(run, history, measured, metrics, seed=seed, progress=progress)
+    write_whole(run_folder / "metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    write_whole(run_folder / "report.html", render(page))
+    return Review(
+        report=run_folder / "report.html",
+        metrics=run_folder / "metrics.json",
+        headline=headline,
+        scores=measured.scores,
+    )
+
+
+def _page(
+    run: Mapping[str, Any],
+    history: History,
+    measured: Measured,
+    metrics: Mapping[str, Any],
+    *,
+    seed: int,
+    progress: Progress,
+) -> Page:
+    scores = from_plain(metrics["results"])  # the page shows what metrics.json holds, and nothing else
+    rejects = [(str(event.get("key")), str(event.get("reason"))) for event in history.rejects]
+    rejects += [(reject.key, reject.reason) for reject in measured.rejects]
+    return Page(
+        kicker=" · ".join(["diptych", *[str(run[name]) for name in ("system", "recipe") if name in run]]),
+        headline=metrics["headline"],
+        lead=[status_line(metrics["status"], history)],
+        figures=_figures(history, scores),
+        sections=[
+            results_section(scores, split=measured.split, why_not=measured.why_not, remark=TWO_TOWERS),
+            *training_sections(history),
+            *_pictures(measured, seed=seed, progress=progress),
+            machine_section(history, run),
+            rejects_section(rejects),
+        ],
+    )
+
+
+def _pictures(measured: Measured, *, seed: int, progress: Progress) -> list[Section]:
+    """What can only be shown with a model: what it finds, and what it takes classes for."""
+    if measured.found is None:
+        return [missing("Found", "What the model finds for texts and for pictures.", measured.why_not)]
+    sections = retrieval_sections(measured.found, seed=seed, progress=progress)
+    classes = measured.classes
+    if classes is None:
+        how = "What the pictures of each class are taken for."
+        return [*sections, missing("Classes without labels", how, measured.why_no_classes)]
+    shown = classes_section(
+        counts=classes.confusion(),
+        names=classes.class_names,
+        confidence=classes.confidence,
+        right=classes.right,
+        templates=classes.templates,
+    )
+    return [*sections, shown]
+
+
+def _headline(history: History, measured: Measured) -> str:
+    if measured.found is None:
+        return loss_headline(history, series(history.steps, "loss")[1])
+    by_name = {score.name: score for score in measured.scores}
+    first, pictures = by_name["text_to_image_r1"], len(measured.found.image)
+    return retrieval_headline(
+        first.value, pictures, began_at=_began_at(history, pictures), chance=first.chance or 0.0
+    )  # fmt: skip
+
+
+def _began_at(history: History, pictures: int) -> float | None:
+    """R@1 before training, where the run measured it among as many pictures."""
+    before = next((event for event in history.evals if event["step"] == 0 and event.get("rows") == pictures), {})
+    return before.get("metrics", {}).get("text_to_image_r1")
+
+
+def _figures(history: History, scores: Sequence[Score]) -> list[tuple[str, str]]:
+    """The few numbers that stand large at the top."""
+    by_name = {score.name: score for score in scores}
+    shown = [
+        (words(by_name[name].value), label)
+        for name, label in (("text_to_image_r1", "right picture first"), ("image_to_text_r1", "right text first"))
+        if name in by_name
+    ]
+    seen = history.last_step * int(history.start.get("batch") or 0)
+    told = [(f"{seen:,}", "pictures seen")] if seen else []
+    parameters = history.start.get("parameters")
+    told += [(f"{parameters:,}", "parameters")] if isinstance(parameters, int) else []
+    told += [(duration(history.seconds), "of training")] if history.seconds else []
+    return shown + told
+
+
+def _read_run(run_folder: Path) -> dict[str, Any]:
+    path = run_folder / "run.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _training(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    return run.get("training", {})
