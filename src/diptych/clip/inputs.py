@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from diptych.clip.model import ClipConfig
@@ -47,18 +48,22 @@ class ClipInputs:
             raise DataError(f"{sample.key} has no picture; CLIP reads pairs")
         size = self.config.image_size
         if rng is None or self.settings.transform == "none":
-            return evaluation_transform(
-                decode(sample.image),
-                size=size,
-                resize_mode=self.config.resize_mode,
-                interpolation=self.config.interpolation,
-            )
+            return self.evaluation_pixels(decode(sample.image))
         if self.settings.transform == "square_crop":
             margin = self.settings.crop_margin
             image = decode(sample.image, size_hint=round(size * margin))
             return random_square_crop(image, size=size, margin=margin, rng=rng)
         image = decode(sample.image, size_hint=size)
         return random_resized_crop(image, size=size, scale=self.settings.crop_scale, rng=rng)
+
+    def evaluation_pixels(self, image: Image.Image) -> Tensor:
+        """(3, size, size) uint8 by the evaluation transform that the config names."""
+        return evaluation_transform(
+            image,
+            size=self.config.image_size,
+            resize_mode=self.config.resize_mode,
+            interpolation=self.config.interpolation,
+        )
 
     def text_ids(self, text: str) -> Tensor:
         """(T,) int64 with start and end, cut to the context."""
