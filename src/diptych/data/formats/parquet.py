@@ -1,0 +1,178 @@
+"""Parquet: a file or a folder of shards, pictures as bytes, as the hub's {bytes, path}, or as paths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from diptych.data.formats.columns import Roles, find_roles, record_of
+from diptych.data.formats.lists import key_of_path
+from diptych.data.formats.places import Pictures, files_below, files_near, relative_name
+from diptych.data.formats.record import USUAL_SPLITS, Record, split_name, split_of_file
+from diptych.data.rejects import Reject
+from diptych.errors import DataError
+
+ROWS_AT_ONCE = 64
+
+
+def sniff(source: Path) -> bool:
+    """Whether `source` is such a file, or a folder with some below it."""
+    return any(file.suffix == ".parquet" for file in ([source] if source.is_file() else files_near(source)))
+
+
+def label_names(source: Path) -> list[str]:
+    """The names of the label's classes, where the schema carries the types of `datasets`; else none."""
+    for file in _files(source):
+        try:
+            schema = pq.read_schema(file)
+        except (pa.ArrowException, OSError):
+            continue
+        label = find_roles(tuple(schema.names), embedded=True).label
+        if label is not None:
+            return class_names(schema.metadata or {}, label)
+    return []
+
+
+def class_names(metadata: Mapping[bytes, bytes], label: str) -> list[str]:
+    """The class names of a column, from the metadata that `datasets` writes into a schema."""
+    try:
+        return list(json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"])
+    except (KeyError, TypeError, ValueError):
+        return []
+
+
+def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
+    """The rows of every file in order of its name; a damaged file or row group costs itself.
+
+    Raises:
+        DataError: there is no file, or a file has no column of pictures.
+    """
+    root = source.parent if source.is_file() else source
+    files = list(_files(source))
+    if not files:
+        raise DataError(f"{source} has no .parquet file in it")
+    for file in files:
+        name = relative_name(file, root)
+        try:
+            with pq.ParquetFile(file) as opened:
+                yield from _rows(opened, name, _split_of(file, root), Pictures(root), pictures)
+        except (pa.ArrowException, OSError) as error:
+            yield Reject(name, name, f"damaged Parquet: {_first_line(error)}")
+
+
+def _files(source: Path) -> Iterator[Path]:
+    if source.is_file():
+        yield source
+    else:
+        yield from (path for path in files_below(source) if path.suffix == ".parquet" and path.is_file())
+
+
+def _split_of(file: Path, root: Path) -> str | None:
+    """Told by the file's name, else by a folder that is called as a split."""
+    named = split_of_file(file.stem)
+    if named is not None:
+        return named
+    folders = file.relative_to(root).parts[:-1]
+    return next((split_name(folder) for folder in reversed(folders) if folder.lower() in USUAL_SPLITS), None)
+
+
+def _rows(
+    opened: pq.ParquetFile, name: str, split: str | None, files: Pictures, pictures: bool
+) -> Iterator[Record | Reject]:
+    schema = opened.schema_arrow
+    roles = find_roles(tuple(schema.names), embedded=True)
+    if roles.picture is None:
+        raise DataError(
+            f"{name} has no column of pictures; its columns are {', '.join(schema.names)}; "
+            "expected one such as image, image_path or file_name"
+        )
+    roles = narrowed(roles, schema)
+    wanted = [roles.picture, *roles.texts, roles.key, roles.split, roles.label, roles.label_name, roles.group, *roles.own]
+    columns = [column for column in wanted if column is not None]
+    if not pictures:
+        columns = _without_bytes(schema, roles.picture, columns)
+    number = 0
+    for group in range(opened.num_row_groups):
+        first, number = number, number + opened.metadata.row_group(group).num_rows
+        try:
+            for batch in opened.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns):
+                for row in batch.to_pylist():
+                    yield row_record(row, roles, files, number=first, name=name, split=split, pictures=pictures)
+                    first += 1
+        except (pa.ArrowException, OSError) as error:
+            where = f"rows {first} to {number - 1} of {name}"
+            yield Reject(where, where, f"damaged Parquet: {_first_line(error)}")
+
+
+def row_record(
+    row: Mapping[str, Any],
+    roles: Roles,
+    files: Pictures,
+    *,
+    number: int,
+    name: str,
+    split: str | None,
+    pictures: bool,
+) -> Record | Reject:
+    """The record of a row whose picture is bytes, {bytes, path} or a path.
+
+    Args:
+        row: values by column.
+        roles: of the columns.
+        files: where paths lead, for rows without bytes.
+        number: of the row in `name`.
+        name: of the file or split.
+        split: of the file.
+        pictures: whether the bytes were read.
+    """
+    source = f"{name} row {number}"
+    value = row.get(roles.picture) if roles.picture is not None else None
+    data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+    if isinstance(data, str):
+        data, path = None, data
+    path = path if isinstance(path, str) and path.strip() else None
+    if pictures and data is None and path is None:
+        return Reject(source, source, "the picture is missing")
+    embedded = isinstance(data, bytes) or (not pictures and not isinstance(value, str))
+    try:
+        image = data if embedded else files.find(path or "")
+        key = path if embedded or path is None else key_of_path(path, image, files)
+        return record_of(row, roles, image=image, path=key, number=source, source=source, split=split, spare_key=source if embedded else None)
+    except DataError as error:
+        return Reject(str(path or source), source, str(error))
+
+
+def is_plain(type_: pa.DataType) -> bool:
+    """Whether a column is kept: text, numbers, and lists and structures of these."""
+    if pa.types.is_struct(type_):
+        return type_.num_fields > 0 and all(is_plain(field.type) for field in type_)
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_):
+        return is_plain(type_.value_type)
+    if pa.types.is_dictionary(type_):
+        return is_plain(type_.value_type)
+    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
+    return any(check(type_) for check in checks)
+
+
+def _without_bytes(schema: pa.Schema, picture: str, columns: list[str]) -> list[str]:
+    """The columns with only the path of the picture, where it has one."""
+    type_ = schema.field(picture).type
+    rest = [column for column in columns if column != picture]
+    if pa.types.is_struct(type_):
+        return [*rest, *(f"{picture}.{field.name}" for field in type_ if field.name == "path")]
+    return rest if pa.types.is_binary(type_) or pa.types.is_large_binary(type_) else columns
+
+
+def narrowed(roles: Roles, schema: pa.Schema) -> Roles:
+    """The same roles with the own columns that are plain."""
+    return replace(roles, own=tuple(name for name in roles.own if is_plain(schema.field(name).type)))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

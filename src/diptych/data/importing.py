@@ -1,0 +1,282 @@
+"""Import: a source of pictures and texts, read row by row, checked, and written as a table."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from diptych.data.formats import detect
+from diptych.data.formats.gather import Gatherer
+from diptych.data.formats.record import MAX_PICTURE_BYTES, Record
+from diptych.data.formats.survey import Survey, survey
+from diptych.data.images import decode
+from diptych.data.layout import check_split_name, partial_of
+from diptych.data.rejects import Reject, RejectLog
+from diptych.data.table_writer import TableWriter
+from diptych.errors import DataError, InterruptedRunError, RunExistsError, UsageError
+from diptych.progress import SILENT, Bar, Progress
+
+MAX_PIXELS = 100_000_000
+MAX_TEXT = 100_000
+"""Characters of one text."""
+REJECTS_FILE = "rejects.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportResult:
+    """What came of an import."""
+
+    out: Path
+    format: str
+    splits: Mapping[str, int]
+    """Rows by split."""
+    texts: int
+    """Of the rows that this attempt wrote."""
+    rejects: int
+    reasons: Mapping[str, int]
+    """How many rejects have each reason, the most frequent first."""
+    kept: int
+    """Rows that an earlier, unfinished attempt had written."""
+
+
+def import_table(
+    source: str,
+    out: Path,
+    *,
+    format: str | None = None,  # noqa: A002 - the word that users type
+    max_rejects: float = 0.05,
+    max_pixels: int = MAX_PIXELS,
+    reference: bool = False,
+    progress: Progress = SILENT,
+) -> ImportResult:
+    """Writes the pictures and texts of `source` as the table `out`.
+
+    The source is read twice: once without pictures, for its columns, labels and repeated keys, then row by row. Each
+    picture is decoded once as a check and stored as the bytes it came in. Rows that are no use are listed with their
+    reason in OUT/rejects.jsonl.
+
+    Args:
+        source: a file, a folder, or a name on the Hugging Face hub.
+        out: the new table's folder; it appears whole or not at all.
+        format: one of `detect.NAMES`; None recognises it.
+        max_rejects: share of the rows, 0 to 1; more than this many bad ones stop the import.
+        max_pixels: larger pictures are rejected.
+        reference: store where the pictures lie instead of their bytes.
+        progress: sees rows go by.
+
+    Raises:
+        UsageError: an option is off.
+        RunExistsError: `out` is there already.
+        DataError: the source cannot be read, or too many rows are bad; what was imported stays in OUT.partial, and the
+            same call goes on from it.
+        InterruptedRunError: the user stopped it; the same call goes on.
+    """
+    if not 0 <= max_rejects <= 1:
+        raise UsageError(f"--max-rejects is {max_rejects}; expected a share of the rows between 0 and 1, e.g. 0.05")
+    if out.exists():
+        raise RunExistsError(f"{out} is there already; choose another folder, or remove it first")
+    name = detect.detect(source, format)
+    try:
+        read = partial(detect.read, name, Path(source))
+        with survey(read(pictures=False), detect.label_names(name, Path(source)), progress) as found:
+            if found.rows == 0:
+                raise DataError(f"{source} has no rows (read as {name}); is it empty, or of another --format?")
+            task = _Import(source, name, out, found, max_rejects, reference)
+            return task.run(read(), partial(checked, max_pixels=max_pixels, reference=reference), progress)
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError(
+            f"stopped; what was imported is kept in {partial_of(out)}, and the same command goes on from there"
+        ) from error
+
+
+class _Import:
+    """One attempt, from the second reading to the finished table."""
+
+    def __init__(
+        self, source: str, name: str, out: Path, found: Survey, max_rejects: float, reference: bool
+    ) -> None:
+        self._source, self._name, self._out, self._found = source, name, out, found
+        self._max_rejects, self._reference = max_rejects, reference
+        self._columns = found.types.types()
+        self._reasons: Counter[str] = Counter()
+        self._texts = 0
+
+    def run(
+        self, records: Iterable[Record | Reject], check: Callable[[Record], Record | Reject], progress: Progress
+    ) -> ImportResult:
+        """Checks and writes every row, and finishes the table."""
+        if self._found.types.left_out:
+            progress.say(f"{len(self._found.types.left_out)} columns beyond the first {len(self._columns)} are left out")
+        meta = {"label_names": list(self._found.label_names)} if self._found.label_names else {}
+        with TableWriter(
+            self._out, columns=self._columns, meta=meta, source=self._about(), resume=True
+        ) as writer:
+            kept = sum(writer.rows.values())
+            if kept:
+                progress.say(f"going on from {partial_of(self._out)}, where {kept:,} rows are already")
+            try:
+                self._write(records, check, writer, progress)
+            except (DataError, KeyboardInterrupt):
+                writer.end_shards()
+                raise
+            splits = writer.rows
+            if not splits:
+                raise DataError(self._too_many("all rows are bad"))
+        return ImportResult(
+            out=self._out,
+            format=self._name,
+            splits=splits,
+            texts=self._texts,
+            rejects=self._reasons.total(),
+            reasons=dict(self._reasons.most_common()),
+            kept=kept,
+        )
+
+    def _write(
+        self,
+        records: Iterable[Record | Reject],
+        check: Callable[[Record], Record | Reject],
+        writer: TableWriter,
+        progress: Progress,
+    ) -> None:
+        listed = partial_of(self._out) / REJECTS_FILE
+        listed.unlink(missing_ok=True)  # bad files may have been mended since the last attempt
+        with (
+            RejectLog(listed) as log,
+            Gatherer(self._found.keys) as gatherer,
+            progress.bar("Importing", self._found.rows, "rows") as bar,
+        ):
+            pending = self._wanted(records, gatherer, writer, bar)
+            for record in in_order(check, pending):
+                if isinstance(record, Record):
+                    self._add(record, writer)
+                else:
+                    log.add(record)
+                    self._count(record, bar)
+        if not self._reasons:
+            listed.unlink(missing_ok=True)
+
+    def _wanted(
+        self, records: Iterable[Record | Reject], gatherer: Gatherer, writer: TableWriter, bar: Bar
+    ) -> Iterator[Record | Reject]:
+        """Rows that are complete and not yet written, and rejects."""
+        written = writer.written_keys()
+        for record in records:
+            bar.advance()
+            for whole in gatherer.add(record) if isinstance(record, Record) else [record]:
+                if isinstance(whole, Reject) or whole.key not in written:
+                    yield self._usable(whole)
+
+    def _usable(self, record: Record | Reject) -> Record | Reject:
+        """The record, or why its words are of no use."""
+        if isinstance(record, Reject):
+            return record
+        longest = max(map(len, record.texts), default=0)
+        if longest > MAX_TEXT:
+            return Reject(record.key, record.source, f"a text of {longest:,} characters; at most {MAX_TEXT:,} are read")
+        if not record.texts and self._found.label(record) is None and record.fields.get("objects") is None:
+            return Reject(record.key, record.source, "it has no text, label or objects")
+        try:
+            check_split_name(record.split)
+            for name, type_ in self._columns.items():
+                pa.array([self._found.types.value(name, record.fields.get(name))], type=type_)
+        except (DataError, pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            return Reject(record.key, record.source, str(error))
+        if self._reference and not isinstance(record.image, Path):
+            raise UsageError(
+                f"--reference stores where pictures lie, but {self._source} ({self._name}) holds them inside; "
+                "leave --reference out"
+            )
+        return record
+
+    def _add(self, record: Record, writer: TableWriter) -> None:
+        fields = {name: self._found.types.value(name, record.fields.get(name)) for name in self._columns}
+        writer.add(
+            record.split,
+            key=record.key,
+            image=record.image if isinstance(record.image, bytes) else None,
+            image_path=str(record.image) if isinstance(record.image, Path) else None,
+            texts=record.texts,
+            group=record.group,
+            label=self._found.label(record),
+            fields=fields,
+        )
+        self._texts += len(record.texts)
+
+    def _count(self, reject: Reject, bar: Bar) -> None:
+        """Stops the import when too many rows are bad."""
+        self._reasons[reject.reason] += 1
+        bar.advance(0, note=f"{self._reasons.total():,} rejected")
+        if self._reasons.total() > self._max_rejects * self._found.rows:
+            raise DataError(self._too_many(f"more than --max-rejects {self._max_rejects} allows"))
+
+    def _too_many(self, why: str) -> str:
+        worst = "; ".join(f"{num} x {reason}" for reason, num in self._reasons.most_common(3))
+        return (
+            f"{self._reasons.total():,} of the {self._found.rows:,} rows of {self._source} are bad, {why}: {worst}. "
+            f"The whole list is {partial_of(self._out) / REJECTS_FILE}; what was imported is kept beside it. Mend the "
+            f"source or pass a larger --max-rejects, and the same command goes on from there"
+        )
+
+    def _about(self) -> str:
+        place = Path(self._source)
+        return f"{place.resolve() if place.exists() else place} as {self._name}{' by reference' * self._reference}"
+
+
+def checked(record: Record, *, max_pixels: int, reference: bool) -> Record | Reject:
+    """The record with its picture's bytes, decoded once as a check, or why the picture is none.
+
+    Args:
+        record: its image is bytes or a path.
+        max_pixels: see `decode`.
+        reference: leave a path a path.
+    """
+    from dataclasses import replace
+
+    image = record.image
+    try:
+        if isinstance(image, Path):
+            size = image.stat().st_size
+            if size > MAX_PICTURE_BYTES:
+                raise DataError(f"a file of {size:,} bytes; at most {MAX_PICTURE_BYTES:,} are read")
+            image = image.read_bytes()
+        if not image:
+            raise DataError("the file is empty")
+        decode(image, max_pixels=max_pixels)
+    except OSError as error:
+        return Reject(record.key, record.source, f"the picture cannot be read: {error.strerror or error}")
+    except DataError as error:
+        return Reject(record.key, record.source, str(error))
+    return record if reference else replace(record, image=image)
+
+
+def in_order(
+    check: Callable[[Record], Record | Reject], records: Iterable[Record | Reject]
+) -> Iterator[Record | Reject]:
+    """`check` of every record, run in threads (decoding lets go of Python's lock), results in the order of records.
+
+    Only a few pictures a thread are on the way, so memory stays flat.
+    """
+    threads = min(16, os.cpu_count() or 1)
+    on_the_way: deque[Future[Record | Reject] | Reject] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for record in records:
+                on_the_way.append(record if isinstance(record, Reject) else pool.submit(check, record))
+                if len(on_the_way) >= 4 * threads:
+                    yield _result(on_the_way.popleft())
+            while on_the_way:
+                yield _result(on_the_way.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(found: Future[Record | Reject] | Reject) -> Record | Reject:
+    return found if isinstance(found, Reject) else found.result()
