@@ -189,7 +189,7 @@ def _write(
         # Own memory for each: safetensors refuses tied weights that share it.
         own = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}
         save_file(own, partial / name, metadata={"format": "pt", "diptych_format": str(FORMAT)})
-    (partial / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True), encoding="utf-8")
+    (partial / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
     write_sums(partial, FILES)
     for name in (*FILES, "SHA256"):
         flush_to_disk(partial / name)

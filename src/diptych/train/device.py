@@ -94,7 +94,7 @@ def _measured(device: torch.device) -> Precision:
         speedup = _speedup(device, dtype)
     except RuntimeError as error:
         return Precision("float32", f"{name} does not run on this device ({error})")
-    words = f"a product and a convolution in {name} took 1/{speedup:.2f} of their time in float32"
+    words = f"a product and a convolution in {name} run {speedup:.2f} times as fast as in float32"
     return Precision(name if speedup >= GAIN else "float32", f"measured: {words}")
 
 
@@ -133,16 +133,16 @@ def repeatable(device: torch.device) -> Iterator[None]:
     once memory that is about to be written is not filled first.
     """
     fill_settings: Any = torch.utils.deterministic  # its one attribute is made by hand; mypy does not see it
-    deterministic, filling = torch.are_deterministic_algorithms_enabled(), fill_settings.fill_uninitialized_memory
+    mode, filling = torch.get_deterministic_debug_mode(), fill_settings.fill_uninitialized_memory
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         if device.type == "cpu":
-            torch.use_deterministic_algorithms(True)
+            torch.set_deterministic_debug_mode("error")  # the other way to say so imports the compiler
             fill_settings.fill_uninitialized_memory = False
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(deterministic)
+            torch.set_deterministic_debug_mode(mode)
             fill_settings.fill_uninitialized_memory = filling
 
 

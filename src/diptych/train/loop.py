@@ -310,8 +310,8 @@ class _Loop:
         state.last_metrics = {"loss": found.loss, **found.metrics}
         fields = {"split": split, "loss": found.loss, "rows": found.rows, "metrics": found.metrics}
         self.log.write("eval", state.step, fields)
-        if state.step == 0 or not (state.best_score is None or score > state.best_score):
-            return False
+        if state.step == 0 or not (state.best_score is None or score >= state.best_score):
+            return False  # of equal ones the later is the best
         state.best_step, state.best_score, state.best_metrics = state.step, score, state.last_metrics
         return True
 

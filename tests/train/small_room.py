@@ -1,0 +1,139 @@
+"""A room small enough for a test: two linear towers over 4 x 4 pixels and words of a few letters.
+
+Run as a program it trains into a folder, for tests that kill it: small_room.py TABLE OUT [--resume] [FIELD=VALUE ...]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from diptych.data.batch import Batch, ImagePart, TextPart, pad
+from diptych.data.sample import Item, Rng, Sample, hash64
+from diptych.data.table import open_table
+from diptych.data.table_writer import TableWriter
+from diptych.errors import DataError
+from diptych.objectives.contrastive import Contrastive
+from diptych.objectives.objective import Dual
+from diptych.overrides import apply_overrides
+from diptych.train.job import Job
+from diptych.train.loop import fit
+from diptych.train.run import InputSettings, OptimSettings, Run, TrainingSettings
+
+SIDE = 4
+WORDS = ("red", "green", "blue", "grey", "teal", "pink", "ochre")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallConfig:
+    embed_dim: int = 6
+    dropout: float = 0.1
+    batch_norm: bool = False
+
+
+class SmallRoom(nn.Module):
+    def __init__(self, config: SmallConfig) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.image = nn.Linear(3 * SIDE * SIDE, config.embed_dim)
+        self.norm = nn.BatchNorm1d(config.embed_dim) if config.batch_norm else nn.Identity()
+        self.word = nn.Embedding(128, config.embed_dim)
+        self.drop = nn.Dropout(config.dropout)
+        self.logit_scale = nn.Parameter(torch.tensor(2.0))
+        self.heads = nn.ModuleDict()
+        for parameter in (self.image.weight, self.image.bias, self.word.weight):
+            nn.init.normal_(parameter, std=0.2, generator=generator)
+
+    def forward(self, batch: Batch) -> Dual:
+        assert batch.image is not None and batch.text is not None
+        pixels = batch.image.pixels.flatten(1).float() / 255 - 0.5
+        words = self.drop(self.word(batch.text.ids)) * batch.text.mask[..., None]  # (B, T, E)
+        return Dual(
+            image=self.norm(self.image(self.drop(pixels))),
+            text=words.sum(1) / batch.text.mask.sum(1, keepdim=True),
+            scale=self.logit_scale.exp(),
+            group=batch.group,
+        )
+
+
+@dataclass(frozen=True)
+class SmallInputs:
+    def item(self, sample: Sample, rng: Rng | None) -> Item:
+        if not isinstance(sample.image, bytes) or len(sample.image) != 3 * SIDE * SIDE:
+            raise DataError(f"{sample.key}: the picture is not {SIDE} x {SIDE}")
+        pixels = torch.frombuffer(bytearray(sample.image), dtype=torch.uint8).reshape(3, SIDE, SIDE)
+        text = sample.texts[0]
+        if rng is not None:
+            pixels = pixels.flip(-1) if rng.random() < 0.5 else pixels
+            text = sample.texts[int(rng.integers(len(sample.texts)))]
+        ids = torch.tensor([ord(letter) for letter in text])
+        return Item(key=sample.key, group=hash64(sample.group), pixels=pixels, text_ids=ids)
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        ids, mask = pad([_given(item.text_ids) for item in items], value=0)
+        return Batch(
+            keys=tuple(item.key for item in items),
+            group=torch.tensor([item.group for item in items]),
+            text=TextPart(ids=ids, mask=mask),
+            image=ImagePart(pixels=torch.stack([_given(item.pixels) for item in items])),
+        )
+
+    def save(self, folder: Path) -> None:
+        (folder / "letters.txt").write_text("ord")
+
+
+def _given(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None
+    return tensor
+
+
+def write_table(out: Path, *, num: int = 23, num_bad: int = 0) -> Path:
+    """Pictures of one colour with its name; the first `num_bad` of the training split are no pictures."""
+    rng = np.random.default_rng(5)
+    with TableWriter(out, source="small room") as writer:
+        for split, rows in (("train", num), ("validation", 9)):
+            for row in range(rows):
+                word = WORDS[row % len(WORDS)]
+                base = np.random.default_rng(row % len(WORDS)).integers(0, 200, size=(3, 1, 1))
+                pixels = (base + rng.integers(0, 50, size=(3, SIDE, SIDE))).astype(np.uint8)
+                bad = split == "train" and row < num_bad
+                texts = [f"{word} {row}", f"a {word}"]
+                writer.add(split, key=f"{split}{row}", image=b"no" if bad else pixels.tobytes(), texts=texts)
+    return out
+
+
+def small_run() -> Run:
+    return Run(
+        system="small",
+        recipe="test",
+        model=SmallConfig(),
+        objective=Contrastive(),
+        inputs=InputSettings(workers=0),
+        optim=OptimSettings(lr=1e-2, warmup_steps=3),
+        training=TrainingSettings(
+            steps=12, batch=5, seed=7, precision="float32", log_every=1, eval_every=5, checkpoint_every=3
+        ),
+    )
+
+
+def small_job(run: Run | None = None, settings: Sequence[str] = ()) -> Job:
+    run = apply_overrides(small_run() if run is None else run, settings)
+    return Job(run=run, model=SmallRoom(run.model), objective=run.objective, inputs=SmallInputs())
+
+
+def main(arguments: Sequence[str]) -> None:
+    torch.set_num_threads(1)
+    table, out, *rest = arguments
+    resume = "--resume" in rest
+    settings = [one for one in rest if one != "--resume"]
+    fit(small_job(settings=settings), open_table(Path(table)), Path(out), resume=resume, device="cpu")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

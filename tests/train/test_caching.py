@@ -1,0 +1,147 @@
+"""Micro-batches change no gradient, whether the rows see each other or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from diptych.data.batch import Batch, ImagePart, Targets, TextPart
+from diptych.objectives.contrastive import Contrastive, contrastive_loss
+from diptych.objectives.objective import Encode, Loss
+from diptych.train.caching import accumulate_gradients, joined
+from diptych.train.step import Step, reseed
+
+B, T = 7, 5
+
+
+@pytest.fixture
+def batch() -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.tensor([2, 5, 3, 1, 4, 2, 5])
+    return Batch(
+        keys=tuple("abcdefg"),
+        group=torch.tensor([0, 1, 2, 0, 4, 5, 6]),
+        text=TextPart(ids=torch.randint(97, 122, (B, T), generator=generator), mask=torch.arange(T) < lengths[:, None]),
+        image=ImagePart(pixels=torch.randint(0, 256, (B, 3, 4, 4), generator=generator, dtype=torch.uint8)),
+    )
+
+
+def seeds(number: int) -> None:
+    reseed(0, 4, number)
+
+
+def gradients(
+    small_room: ModuleType, objective: Any, batch: Batch, targets: Targets, micro_batch: int | None, **config: Any
+) -> tuple[Loss, dict[str, Tensor], nn.Module]:
+    model = small_room.SmallRoom(small_room.SmallConfig(**config))
+    loss = accumulate_gradients(Step(model, objective).train(), batch, targets, micro_batch=micro_batch, reseed=seeds)
+    return loss, {name: one.grad for name, one in model.named_parameters()}, model
+
+
+@pytest.mark.parametrize("known_pairs", [False, True])
+@pytest.mark.parametrize("micro_batch", [1, 2, 3, 6, 7, 9])
+def test_contrast_in_parts_equals_the_whole(
+    small_room: ModuleType, batch: Batch, micro_batch: int, known_pairs: bool
+) -> None:
+    objective = Contrastive(known_pairs=known_pairs)
+    loss, grads, _ = gradients(small_room, objective, batch, {}, micro_batch, dropout=0.0)
+    whole_loss, whole_grads, _ = gradients(small_room, objective, batch, {}, None, dropout=0.0)
+    assert_close(loss.total(), whole_loss.total(), rtol=0, atol=1e-5)
+    assert grads["logit_scale"] is not None
+    assert_close(grads, whole_grads, rtol=0, atol=1e-6)
+
+
+def test_with_dropout_it_equals_the_same_parts_with_their_graphs_kept(small_room: ModuleType, batch: Batch) -> None:
+    _, grads, _ = gradients(small_room, Contrastive(), batch, {}, 3, dropout=0.4)
+    model = small_room.SmallRoom(small_room.SmallConfig(dropout=0.4)).train()
+    duals = []
+    for number, start in enumerate((0, 3, 6)):
+        seeds(number)
+        duals.append(model(batch.rows(start, start + 3)))
+    dual = joined(duals)
+    loss = contrastive_loss(F.normalize(dual.image, dim=-1), F.normalize(dual.text, dim=-1), dual.scale)
+    loss.divided({"contrastive": B}).backward()
+    assert_close(grads, {name: one.grad for name, one in model.named_parameters()}, rtol=0, atol=1e-6)
+
+
+def test_two_passes_count_once_in_batch_norm(small_room: ModuleType, batch: Batch) -> None:
+    _, _, model = gradients(small_room, Contrastive(), batch, {}, 4, dropout=0.0, batch_norm=True)
+    once = small_room.SmallRoom(small_room.SmallConfig(dropout=0.0, batch_norm=True)).train()
+    for start in (0, 4):
+        once(batch.rows(start, start + 4))
+    assert_close(dict(model.named_buffers()), dict(once.named_buffers()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordsSeen:
+    """Rows do not see each other, and each has its own count, as masked words have."""
+
+    name: str = "words"
+    couples_rows: bool = False
+
+    def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
+        return {"words": int(targets["num"].sum())}
+
+    def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
+        dual = encode(batch)
+        return Loss.term(
+            "words", total=(dual.text.square().sum(1) * targets["num"]).sum(), count=int(targets["num"].sum())
+        )
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 5])
+def test_parts_of_unequal_counts_are_weighted_by_them(small_room: ModuleType, batch: Batch, micro_batch: int) -> None:
+    targets = {"num": torch.tensor([0, 3, 1, 0, 0, 7, 2])}
+    loss, grads, _ = gradients(small_room, WordsSeen(), batch, targets, micro_batch, dropout=0.0)
+    whole_loss, whole_grads, _ = gradients(small_room, WordsSeen(), batch, targets, None, dropout=0.0)
+    assert loss.terms["words"].count == whole_loss.terms["words"].count == 13
+    assert_close(loss.means(), whole_loss.means())
+    assert_close(grads, whole_grads, rtol=0, atol=1e-6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirrored(Contrastive):
+    """Asks for two encodings of a batch, the second with its pictures mirrored."""
+
+    def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
+        assert batch.image is not None
+        mirrored = Batch(
+            keys=batch.keys, group=batch.group, text=batch.text, image=ImagePart(pixels=batch.image.pixels.flip(-1))
+        )
+        first, second = super().loss(encode, batch, targets), super().loss(encode, mirrored, targets)
+        return first + Loss({"mirrored": second.terms["contrastive"]})
+
+    def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
+        return {"contrastive": len(batch), "mirrored": len(batch)}
+
+
+def test_an_objective_may_encode_more_than_once(small_room: ModuleType, batch: Batch) -> None:
+    _, grads, _ = gradients(small_room, Mirrored(), batch, {}, 3, dropout=0.0)
+    _, whole_grads, _ = gradients(small_room, Mirrored(), batch, {}, None, dropout=0.0)
+    assert_close(grads, whole_grads, rtol=0, atol=1e-6)
+
+
+def test_a_frozen_tower_gets_no_gradient_and_stops_nothing(small_room: ModuleType, batch: Batch) -> None:
+    model = small_room.SmallRoom(small_room.SmallConfig(dropout=0.0))
+    for frozen in (model.image.weight, model.image.bias, model.logit_scale):
+        frozen.requires_grad_(False)
+    accumulate_gradients(Step(model, Contrastive()), batch, {}, micro_batch=3, reseed=seeds)
+    assert model.image.weight.grad is None and model.logit_scale.grad is None
+    assert float(model.word.weight.grad.abs().sum()) > 0
+
+
+def test_a_scaled_loss_scales_the_gradient_once(small_room: ModuleType, batch: Batch) -> None:
+    def grad(scaled: Callable[[Tensor], Tensor]) -> Tensor:
+        model = small_room.SmallRoom(small_room.SmallConfig(dropout=0.0))
+        accumulate_gradients(Step(model, Contrastive()), batch, {}, micro_batch=3, reseed=seeds, scaled=scaled)
+        return torch.cat([one.grad.flatten() for one in model.parameters()])
+
+    assert_close(grad(lambda loss: 8 * loss), 8 * grad(lambda loss: loss))
