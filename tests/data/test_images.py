@@ -1,0 +1,253 @@
+"""Decoding whatever people have, and transforms that equal the papers' released ones."""
+
+from __future__ import annotations
+
+import io
+import random
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from diptych.data import images
+from diptych.data.images import (
+    decode,
+    decode_for_training,
+    evaluation_transform,
+    random_resized_crop,
+    random_square_crop,
+)
+from diptych.data.sample import random_for
+from diptych.errors import DataError, UsageError
+
+MODES = ("RGB", "L", "P", "RGBA", "LA", "CMYK", "1")
+
+
+def _picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    """Smooth and varied, so that a shift of one pixel shows."""
+    y, x = np.mgrid[0:height, 0:width]
+    channels = [128 + 120 * np.sin(x / (3 + c)) * np.cos(y / (4 + c)) for c in range(4)]
+    rgba = Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
+    return rgba if mode == "RGBA" else rgba.convert("RGB").convert(mode) if mode == "P" else rgba.convert(mode)
+
+
+def _bytes(picture: Image.Image, format_: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format_, **options)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def _open_clip(size: int, mode: str, interpolation: str = "bicubic") -> Callable[[Image.Image], torch.Tensor]:
+    transform = pytest.importorskip("open_clip.transform").image_transform(
+        size, is_train=False, mean=(0.0,) * 3, std=(1.0,) * 3, resize_mode=mode, interpolation=interpolation
+    )
+    return lambda picture: (transform(picture) * 255).round().to(torch.uint8)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [(57, 91), (91, 57), (40, 40), (31, 33), (7, 200)])
+def test_evaluation_equals_openais_transform(mode: str, size: tuple[int, int]) -> None:
+    picture = _picture(*size, mode)
+    assert torch.equal(evaluation_transform(picture, size=32), _open_clip(32, "shortest")(picture))
+
+
+@pytest.mark.parametrize("resize_mode", ["squash", "longest"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(57, 90), (90, 57), (20, 20), (101, 7)])
+def test_other_resize_modes_equal_open_clips(resize_mode: str, interpolation: str, size: tuple[int, int]) -> None:
+    picture = _picture(*size)
+    found = evaluation_transform(picture, size=33, resize_mode=resize_mode, interpolation=interpolation)  # type: ignore[arg-type]
+    assert torch.equal(found, _open_clip(33, resize_mode, interpolation)(picture))
+
+
+def test_unknown_modes_are_told_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'squash'"):
+        evaluation_transform(_picture(5, 5), size=4, resize_mode="squach")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="did you mean 'bicubic'"):
+        evaluation_transform(_picture(5, 5), size=4, interpolation="bicubik")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
+def test_pictures_stand_as_their_exif_says(orientation: int, format_: str) -> None:
+    upright = Image.new("RGB", (30, 20), "white")
+    upright.paste("red", (0, 0, 15, 10))  # a red corner at the top left
+    turns = images._TURNS
+    back = {6: turns[8], 8: turns[6]}.get(orientation, turns.get(orientation))
+    stored = upright if back is None else upright.transpose(back)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = _bytes(stored, format_, exif=exif)
+    for found in (decode(file), decode_for_training(file, size_hint=5)):
+        pixels = np.asarray(found) if isinstance(found, Image.Image) else found.permute(1, 2, 0).numpy()
+        assert pixels.shape[0] < pixels.shape[1]
+        corner, far = pixels[2, 2], pixels[-3, -3]
+        assert corner[0] > 200 and corner[1] < 60 and far.min() > 200
+
+
+def test_sixteen_bits_keep_their_range() -> None:
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16)[None].repeat(9, 0)
+    for format_ in ("PNG", "TIFF"):
+        grey = np.asarray(decode(_bytes(Image.fromarray(ramp), format_)).convert("RGB"))[..., 0]
+        assert np.abs(grey - ramp / 257).max() <= 0.5
+
+
+def test_samples_of_unknown_range_are_refused() -> None:
+    with pytest.raises(DataError, match="32-bit samples"):
+        decode(_bytes(Image.fromarray(np.ones((4, 5), np.float32)), "TIFF"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_every_mode_and_format_gives_three_channels_without_a_warning(mode: str, format_: str) -> None:
+    try:
+        file = _bytes(_picture(19, 23, mode), format_)
+    except (OSError, ValueError, KeyError):
+        pytest.skip(f"{format_} cannot hold {mode}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert evaluation_transform(decode(file), size=8).shape == (3, 8, 8)
+        assert decode_for_training(file, size_hint=12).shape == (3, 23, 19)
+
+
+def test_palettes_with_transparency_warn_nobody() -> None:
+    picture = _picture(9, 9, "P")
+    file = _bytes(picture, transparency=bytes(range(200)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert evaluation_transform(decode(file), size=4).shape == (3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"<html>not found</html>", "no JPEG, PNG"),
+        (_bytes(_picture(40, 40), "JPEG")[:300], "(?i)truncated"),
+        (_bytes(_picture(40, 40))[:200], "cannot be decoded"),
+        (_bytes(_picture(40, 40), "ICO"), "no JPEG, PNG"),
+        (Path("nowhere/picture.png"), "No such file"),
+    ],
+)
+def test_what_is_no_picture_is_a_data_error(file: bytes | Path, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        decode(file)
+    with pytest.raises(DataError, match=reason):
+        decode_for_training(file, size_hint=10)
+
+
+@pytest.mark.parametrize("format_", ["PNG", "JPEG", "GIF", "BMP", "TIFF"])
+def test_flipped_bytes_decode_or_are_a_data_error(format_: str) -> None:
+    whole, chance = _bytes(_picture(30, 20), format_), random.Random(0)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        try:
+            decode(bytes(damaged), max_pixels=1_000_000)
+            decode_for_training(bytes(damaged), size_hint=4, max_pixels=1_000_000)
+        except DataError:
+            pass
+
+
+def test_the_limit_of_pixels_is_an_error_and_stays_ours() -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    for file in (_bytes(_picture(30, 20)), _bytes(_picture(30, 20), "JPEG")):
+        with pytest.raises(DataError, match="30 × 20 pixels, more than the limit of 599"):
+            decode(file, max_pixels=599)
+        with pytest.raises(DataError, match="more than the limit"):
+            decode_for_training(file, size_hint=5, max_pixels=599)
+        assert decode(file, max_pixels=600).size == (30, 20)
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("size", [(1, 9_000), (9_000, 1)])
+def test_slivers_are_read_or_refused_but_never_fill_memory(size: tuple[int, int]) -> None:
+    sliver = Image.new("RGB", size)
+    with pytest.raises(DataError, match="too unlike"):
+        evaluation_transform(sliver, size=224)
+    for mode in ("squash", "longest"):
+        assert evaluation_transform(sliver, size=12, resize_mode=mode).shape == (3, 12, 12)  # type: ignore[arg-type]
+    assert random_square_crop(sliver, size=12, margin=1.5, rng=random_for(0, 0, "key")).shape == (3, 12, 12)
+
+
+def test_draft_leaves_twice_the_hint() -> None:
+    file = _bytes(_picture(330, 490), "JPEG")
+    assert decode(file).size == (330, 490)
+    assert decode(file, size_hint=100).size == (330, 490)
+    assert decode(file, size_hint=82).size == (165, 245)
+    assert decode(file, size_hint=20).size == (42, 62)
+
+
+@pytest.mark.parametrize("hint", [300, 80, 40, 13])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_simplejpeg_changes_no_bit(hint: int, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("simplejpeg")
+    file = _bytes(_picture(333, 491, mode), "JPEG")
+    fast = decode_for_training(file, size_hint=hint)
+    monkeypatch.setattr(images, "_has_simplejpeg", lambda: False)
+    assert torch.equal(fast, decode_for_training(file, size_hint=hint))
+
+
+def test_a_square_crop_is_a_window_of_the_picture() -> None:
+    position = torch.arange(24 * 36).reshape(1, 24, 36)
+    picture = torch.cat([position % 256, position // 256, position * 0]).to(torch.uint8)
+    seen = set()
+    for number in range(200):
+        crop = random_square_crop(picture, size=16, margin=1.5, rng=random_for(0, 0, str(number))).long()
+        first = int(crop[0, 0, 0] + 256 * crop[1, 0, 0])
+        top, left = divmod(first, 36)
+        assert torch.equal(crop.to(torch.uint8), picture[:, top : top + 16, left : left + 16])
+        seen.add((top, left))
+    assert {top for top, _ in seen} == set(range(9)) and {left for _, left in seen} == set(range(21))
+
+
+def test_margin_one_of_a_square_is_the_evaluation_transform() -> None:
+    picture = _picture(60, 60)
+    crop = random_square_crop(picture, size=20, margin=1.0, rng=random_for(0, 0, "key"))
+    difference = (crop.int() - evaluation_transform(picture, size=20).int()).abs()
+    assert difference.max() <= 1  # torch's rounding of the same antialiased bicubic filter
+
+
+@settings(max_examples=40, deadline=None)
+@given(width=st.integers(1, 60), height=st.integers(1, 60), size=st.integers(1, 40), seed=st.integers(0, 99))
+def test_any_picture_gives_the_size_asked_for(width: int, height: int, size: int, seed: int) -> None:
+    picture, rng = _picture(width, height), random_for(seed, 0, "key")
+    assert random_square_crop(picture, size=size, margin=1.125, rng=rng).shape == (3, size, size)
+    assert random_resized_crop(picture, size=size, scale=(0.5, 1.0), rng=rng).shape == (3, size, size)
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (64, 48), (20, 90), (90, 20)])
+@pytest.mark.parametrize("scale", [(0.9, 1.0), (0.08, 1.0)])
+def test_crop_boxes_follow_torchvisions_law(
+    height: int, width: int, scale: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given the same numbers by chance, the box is the same, tries and fallback included."""
+    transforms = pytest.importorskip("torchvision.transforms")
+    for seed in range(60):
+        ours = images._crop_box(height, width, scale, random_for(seed, 0, "box"))
+        with monkeypatch.context() as patch:
+            _draw_from(random_for(seed, 0, "box"), patch)
+            theirs = transforms.RandomResizedCrop.get_params(torch.empty(3, height, width), list(scale), [3 / 4, 4 / 3])
+        assert ours == theirs
+
+
+def _draw_from(rng: np.random.Generator, patch: pytest.MonkeyPatch) -> None:
+    """Lets torchvision draw from `rng` in place of torch's global generator."""
+    patch.setattr(torch.Tensor, "uniform_", lambda self, low, high: self.fill_(low + (high - low) * rng.random()))
+    patch.setattr(torch, "randint", lambda low, high, size: torch.tensor([int(rng.integers(low, high))]))
+
+
+def test_crop_area_keeps_its_scale() -> None:
+    shares = []
+    for seed in range(300):
+        _, _, height, width = images._crop_box(400, 500, (0.3, 0.6), random_for(seed, 0, "area"))
+        shares.append(height * width / (400 * 500))
+        assert 3 / 4 - 0.02 < width / height < 4 / 3 + 0.02
+    assert min(shares) > 0.29 and max(shares) < 0.61
+    assert abs(sum(shares) / len(shares) - 0.45) < 0.02
