@@ -97,7 +97,7 @@ def test_the_optimizer_goes_on_from_named_tensors(small_room: ModuleType) -> Non
 def test_tensors_of_another_model_are_refused(small_room: ModuleType) -> None:
     model = small_room.SmallRoom(small_room.SmallConfig())
     optimizer = make_optimizer(model, OptimSettings(), CPU)
-    with pytest.raises(CheckpointError, match="exp_avg.other.weight"):
+    with pytest.raises(CheckpointError, match=r"exp_avg\.other\.weight"):
         load_optimizer(optimizer, model, {"exp_avg.other.weight": torch.zeros(2)})
     with pytest.raises(CheckpointError, match="another model"):
         load_optimizer(optimizer, model, {"exp_avg.word.weight": torch.zeros(2, 3)})
