@@ -12,7 +12,13 @@ from torch import Tensor
 
 from diptych.clip.model import ClipConfig
 from diptych.data.batch import Batch, ImagePart, TextPart, pad
-from diptych.data.images import decode, evaluation_transform, random_resized_crop, random_square_crop
+from diptych.data.images import (
+    decode,
+    decode_for_training,
+    evaluation_transform,
+    random_resized_crop,
+    random_square_crop,
+)
 from diptych.data.sample import Item, Rng, Sample, hash64
 from diptych.data.tokenizers import Tokenizer
 from diptych.errors import DataError
@@ -51,10 +57,10 @@ class ClipInputs:
             return self.evaluation_pixels(decode(sample.image))
         if self.settings.transform == "square_crop":
             margin = self.settings.crop_margin
-            image = decode(sample.image, size_hint=round(size * margin))
-            return random_square_crop(image, size=size, margin=margin, rng=rng)
-        image = decode(sample.image, size_hint=size)
-        return random_resized_crop(image, size=size, scale=self.settings.crop_scale, rng=rng)
+            picture = decode_for_training(sample.image, size_hint=round(size * margin))
+            return random_square_crop(picture, size=size, margin=margin, rng=rng)
+        picture = decode_for_training(sample.image, size_hint=size)
+        return random_resized_crop(picture, size=size, scale=self.settings.crop_scale, rng=rng)
 
     def evaluation_pixels(self, image: Image.Image) -> Tensor:
         """(3, size, size) uint8 by the evaluation transform that the config names."""

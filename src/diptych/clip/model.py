@@ -49,6 +49,8 @@ class ClipConfig:
     """vit."""
     timm_name: str = ""
     """timm: the backbone, e.g. "convnext_tiny"."""
+    timm_pool: str = ""
+    """timm: how its last map is pooled, e.g. "avg"; empty: as the backbone does it."""
     activation: Activation = "quick_gelu"
     """Of both towers. OpenAI's models have quick_gelu, most of LAION's gelu; weights do not tell."""
     text: Literal["transformer", "cbow"] = "transformer"
@@ -161,7 +163,7 @@ def image_tower(config: ClipConfig) -> ImageTower:
         case "conv":
             return ConvNet(config.image_size, config.image_width, config.image_layers, embed_dim=config.embed_dim)
         case "timm":
-            return TimmTower(config.timm_name, config.image_size, embed_dim=config.embed_dim)
+            return TimmTower(config.timm_name, config.image_size, pool=config.timm_pool, embed_dim=config.embed_dim)
         case _:
             raise UsageError(unknown("picture tower", config.image, IMAGE_TOWERS))
 

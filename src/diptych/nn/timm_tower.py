@@ -11,9 +11,9 @@ from diptych.errors import UsageError, nearest, require_extra
 
 
 class TimmTower(nn.Module):
-    """A timm backbone, pooled its own way, then a linear projection; parameters named as in open_clip."""
+    """A timm backbone, then a linear projection; parameters named as in open_clip."""
 
-    def __init__(self, name: str, image_size: int, *, embed_dim: int) -> None:
+    def __init__(self, name: str, image_size: int, *, pool: str = "", embed_dim: int) -> None:
         require_extra("timm", "timm", f"the picture tower {name!r}")
         import timm
 
@@ -23,6 +23,8 @@ class TimmTower(nn.Module):
             raise UsageError(f"timm {timm.__version__} has no backbone {name!r}{hint}")
         super().__init__()
         self.trunk: Any = _backbone(name, image_size)
+        if pool:
+            self.trunk.reset_classifier(0, global_pool=pool)
         num_features: int = self.trunk.num_features
         self.head = nn.Sequential(OrderedDict(proj=nn.Linear(num_features, embed_dim, bias=False)))
 

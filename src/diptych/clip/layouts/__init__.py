@@ -1,0 +1,1 @@
+"""How others lay out CLIP's weights: their names, and their configs as ours."""
