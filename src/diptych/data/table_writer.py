@@ -142,6 +142,11 @@ class TableWriter:
         _sync_folder(self.out.parent)
         self._lock.close()
 
+    def end_shards(self) -> None:
+        """Ends the shards at hand early, so that a stop right after this loses no row."""
+        for split in self._splits.values():
+            split.end()
+
     def __enter__(self) -> Self:
         return self
 
@@ -254,10 +259,14 @@ class _SplitWriter:
         elif self._bytes >= BATCH_BYTES:
             self._flush()
 
-    def finish(self) -> SplitFiles:
-        """Ends the last shard and writes the index."""
+    def end(self) -> None:
+        """Ends the shard at hand, if it has rows."""
         if self._in_file or self._rows:
             self._end_shard()
+
+    def finish(self) -> SplitFiles:
+        """Ends the last shard and writes the index."""
+        self.end()
         name = f"{self._name}.index"
         path = self._folder / name
         write_index(path, self._all_keys(), self.num_rows)
