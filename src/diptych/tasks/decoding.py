@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,8 +28,10 @@ _LOADING = threading.Lock()  # Pillow reads a file late, and one picture may sta
 
 def decode_ahead(
     pictures: Sequence[Picture], to_pixels: Callable[[Image.Image], Tensor], *, batch: int
-) -> Iterator[list[Decoded]]:
+) -> Generator[list[Decoded]]:
     """Batches of decoded pictures in their order; the next batch is decoded while the caller works on one.
+
+    Close it (`contextlib.closing`) to end its threads when not all is read.
 
     Args:
         pictures: any mixture of the kinds of `Picture`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,11 +31,11 @@ class Towers(Protocol):
     def scale(self) -> float:
         """What cosines are multiplied by before the softmax."""
 
-    def encode_image(self, pictures: Sequence[Any]) -> Tensor:
-        """(N, E) float32, normalised; raises DataError where one cannot be decoded."""
+    def encode_image(self, pictures: Sequence[Any], *, normalize: bool = True) -> Tensor:
+        """(N, E) float32; raises DataError where one cannot be decoded."""
 
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """(N, E) float32, normalised."""
+    def encode_text(self, texts: Sequence[str], *, normalize: bool = True) -> Tensor:
+        """(N, E) float32."""
 
     def image_features(self, pictures: Sequence[Any]) -> Tensor:
         """(N, D) float32, what a linear probe reads."""
@@ -176,8 +176,11 @@ class DualEncoder:
         kept: list[Path] = []
         vectors: list[Tensor] = []
         bad: list[DataError] = []
-        with _at_rest(self.model), progress.bar("encoding pictures", total=len(paths), unit="pictures") as bar:
-            chunks = decode_ahead(paths, self.inputs.evaluation_pixels, batch=batch)
+        with (
+            _at_rest(self.model),
+            closing(decode_ahead(paths, self.inputs.evaluation_pixels, batch=batch)) as chunks,
+            progress.bar("encoding pictures", total=len(paths), unit="pictures") as bar,
+        ):
             for number, chunk in enumerate(chunks):
                 good = [place for place, found in enumerate(chunk) if isinstance(found, Tensor)]
                 bad += [found for found in chunk if isinstance(found, DataError)]
@@ -193,8 +196,8 @@ class DualEncoder:
             raise UsageError(f"expected a list of pictures, got {_kind(pictures)}; put it in brackets: [picture]")
         if not pictures:
             return self._of_pictures([Image.new("RGB", (8, 8))], encode, 1)[:0]  # its width is the model's to say
-        with _at_rest(self.model):
-            chunks = decode_ahead(pictures, self.inputs.evaluation_pixels, batch=batch)
+        decoding = closing(decode_ahead(pictures, self.inputs.evaluation_pixels, batch=batch))
+        with _at_rest(self.model), decoding as chunks:
             parts = [self._on_device(encode, _stacked(chunk)) for chunk in chunks]
         return torch.cat(parts)
 
