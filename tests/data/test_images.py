@@ -15,15 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from diptych.data import images
-from diptych.data.images import (
-    decode,
-    decode_for_training,
-    evaluation_transform,
-    random_resized_crop,
-    random_square_crop,
-)
+from diptych.data import images, transforms
+from diptych.data.images import decode, decode_for_training
 from diptych.data.sample import random_for
+from diptych.data.transforms import evaluation_transform, random_resized_crop, random_square_crop
 from diptych.errors import DataError, UsageError
 
 MODES = ("RGB", "L", "P", "RGBA", "LA", "CMYK", "1")
@@ -228,12 +223,14 @@ def test_crop_boxes_follow_torchvisions_law(
     height: int, width: int, scale: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given the same numbers by chance, the box is the same, tries and fallback included."""
-    transforms = pytest.importorskip("torchvision.transforms")
+    torchvision = pytest.importorskip("torchvision.transforms")
     for seed in range(60):
-        ours = images._crop_box(height, width, scale, random_for(seed, 0, "box"))
+        ours = transforms._crop_box(height, width, scale, random_for(seed, 0, "box"))
         with monkeypatch.context() as patch:
             _draw_from(random_for(seed, 0, "box"), patch)
-            theirs = transforms.RandomResizedCrop.get_params(torch.empty(3, height, width), list(scale), [3 / 4, 4 / 3])
+            theirs = torchvision.RandomResizedCrop.get_params(
+                torch.empty(3, height, width), list(scale), [3 / 4, 4 / 3]
+            )
         assert ours == theirs
 
 
@@ -246,7 +243,7 @@ def _draw_from(rng: np.random.Generator, patch: pytest.MonkeyPatch) -> None:
 def test_crop_area_keeps_its_scale() -> None:
     shares = []
     for seed in range(300):
-        _, _, height, width = images._crop_box(400, 500, (0.3, 0.6), random_for(seed, 0, "area"))
+        _, _, height, width = transforms._crop_box(400, 500, (0.3, 0.6), random_for(seed, 0, "area"))
         shares.append(height * width / (400 * 500))
         assert 3 / 4 - 0.02 < width / height < 4 / 3 + 0.02
     assert min(shares) > 0.29 and max(shares) < 0.61

@@ -12,15 +12,10 @@ from torch import Tensor
 
 from diptych.clip.model import ClipConfig
 from diptych.data.batch import Batch, ImagePart, TextPart, pad
-from diptych.data.images import (
-    decode,
-    decode_for_training,
-    evaluation_transform,
-    random_resized_crop,
-    random_square_crop,
-)
+from diptych.data.images import decode, decode_for_training
 from diptych.data.sample import Item, Rng, Sample, hash64
 from diptych.data.tokenizers import Tokenizer
+from diptych.data.transforms import evaluation_transform, random_resized_crop, random_square_crop
 from diptych.errors import DataError
 from diptych.train.run import InputSettings
 
