@@ -6,7 +6,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,14 +16,13 @@ from diptych.data.formats import detect
 from diptych.data.formats.gather import Gatherer
 from diptych.data.formats.record import MAX_PICTURE_BYTES, Record
 from diptych.data.formats.survey import Survey, survey
-from diptych.data.images import decode
+from diptych.data.images import MAX_PIXELS, decode
 from diptych.data.layout import check_split_name, partial_of
 from diptych.data.rejects import Reject, RejectLog
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError, InterruptedRunError, RunExistsError, UsageError
 from diptych.progress import SILENT, Bar, Progress
 
-MAX_PIXELS = 100_000_000
 MAX_TEXT = 100_000
 """Characters of one text."""
 REJECTS_FILE = "rejects.jsonl"
@@ -38,7 +37,7 @@ class ImportResult:
     splits: Mapping[str, int]
     """Rows by split."""
     texts: int
-    """Of the rows that this attempt wrote."""
+    """Of all rows in the table."""
     rejects: int
     reasons: Mapping[str, int]
     """How many rejects have each reason, the most frequent first."""
@@ -99,9 +98,7 @@ def import_table(
 class _Import:
     """One attempt, from the second reading to the finished table."""
 
-    def __init__(
-        self, source: str, name: str, out: Path, found: Survey, max_rejects: float, reference: bool
-    ) -> None:
+    def __init__(self, source: str, name: str, out: Path, found: Survey, max_rejects: float, reference: bool) -> None:
         self._source, self._name, self._out, self._found = source, name, out, found
         self._max_rejects, self._reference = max_rejects, reference
         self._columns = found.types.types()
@@ -113,11 +110,11 @@ class _Import:
     ) -> ImportResult:
         """Checks and writes every row, and finishes the table."""
         if self._found.types.left_out:
-            progress.say(f"{len(self._found.types.left_out)} columns beyond the first {len(self._columns)} are left out")
+            progress.say(
+                f"{len(self._found.types.left_out)} columns beyond the first {len(self._columns)} are left out"
+            )
         meta = {"label_names": list(self._found.label_names)} if self._found.label_names else {}
-        with TableWriter(
-            self._out, columns=self._columns, meta=meta, source=self._about(), resume=True
-        ) as writer:
+        with TableWriter(self._out, columns=self._columns, meta=meta, source=self._about(), resume=True) as writer:
             kept = sum(writer.rows.values())
             if kept:
                 progress.say(f"going on from {partial_of(self._out)}, where {kept:,} rows are already")
@@ -155,6 +152,8 @@ class _Import:
         ):
             pending = self._wanted(records, gatherer, writer, bar)
             for record in in_order(check, pending):
+                if isinstance(record, Record) and record.key in writer.written_keys():
+                    record = Reject(record.key, record.source, "the key came before")
                 if isinstance(record, Record):
                     self._add(record, writer)
                 else:
@@ -171,7 +170,9 @@ class _Import:
         for record in records:
             bar.advance()
             for whole in gatherer.add(record) if isinstance(record, Record) else [record]:
-                if isinstance(whole, Reject) or whole.key not in written:
+                if isinstance(whole, Record) and whole.key in written:
+                    self._texts += len(whole.texts)
+                else:
                     yield self._usable(whole)
 
     def _usable(self, record: Record | Reject) -> Record | Reject:
@@ -238,8 +239,6 @@ def checked(record: Record, *, max_pixels: int, reference: bool) -> Record | Rej
         max_pixels: see `decode`.
         reference: leave a path a path.
     """
-    from dataclasses import replace
-
     image = record.image
     try:
         if isinstance(image, Path):

@@ -44,7 +44,7 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
 
 
 def _split_rows(files: list[Path], split: str | None, pictures: Pictures) -> Iterator[Record | Reject]:
-    names = {row["id"]: row.get("name") for file in files for row in _rows(file, "categories")}
+    names = {row.get("id"): row.get("name") for file in files for row in _rows(file, "categories")}
     with closing(Spool()) as annotations:
         for file in files:
             for row in _rows(file, "annotations"):
@@ -81,7 +81,7 @@ def _record(
         return Reject(key, source, str(error))
 
 
-def _slim(row: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
+def _slim(row: Mapping[str, Any], names: Mapping[Any, Any]) -> dict[str, Any]:
     """What is kept of an annotation: its text, or its box without the outline."""
     if isinstance(row.get("caption"), str):
         return {"caption": row["caption"]}
@@ -104,7 +104,9 @@ def _annotation_files(folder: Path) -> list[Path]:
     """The files of captions and instances in a folder and its `annotations`, captions first."""
     found = (path for path in files_near(folder, depth=1) if path.suffix == ".json")
     wanted = (path for path in found if path.name.startswith(("captions", "instances")))
-    return sorted((path for path in wanted if _is_coco(path)), key=lambda path: (path.name, relative_name(path, folder)))
+    return sorted(
+        (path for path in wanted if _is_coco(path)), key=lambda path: (path.name, relative_name(path, folder))
+    )
 
 
 def _is_coco(file: Path) -> bool:
@@ -122,5 +124,3 @@ def _is_coco(file: Path) -> bool:
     except DataError:
         return False
     return False
-
-

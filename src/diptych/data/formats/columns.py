@@ -13,11 +13,15 @@ from diptych.data.formats.objects import objects_of
 from diptych.data.formats.record import TRAIN, Record, label_of, split_name, texts_of
 from diptych.errors import DataError
 
-PATHS = ("file_name", "filename", "image_path", "filepath", "file_path", "path", "image", "img", "picture")
-PATHS += ("image_name", "img_path", "file")
+PATHS = (
+    *("file_name", "filename", "image_path", "filepath", "file_path", "path", "image", "img", "picture"),
+    *("image_name", "img_path", "file"),
+)
 PICTURES = ("image", "img", "picture", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
-TEXTS = ("texts", "captions", "caption", "text", "sentences", "sentence", "comment", "raw", "alt_text", "alt")
-TEXTS += ("title", "description")
+TEXTS = (
+    *("texts", "captions", "caption", "text", "sentences", "sentence", "comment", "raw", "alt_text", "alt"),
+    *("title", "description"),
+)
 KEYS = ("key", "__key__", "image_id", "img_id", "image_key", "cocoid")
 LABELS = ("label", "labels", "class", "class_id", "target")
 LABEL_NAMES = ("class_name", "label_name", "label_text")
@@ -37,6 +41,12 @@ class Roles:
     label_name: str | None
     group: str | None
     own: tuple[str, ...]
+
+    def used(self, *, picture: bool = True) -> list[str]:
+        """Every column that has a role, with or without that of the pictures."""
+        columns = [self.picture if picture else None, *self.texts, self.key, self.split, self.label]
+        columns += [self.label_name, self.group, *self.own]
+        return [column for column in columns if column is not None]
 
 
 @lru_cache(maxsize=1024)

@@ -80,7 +80,9 @@ def _wrong(cells: list[str], columns: list[str]) -> str | None:
     if not all(_is_unicode(cell) for cell in cells):
         return "not UTF-8"
     if len(cells) > len(columns):
-        return f"{len(cells)} cells where the first line has {len(columns)}; is a text with the delimiter in it unquoted?"
+        return (
+            f"{len(cells)} cells where the first line has {len(columns)}; is a text with the delimiter in it unquoted?"
+        )
     return None
 
 

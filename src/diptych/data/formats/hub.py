@@ -52,8 +52,7 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
     for split, data in _load(source).items():
         roles = _roles(data, str(source))
         assert roles.picture is not None
-        columns = [name for name in _used(roles) if pictures or name != roles.picture]
-        raw = data.select_columns(columns)
+        raw = data.select_columns(roles.used(picture=pictures))
         if pictures:
             raw = _undecoded(raw, roles.picture)
         for number, row in enumerate(raw):
@@ -102,11 +101,6 @@ def _roles(data: Dataset, name: str) -> Roles:
         hint = f" (the pictures are in {pictures[0]!r}: rename_column it to 'image')" if pictures else ""
         raise DataError(f"{name} has no column image{hint}; its columns are {', '.join(data.column_names)}")
     return narrowed(roles, data.features.arrow_schema)
-
-
-def _used(roles: Roles) -> list[str]:
-    columns = [roles.picture, *roles.texts, roles.key, roles.split, roles.label, roles.label_name, roles.group]
-    return [column for column in (*columns, *roles.own) if column is not None]
 
 
 def _undecoded(data: Dataset, picture: str) -> Dataset:

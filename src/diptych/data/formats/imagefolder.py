@@ -1,4 +1,4 @@
-"""A folder of pictures with `metadata.jsonl` or `metadata.csv` beside them: the imagefolder convention of `datasets`."""
+"""A folder of pictures with `metadata.jsonl` or `.csv` beside them: the imagefolder convention of `datasets`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
     """
     files = _metadata(source)
     if not files:
-        raise DataError(f"{source} has no {' or '.join(NAMES)}; write one with a line a picture, or name another --format")
+        raise DataError(
+            f"{source} has no {' or '.join(NAMES)}; write one with a line a picture, or name another --format"
+        )
     root = source.resolve()
     with tempfile.TemporaryDirectory() as folder:
         named = KeySet(Path(folder))

@@ -41,9 +41,7 @@ def row_record(
     try:
         path = pictures.find(name)
         key = key_of_path(name, path, pictures)
-        return record_of(
-            row, roles, image=path, path=key, number=str(number), source=source, split=split, texts=texts
-        )
+        return record_of(row, roles, image=path, path=key, number=str(number), source=source, split=split, texts=texts)
     except DataError as error:
         return Reject(pictures.prefix + printable(name), source, str(error))
 

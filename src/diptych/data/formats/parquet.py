@@ -19,6 +19,8 @@ from diptych.data.rejects import Reject
 from diptych.errors import DataError
 
 ROWS_AT_ONCE = 64
+BUFFER_BYTES = 1 << 20
+"""Read ahead within a row group, which may be larger than memory."""
 
 
 def sniff(source: Path) -> bool:
@@ -60,7 +62,7 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
     for file in files:
         name = relative_name(file, root)
         try:
-            with pq.ParquetFile(file) as opened:
+            with pq.ParquetFile(file, buffer_size=BUFFER_BYTES) as opened:
                 yield from _rows(opened, name, _split_of(file, root), Pictures(root), pictures)
         except (pa.ArrowException, OSError) as error:
             yield Reject(name, name, f"damaged Parquet: {_first_line(error)}")
@@ -92,22 +94,31 @@ def _rows(
             f"{name} has no column of pictures; its columns are {', '.join(schema.names)}; "
             "expected one such as image, image_path or file_name"
         )
-    roles = narrowed(roles, schema)
-    wanted = [roles.picture, *roles.texts, roles.key, roles.split, roles.label, roles.label_name, roles.group, *roles.own]
-    columns = [column for column in wanted if column is not None]
-    if not pictures:
-        columns = _without_bytes(schema, roles.picture, columns)
+    picture, roles = roles.picture, narrowed(roles, schema)
+    columns = roles.used() if pictures else _without_bytes(schema, picture, roles.used(picture=False))
     number = 0
     for group in range(opened.num_row_groups):
         first, number = number, number + opened.metadata.row_group(group).num_rows
         try:
             for batch in opened.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns):
-                for row in batch.to_pylist():
-                    yield row_record(row, roles, files, number=first, name=name, split=split, pictures=pictures)
+                for row in _plain_rows(batch):
+                    if row is None:
+                        yield Reject(f"{name} row {first}", f"{name} row {first}", "it has text that is not UTF-8")
+                    else:
+                        yield row_record(row, roles, files, number=first, name=name, split=split, pictures=pictures)
                     first += 1
         except (pa.ArrowException, OSError) as error:
             where = f"rows {first} to {number - 1} of {name}"
             yield Reject(where, where, f"damaged Parquet: {_first_line(error)}")
+
+
+def _plain_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | None]:
+    """The rows as Python values; None for one with text that is not UTF-8, which Parquet does not check."""
+    for number in range(batch.num_rows):
+        try:
+            yield batch.slice(number, 1).to_pylist()[0]
+        except UnicodeDecodeError:
+            yield None
 
 
 def row_record(
@@ -141,9 +152,18 @@ def row_record(
         return Reject(source, source, "the picture is missing")
     embedded = isinstance(data, bytes) or (not pictures and not isinstance(value, str))
     try:
-        image = data if embedded else files.find(path or "")
-        key = path if embedded or path is None else key_of_path(path, image, files)
-        return record_of(row, roles, image=image, path=key, number=source, source=source, split=split, spare_key=source if embedded else None)
+        found = None if embedded or path is None else files.find(path)
+        key = path if found is None or path is None else key_of_path(path, found, files)
+        return record_of(
+            row,
+            roles,
+            image=data if found is None else found,
+            path=key,
+            number=source,
+            source=source,
+            split=split,
+            spare_key=source if embedded else None,
+        )
     except DataError as error:
         return Reject(str(path or source), source, str(error))
 
@@ -156,17 +176,22 @@ def is_plain(type_: pa.DataType) -> bool:
         return is_plain(type_.value_type)
     if pa.types.is_dictionary(type_):
         return is_plain(type_.value_type)
-    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
+    checks = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_boolean,
+        pa.types.is_integer,
+        pa.types.is_floating,
+    )
     return any(check(type_) for check in checks)
 
 
-def _without_bytes(schema: pa.Schema, picture: str, columns: list[str]) -> list[str]:
-    """The columns with only the path of the picture, where it has one."""
+def _without_bytes(schema: pa.Schema, picture: str, rest: list[str]) -> list[str]:
+    """The columns `rest`, and of the pictures no more than their paths."""
     type_ = schema.field(picture).type
-    rest = [column for column in columns if column != picture]
     if pa.types.is_struct(type_):
         return [*rest, *(f"{picture}.{field.name}" for field in type_ if field.name == "path")]
-    return rest if pa.types.is_binary(type_) or pa.types.is_large_binary(type_) else columns
+    return rest if pa.types.is_binary(type_) or pa.types.is_large_binary(type_) else [picture, *rest]
 
 
 def narrowed(roles: Roles, schema: pa.Schema) -> Roles:

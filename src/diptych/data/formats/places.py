@@ -109,7 +109,7 @@ def child_folders(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every file below `folder` in a fixed order; hidden ones are left out, folders that are links are yielded whole."""
+    """Every file below `folder` in a fixed order; hidden ones are left out, a link to a folder counts as a file."""
     with os.scandir(folder) as entries:
         found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
     for name, is_folder in found:

@@ -42,7 +42,7 @@ class ColumnTypes:
         """The columns that have any value, with their types."""
         for name in list(self._waiting):
             self._settle(name)
-        found = {name: pa.string() if name in self._mixed else _without_null(type_) for name, type_ in self._types.items()}
+        found = {name: _without_null(self._types[name]) for name in self._waiting if name in self._types}
         return {name: OBJECTS if name == "objects" and _are_objects(type_) else type_ for name, type_ in found.items()}
 
     def value(self, name: str, value: Any) -> Any:

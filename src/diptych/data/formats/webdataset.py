@@ -132,9 +132,7 @@ def _record(sample: _Sample, name: str, split: str | None) -> Record | Reject:
     try:
         roles = find_roles(tuple(sample.row), embedded=True)
         key = _printable(sample.key)
-        found = record_of(
-            sample.row, roles, image=sample.image, path=key, number=key, source=source, split=split
-        )
+        found = record_of(sample.row, roles, image=sample.image, path=key, number=key, source=source, split=split)
     except DataError as error:
         return Reject(_printable(sample.key), source, str(error))
     known = set(found.texts)

@@ -1,0 +1,155 @@
+"""`diptych data`: draw the picture world, import pictures and texts, show what a table holds."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from diptych.cli import screen
+from diptych.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from diptych.data.importing import ImportResult
+    from diptych.data.scenes.settings import SceneSettings
+
+data_app = typer.Typer(help="Make tables of pictures and texts, and look at them.", no_args_is_help=True)
+
+
+@data_app.command("scenes")
+def scenes(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new table.")],
+    n: Annotated[int, typer.Option("--n", help="Scenes in all splits together.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same scenes.")] = 0,
+    style: Annotated[str, typer.Option(help="easy (the demo's) or hard (for research).")] = "easy",
+    size: Annotated[int, typer.Option(help="Width and height in pixels.")] = 96,
+    workers: Annotated[int | None, typer.Option(help="Processes; one for each core if left out.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="DIAL=VALUE", help="Any dial of the world, e.g. clutter=8.")
+    ] = None,
+) -> None:
+    """Draw the built-in picture world: small scenes with texts, boxes, statements and questions."""
+    from diptych.data.scenes import draw_scenes
+    from diptych.overrides import apply_overrides
+
+    world = apply_overrides(_world(style, n, seed, size), settings or [])
+    with screen.progress() as progress:
+        draw_scenes(out, world, progress=progress, workers=workers)
+    screen.next_step(_train_on(out))
+
+
+@data_app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a name on the hub.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new table.")],
+    format: Annotated[  # noqa: A002 - the word that users type
+        str | None, typer.Option(help="Name the format where it is not recognised; a wrong name lists them.")
+    ] = None,
+    max_rejects: Annotated[float, typer.Option(help="Share of bad rows at which the import stops.")] = 0.05,
+    max_pixels: Annotated[int, typer.Option(help="Larger pictures are rejected.")] = 100_000_000,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Store where the pictures lie, not their bytes.")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the counts to this file.")] = None,
+) -> None:
+    """Make a table of pictures and texts that somebody has: folders, CSV, JSON lines, Parquet, COCO, tars ...
+
+    Bad rows are listed with their reason in OUT/rejects.jsonl. Stopped, the same command goes on.
+    """
+    from diptych.data.importing import import_table
+
+    with screen.progress() as progress:
+        result = import_table(
+            source,
+            out,
+            format=format,
+            max_rejects=max_rejects,
+            max_pixels=max_pixels,
+            reference=reference,
+            progress=progress,
+        )
+    if json_file is not None:
+        _write_json(json_file, {**asdict(result), "out": str(out)})
+    _tell(result)
+    screen.next_step(_after_import(result))
+
+
+@data_app.command("show")
+def show(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a table.")],
+    html: Annotated[Path | None, typer.Option(help="Write a contact sheet to this file.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the counts to this file.")] = None,
+) -> None:
+    """Say what a table holds: rows, texts and their lengths, sizes of pictures, a few texts."""
+    from diptych.data.show import contact_sheet, describe
+    from diptych.data.table import open_table
+
+    table = open_table(folder)
+    described = describe(table)
+    for shown in described.tables():
+        screen.table(shown.title, shown.columns, shown.rows)
+        screen.out()
+    if json_file is not None:
+        _write_json(json_file, described.to_plain())
+    if html is not None:
+        contact_sheet(table, html)
+        screen.out(f"Contact sheet: {html}")
+        screen.next_step(_train_on(folder))
+    else:
+        screen.next_step(f"diptych data show {_quoted(folder)} --html {_quoted(folder.resolve().name + '.html')}")
+
+
+def _world(style: str, num: int, seed: int, size_px: int) -> SceneSettings:
+    """The picture world of a style.
+
+    Raises:
+        UsageError: there is no such style.
+    """
+    from diptych.data.scenes.settings import STYLES, easy, hard
+
+    match style:
+        case "easy":
+            return easy(num=num, seed=seed, size_px=size_px)
+        case "hard":
+            return hard(num=num, seed=seed, size_px=size_px)
+        case _:
+            raise UsageError(f"--style: {unknown('style', style, STYLES)}")
+
+
+def _tell(result: ImportResult) -> None:
+    """What was imported, and why the rest was not."""
+    usual = ("train", "validation", "test")
+    order = sorted(result.splits, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
+    rows = [(name, f"{result.splits[name]:,}") for name in order]
+    screen.table(f"{result.out} (read as {result.format})", ("split", "pictures"), rows)
+    if result.rejects:
+        screen.out()
+        reasons = [(reason, f"{num:,}") for reason, num in list(result.reasons.items())[:8]]
+        screen.table(f"{result.rejects:,} rejected, listed in {result.out / 'rejects.jsonl'}", ("why", "rows"), reasons)
+    screen.out()
+
+
+def _train_on(folder: Path) -> str:
+    """The command that trains the smallest model on a table."""
+    return f"diptych train clip tiny --data {_quoted(folder)} --out {_quoted(Path('runs') / folder.resolve().name)}"
+
+
+def _after_import(result: ImportResult) -> str:
+    """Training where there are texts; a look where there are only labels."""
+    if result.texts:
+        return _train_on(result.out)
+    return f"diptych data show {_quoted(result.out)} --html {_quoted(result.out.resolve().name + '.html')}"
+
+
+def _quoted(path: Path | str) -> str:
+    return shlex.quote(str(path))
+
+
+def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
