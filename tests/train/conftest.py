@@ -36,6 +36,7 @@ def small_table(small_room: ModuleType, tmp_path_factory: pytest.TempPathFactory
     return open_table(small_room.write_table(tmp_path_factory.mktemp("small") / "table"))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
+    """Bit for bit holds for one number of threads, so also fixtures of wider scope train with this one."""
     torch.set_num_threads(1)
