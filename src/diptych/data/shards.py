@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -11,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from diptych.data.durable import sha256_of
 from diptych.data.layout import ShardFile
 from diptych.errors import DataError
 
@@ -86,12 +86,6 @@ def check_size(path: Path, part: ShardFile) -> None:
         raise damaged(path, error.strerror or str(error)) from error
     if size != part.bytes:
         raise damaged(path, f"it has {size:,} bytes and table.json says {part.bytes:,}")
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def damaged(path: Path, why: str) -> DataError:

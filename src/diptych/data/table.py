@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from diptych.data import layout, shards
+from diptych.data.durable import sha256_of
 from diptych.data.index import KeyIndex
 from diptych.data.layout import Layout, SplitFiles
 from diptych.data.sample import Sample
@@ -53,7 +54,7 @@ def check_files(path: Path, content: Layout, *, checksum: bool) -> pa.Schema:
             schema = shard.schema
         index = path / split.index.file
         shards.check_size(index, split.index)
-        if checksum and shards.sha256_of(index) != split.index.sha256:
+        if checksum and sha256_of(index) != split.index.sha256:
             raise shards.damaged(index, "its SHA-256 is not the one in table.json")
     if schema is None:
         raise DataError(f"{path} has no splits; import it again")

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import pyarrow as pa
 
-from diptych.data import layout, shards
-from diptych.data.index import KeySet, write_index
-from diptych.data.layout import Layout, ShardFile, SplitFiles
+from diptych.data import layout
+from diptych.data.durable import flush_to_disk, sha256_of, write_synced
+from diptych.data.index import KeySet
+from diptych.data.layout import Layout, ShardFile
 from diptych.data.shards import Shard
+from diptych.data.split_writer import SplitWriter, keys_of
 from diptych.errors import DataError, RunExistsError, unknown
 
 PARTIAL_FILE = "partial.json"
-BATCH_BYTES = 32 << 20
-"""Rows are handed to Arrow when their pictures and texts come to this much."""
 
 
 class TableWriter:
@@ -70,7 +68,7 @@ class TableWriter:
         self._rows_per_shard = rows_per_shard
         self._begin(resume)
         self._keys = KeySet(self.folder)
-        self._splits = {name: _SplitWriter(self, name, parts) for name, parts in self._finished_shards().items()}
+        self._splits = {name: self._split(name, parts) for name, parts in self._finished_shards().items()}
 
     def written_keys(self) -> KeySet:
         """The keys that are in already, of this and of earlier attempts; ask with `key in writer.written_keys()`."""
@@ -117,7 +115,7 @@ class TableWriter:
             )
         if split not in self._splits:
             layout.check_split_name(split)
-            self._splits[split] = _SplitWriter(self, split, [])
+            self._splits[split] = self._split(split)
         if not self._keys.add(key):
             raise DataError(
                 f"the key {key!r} came twice; keys are unique in a table, so give the second row another one"
@@ -132,14 +130,14 @@ class TableWriter:
         """
         if not self._keys:
             raise DataError(f"no rows came, so there is no table to write at {self.out}")
-        splits = {name: split.finish() for name, split in self._splits.items()}
+        splits = {name: self._splits[name].finish() for name in sorted(self._splits, key=_usual_order)}
         columns = {field.name: str(field.type) for field in self._schema}
         content = Layout(kind=self.kind, columns=columns, splits=splits, meta=self.meta, source=self.source)
-        _write_synced(self.folder / layout.TABLE_FILE, lambda file: file.write(content.to_json().encode()))
+        write_synced(self.folder / layout.TABLE_FILE, content.to_json().encode())
         (self.folder / PARTIAL_FILE).unlink()
-        _sync_folder(self.folder)
+        flush_to_disk(self.folder)
         self.folder.rename(self.out)
-        _sync_folder(self.out.parent)
+        flush_to_disk(self.out.parent)
         self._lock.close()
 
     def end_shards(self) -> None:
@@ -159,6 +157,9 @@ class TableWriter:
         for split in self._splits.values():
             split.abandon()
         self._lock.close()
+
+    def _split(self, name: str, finished: Sequence[ShardFile] = ()) -> SplitWriter:
+        return SplitWriter(self.folder, name, self._schema, self._rows_per_shard, finished)
 
     def _begin(self, resume: bool) -> None:
         """Makes or takes over OUT.partial, under a lock that ends with the process."""
@@ -200,12 +201,12 @@ class TableWriter:
             leftover.unlink()
         for path in sorted(self.folder.glob("*.arrow")):
             name = path.stem.rpartition("-")[0]
-            part = ShardFile(file=path.name, rows=0, bytes=path.stat().st_size, sha256=shards.sha256_of(path))
+            part = ShardFile(file=path.name, rows=0, bytes=path.stat().st_size, sha256=sha256_of(path))
             shard = Shard(path, part)
             part = ShardFile(file=path.name, rows=shard.num_rows, bytes=part.bytes, sha256=part.sha256)
             shard.check(part, self._schema, checksum=False)
             found.setdefault(name, []).append(part)
-            for key in _keys_of(shard):
+            for key in keys_of(shard):
                 self._keys.add(key)
         return found
 
@@ -231,103 +232,6 @@ class TableWriter:
             ) from error
 
 
-class _SplitWriter:
-    """The shards of one split; the newest is still named *.tmp."""
-
-    def __init__(self, writer: TableWriter, name: str, finished: list[ShardFile]) -> None:
-        self._folder = writer.folder
-        self._schema = writer._schema
-        self._limit = writer._rows_per_shard
-        self._name = name
-        self._finished = finished
-        self._rows: list[dict[str, Any]] = []
-        self._bytes = 0
-        self._file: pa.ipc.RecordBatchFileWriter | None = None
-        self._in_file = 0
-
-    @property
-    def num_rows(self) -> int:
-        """Rows so far."""
-        return sum(part.rows for part in self._finished) + self._in_file + len(self._rows)
-
-    def add(self, row: dict[str, Any], size: int) -> None:
-        """Takes one row of about `size` bytes."""
-        self._rows.append(row)
-        self._bytes += size
-        if self._in_file + len(self._rows) == self._limit:
-            self._end_shard()
-        elif self._bytes >= BATCH_BYTES:
-            self._flush()
-
-    def end(self) -> None:
-        """Ends the shard at hand, if it has rows."""
-        if self._in_file or self._rows:
-            self._end_shard()
-
-    def finish(self) -> SplitFiles:
-        """Ends the last shard and writes the index."""
-        self.end()
-        name = f"{self._name}.index"
-        path = self._folder / name
-        write_index(path, self._all_keys(), self.num_rows)
-        _sync_file(path)
-        index = ShardFile(file=name, rows=self.num_rows, bytes=path.stat().st_size, sha256=shards.sha256_of(path))
-        return SplitFiles(rows=self.num_rows, shards=tuple(self._finished), index=index)
-
-    def abandon(self) -> None:
-        """Lets go of the unfinished shard."""
-        if self._file is not None:
-            with suppress(pa.ArrowException, OSError):
-                self._file.close()
-
-    def _flush(self) -> None:
-        """Hands the rows at hand to Arrow."""
-        rows, self._rows, self._bytes = self._rows, [], 0
-        try:
-            batch = pa.RecordBatch.from_pylist(rows, schema=self._schema)
-        except (pa.ArrowException, TypeError, OverflowError) as error:
-            raise DataError(_wrong_value(rows, self._schema, error)) from error
-        if self._file is None:
-            self._file = pa.ipc.new_file(str(self._shard_path(".tmp")), self._schema)
-        self._file.write_batch(batch)
-        self._in_file += len(rows)
-
-    def _end_shard(self) -> None:
-        self._flush()
-        assert self._file is not None
-        self._file.close()
-        temporary, path = self._shard_path(".tmp"), self._shard_path("")
-        _sync_file(temporary)
-        temporary.rename(path)
-        _sync_folder(self._folder)
-        part = ShardFile(file=path.name, rows=self._in_file, bytes=path.stat().st_size, sha256=shards.sha256_of(path))
-        self._finished.append(part)
-        self._file, self._in_file = None, 0
-
-    def _shard_path(self, suffix: str) -> Path:
-        return self._folder / f"{self._name}-{len(self._finished):05d}.arrow{suffix}"
-
-    def _all_keys(self) -> Iterator[str]:
-        for part in self._finished:
-            yield from _keys_of(Shard(self._folder / part.file, part))
-
-
-def _keys_of(shard: Shard) -> Iterator[str]:
-    for keys in shard.column("key"):
-        yield from keys.to_pylist()
-
-
-def _wrong_value(rows: list[dict[str, Any]], schema: pa.Schema, error: Exception) -> str:
-    """Names the first row and column that do not fit."""
-    for row in rows:
-        for field in schema:
-            try:
-                pa.array([row.get(field.name)], type=field.type)
-            except (pa.ArrowException, TypeError, OverflowError) as why:
-                return f"row {row['key']!r}, column {field.name!r}: expected {field.type}, found {why}"
-    return f"rows {rows[0]['key']!r} and after do not fit the table's columns: {error}"
-
-
 def _difference(found: str, wanted: str) -> str:
     """In what an unfinished attempt differs, for people."""
     try:
@@ -348,21 +252,7 @@ def _remove_all_but(folder: Path, kept: Path) -> None:
             path.unlink()
 
 
-def _write_synced(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    with path.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _usual_order(split: str) -> tuple[int, str]:
+    """Train, validation and test first, then the others by name."""
+    usual = ("train", "validation", "test")
+    return (usual.index(split) if split in usual else len(usual)), split
