@@ -1,0 +1,24 @@
+"""From names to objects: the rooms, their recipes, objectives by name, a run's objects, and models that are loaded.
+
+The one place that knows all rooms. `run.json` goes through here too, and never makes code run: only a command line
+that names `path/mine.py:run` does.
+"""
+
+from diptych.systems.building import build
+from diptych.systems.loading import load
+from diptych.systems.outside import OutsideObjective, outside_recipe
+from diptych.systems.rooms import NAMES, OBJECTIVES, recipe, recipes
+from diptych.systems.runs import read_run, run_from_plain
+
+__all__ = [
+    "NAMES",
+    "OBJECTIVES",
+    "OutsideObjective",
+    "build",
+    "load",
+    "outside_recipe",
+    "read_run",
+    "recipe",
+    "recipes",
+    "run_from_plain",
+]
