@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from diptych.data.batch import Batch, move_targets
 from diptych.data.loader import LoadedBatch
+from diptych.errors import UsageError
 from diptych.metrics.recall import median_rank, ranks_in_tiles, recall_at_k, truth_by_group
 from diptych.objectives.objective import Dual, Encode, Loss
 from diptych.train.caching import encode_in_parts
@@ -29,9 +30,18 @@ class Evaluation:
     """Recall at 1, 5, 10 both ways, shares from 0 to 1, and median ranks from 1; empty without two towers."""
 
     def score(self, metric: str) -> float:
-        """What the best checkpoint is chosen by, higher is better: "recall" or "loss"."""
+        """What the best checkpoint is chosen by, higher is better: "recall" or "loss".
+
+        Raises:
+            UsageError: recall is asked of a model without two towers.
+        """
         if metric == "loss":
             return -self.loss
+        if not self.metrics:
+            raise UsageError(
+                "training.eval_metric is 'recall', but this model does not put pictures and texts into one space. "
+                "Pass --set training.eval_metric=loss"
+            )
         return (self.metrics["text_to_image_r1"] + self.metrics["image_to_text_r1"]) / 2
 
 
