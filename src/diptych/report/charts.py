@@ -13,6 +13,7 @@ from html import escape
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 INK, QUIET, GRID, PAPER = "#010203", "#010204", "#010205", "#010206"
 HUES = tuple(f"#0102{index:02x}" for index in range(0x10, 0x18))
@@ -33,11 +34,12 @@ def new_chart(*, panels: int = 1, width: float = 7.6, height: float = 2.9) -> tu
 
 
 def legend(ax: Axes) -> None:
-    """Names of the lines above the panel, where they hide nothing."""
+    """Names of the lines above the panel, where they hide nothing; its title moves further up."""
     handles, labels = ax.get_legend_handles_labels()
     if handles:
         where = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2}
         ax.legend(handles, labels, frameon=False, fontsize=9, labelcolor=INK, ncols=4, handlelength=1.4, **where)
+        ax.set_title(ax.get_title("left"), loc="left", fontsize=10, color=INK, pad=26)
 
 
 def level(ax: Axes, height: float, words: str) -> None:
@@ -69,7 +71,7 @@ def _inline(svg: str, alt: str) -> str:
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
-    svg = re.sub(r"(-?\d+\.\d{2})\d+", r"\1", svg)
+    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
     for stand_in, variable in _VARIABLES.items():
         svg = svg.replace(stand_in, f"var(--{variable})")
     view = re.search(r'viewBox="[^"]*"', svg)
@@ -87,7 +89,8 @@ def _calm(ax: Axes) -> None:
     ax.spines["bottom"].set_color(GRID)
     ax.grid(axis="y", color=GRID, linewidth=0.8)
     ax.set_axisbelow(True)
-    ax.tick_params(colors=QUIET, labelsize=9, length=0, pad=5)
+    ax.tick_params(which="both", colors=QUIET, labelsize=9, length=0, pad=5)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     for label in (ax.xaxis.label, ax.yaxis.label):
         label.set_color(QUIET)
         label.set_fontsize(9)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 from torch import Tensor
 
 from diptych.metrics.recall import recall_curve
@@ -43,7 +44,7 @@ def loss_chart(log: History) -> str | None:
 def recall_while_training_chart(log: History) -> str | None:
     """R@1, 5 and 10 of the evaluations while training; None where there are fewer than two."""
     events = [event | event["metrics"] for event in log.evals if isinstance(event.get("metrics"), dict)]
-    ways = [("text_to_image", "for a text"), ("image_to_text", "for a picture")]
+    ways = [("text_to_image", "right picture for a text"), ("image_to_text", "right text for a picture")]
     lines = {
         (way, k): series(events, f"{way}_r{k}") for way, _ in ways for k in (1, 5, 10)
     }  # fmt: skip
@@ -55,7 +56,7 @@ def recall_while_training_chart(log: History) -> str | None:
             ax.plot(*lines[way, k], color=HUES[hue], linewidth=1.6, marker="o", markersize=3.5, label=f"R@{k}")
         _shares(ax)
         _over_steps(ax)
-        ax.set_title(f"found {words}", loc="right", fontsize=9.5, color=QUIET)
+        title(ax, words)
         legend(ax)
     told = [_told(f" {words} R@{k}", *lines[way, k], share=True) for way, words in ways for k in (1, 5, 10)]
     return to_svg(figure, name="recall-training", alt="Recall while training." + "".join(told))
@@ -68,7 +69,6 @@ def rates_chart(log: History) -> str | None:
         return None
     figure, (left, right) = new_chart(panels=2, height=2.5)
     _panel(left, rate, "learning rate", hue=0)
-    left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
     _panel(right, temperature, "temperature", hue=3)
     return to_svg(figure, name="rates", alt=_told("Learning rate", *rate) + _told(" Temperature", *temperature))
 
@@ -94,8 +94,11 @@ def norm_chart(log: History) -> str | None:
     if not norm[1] or max(norm[1]) <= 0:
         return None
     figure, (ax,) = new_chart(height=2.2)
-    _panel(ax, norm, "norm of the gradient", hue=4)
+    _panel(ax, norm, "", hue=4)
     ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
     return to_svg(figure, name="norm", alt=_told("Norm of the gradient", *norm))
 
 
@@ -158,14 +161,17 @@ def lines_chart(
     return to_svg(figure, name=name, alt=f"{y} by run." + "".join(told))
 
 
-def smoothed(values: Sequence[float], keep: float = 0.9) -> list[float]:
-    """Exponential moving average that starts unbiased: the mean of few values, not pulled to zero."""
-    average, weight, smooth = 0.0, 0.0, []
-    for value in values:
-        average = keep * average + (1 - keep) * value
-        weight = keep * weight + (1 - keep)
-        smooth.append(average / weight)
-    return smooth
+def smoothed(values: Sequence[float], share: float = 0.04) -> list[float]:
+    """Mean over the neighbours on both sides, so that the line lags behind in neither direction.
+
+    Args:
+        values: one a logged step.
+        share: of all values that are averaged; fewer at the ends, as many on either side.
+    """
+    sums = [0.0, *accumulate(values)]
+    reach = max(1, round(share * len(values) / 2))
+    near = [min(reach, at, len(values) - 1 - at) for at in range(len(values))]
+    return [(sums[at + n + 1] - sums[at - n]) / (2 * n + 1) for at, n in enumerate(near)]
 
 
 def _line(ax: Axes, steps: Sequence[int], values: Sequence[float], *, hue: int, name: str, faint: bool) -> None:
@@ -176,7 +182,7 @@ def _line(ax: Axes, steps: Sequence[int], values: Sequence[float], *, hue: int, 
     at, smooth = spread(values, MOST_POINTS), smoothed(values)
     where = [steps[i] for i in at]
     ax.plot(where, [values[i] for i in at], color=HUES[hue], linewidth=0.8, alpha=0.35)
-    ax.plot(where, [smooth[i] for i in at], color=HUES[hue], linewidth=1.8, label=f"{name} (smoothed over the raw)")
+    ax.plot(where, [smooth[i] for i in at], color=HUES[hue], linewidth=1.8, label=f"{name} (faint: unsmoothed)")
 
 
 def _panel(ax: Axes, points: tuple[list[int], list[float]], words: str, *, hue: int) -> None:

@@ -51,10 +51,12 @@ def lay_out(vectors: np.ndarray, *, seed: int) -> np.ndarray:
         (N, 2).
     """
     from sklearn.manifold import TSNE  # 1 s to import
+    from threadpoolctl import threadpool_limits
 
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     start = "pca" if min(vectors.shape) >= 2 else "random"
-    places = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(vectors.astype(np.float32))
+    with threadpool_limits(1):  # for so few points threads cost more than they give, far more on busy cores
+        places = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(vectors.astype(np.float32))
     low, high = places.min(axis=0), places.max(axis=0)
     return (places - low) / np.maximum(high - low, 1e-9)
 
@@ -72,11 +74,10 @@ def apart(places: np.ndarray, *, least: float, most: int) -> list[int]:
 
 def _map(found: Found, rows: Sequence[int], places: np.ndarray) -> str:
     labels = [found.labels[row] for row in rows] if found.labels else [None] * len(rows)
-    figure, (ax,) = new_chart(height=6.4)
+    figure, (ax,) = new_chart(height=6.0)
     ax.set_axis_off()
-    ax.set_aspect("equal", adjustable="datalim")
     _dots(ax, places, labels)
-    _some_pictures(ax, found, rows, places)
+    _some_pictures(ax, found, rows, places, labels)
     _legend(ax, labels, found.label_names)
     known = {label for label in labels if label is not None}
     coloured = f", coloured by {len(known)} labels" if known else ""
@@ -94,15 +95,18 @@ def _look(label: int) -> tuple[str, str]:
     return HUES[label % len(HUES)], MARKERS[label // len(HUES) % len(MARKERS)]
 
 
-def _some_pictures(ax: Axes, found: Found, rows: Sequence[int], places: np.ndarray) -> None:
-    for index in apart(places, least=0.115, most=MOST_PICTURES):
+def _some_pictures(
+    ax: Axes, found: Found, rows: Sequence[int], places: np.ndarray, labels: Sequence[int | None]
+) -> None:
+    for index in apart(places, least=0.105, most=MOST_PICTURES):
         try:
             small = opened(found.picture(rows[index])).convert("RGB")
         except DataError:
             continue
         small.thumbnail((PICTURE_PX, PICTURE_PX))
         box = OffsetImage(np.asarray(small), zoom=30 / max(small.size))
-        frame = {"edgecolor": GRID, "facecolor": "none", "linewidth": 0.6}
+        label = labels[index]
+        frame = {"edgecolor": GRID if label is None else _look(label)[0], "facecolor": "none", "linewidth": 1.2}
         ax.add_artist(AnnotationBbox(box, tuple(places[index]), pad=0.05, bboxprops=frame))
 
 

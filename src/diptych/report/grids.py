@@ -114,7 +114,7 @@ def _matrix(found: Found, texts: list[int], pictures: list[int], cosine: torch.T
 
 def heat_cell(words: str, strength: float, *, own: bool = False) -> str:
     """A cell of a heat table, its colour as strong as `strength` in [0, 1]; `own` outlines it."""
-    names = " ".join(["own"] * own + ["full"] * (strength > 0.55))
+    names = " ".join(["own"] * own + ["full"] * (strength > 0.65))
     return f'<td style="--v:{100 * strength:.0f}"{f" class={chr(34)}{names}{chr(34)}" if names else ""}>{words}</td>'
 
 

@@ -48,15 +48,15 @@ def classes_section(
         templates: the texts the names stood in.
     """
     how = (
-        f"Each picture is given the class whose text is nearest, among {len(names)}; no picture of a class was "
-        "labelled for it. A row holds the pictures of one class, a column what they were taken for, in per cent; "
-        f"the outlined diagonal is right. The texts: {_quoted(templates)}."
+        f"Each picture is given the class whose text is nearest, among {len(names)}; in training it was never told "
+        "a class. A row holds the pictures of one class, a column what they were taken for, in per cent; the "
+        f"outlined diagonal is right. The texts: {_quoted(templates)}."
     )
     table = confusion_table(counts, names, caption="Taken for, in per cent of the row.")
     chart = calibration_chart(confidence, right, name="calibration-classes", of="pictures")
     told = paragraphs(worst_classes(counts, names))
     sure = paragraphs(calibration_words(confidence, right))
-    return Section(title="Classes without labels", how_to_read=how, body=f"{told}{table}{sure}{chart}")
+    return Section(title="Zero-shot classes", how_to_read=how, body=f"{told}{table}{sure}{chart}")
 
 
 def rejects_section(rejects: Sequence[tuple[str, str]]) -> Section:

@@ -14,7 +14,7 @@ from diptych.tasks.choices import ChoicesResult
 from diptych.tasks.retrieval import KS, RetrievalResult
 from diptych.tasks.zero_shot import ZeroShotResult
 
-WAYS = (("text_to_image", "for a text"), ("image_to_text", "for a picture"))
+WAYS = (("text_to_image", "right picture for a text"), ("image_to_text", "right text for a picture"))
 
 
 def retrieval_scores(result: RetrievalResult, *, group: str = "Retrieval") -> list[Score]:
@@ -30,13 +30,13 @@ def retrieval_scores(result: RetrievalResult, *, group: str = "Retrieval") -> li
         for k in KS:
             name = f"{way}_r{k}"
             right = int((ranks < k).sum())
-            label = f"right one {words} among the first {k} (R@{k})" if k > 1 else f"right one {words} first (R@1)"
+            label = f"{words}: comes first (R@1)" if k == 1 else f"{words}: among the first {k} (R@{k})"
             scores.append(
                 share(name=name, label=label, group=group, right=right, count=len(ranks), chance=chance[name])
             )
         middle = Score(
             name=f"{way}_median_rank",
-            label=f"median rank {words}",
+            label=f"{words}: median rank",
             group=group,
             value=median_rank(ranks),
             count=len(ranks),

@@ -130,7 +130,7 @@ def _pictures(measured: Measured, *, seed: int, progress: Progress) -> list[Sect
     classes = measured.classes
     if classes is None:
         how = "What the pictures of each class are taken for."
-        return [*sections, missing("Classes without labels", how, measured.why_no_classes)]
+        return [*sections, missing("Zero-shot classes", how, measured.why_no_classes)]
     shown = classes_section(
         counts=classes.confusion(),
         names=classes.class_names,
