@@ -24,6 +24,7 @@ def drawn(colour):
 class ColourTowers:
     """Pictures become their mean colour, texts the colour that they name, both less grey."""
 
+    name = "colours"
     scale = 100.0
 
     def encode_image(self, pictures, *, normalize=True):
@@ -73,3 +74,12 @@ def make_rows(tmp_path):
         return open_table(folder).split(split)
 
     return make
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Small tensors: a second thread only waits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

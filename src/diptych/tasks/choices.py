@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -14,11 +14,9 @@ from diptych.errors import DataError
 from diptych.metrics.intervals import wilson
 from diptych.metrics.recall import dot_products
 from diptych.progress import SILENT, Progress
+from diptych.tasks.encoder import Towers
 from diptych.tasks.pictures import EncodedPictures, encode_pictures
 from diptych.tasks.texts import EncodedTexts, encode_texts
-
-if TYPE_CHECKING:
-    from diptych.tasks.encoder import Towers
 
 COLUMN = "choices"
 

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -16,11 +15,9 @@ from diptych.data.table import Rows
 from diptych.errors import DataError, unknown
 from diptych.metrics.recall import median_rank, ranks_in_tiles, recall_at_k, truth_by_group
 from diptych.progress import SILENT, Progress
+from diptych.tasks.encoder import Towers
 from diptych.tasks.pictures import EncodedPictures, encode_pictures
 from diptych.tasks.texts import encode_texts
-
-if TYPE_CHECKING:
-    from diptych.tasks.encoder import Towers
 
 KS = (1, 5, 10)
 KINDS_COLUMN = "text_kinds"

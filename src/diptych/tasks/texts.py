@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from diptych.progress import SILENT, Progress
-
-if TYPE_CHECKING:
-    from diptych.tasks.encoder import Towers
+from diptych.tasks.encoder import Towers
 
 CHUNK = 1024
 """Texts between two marks of the progress bar."""

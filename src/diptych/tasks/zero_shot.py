@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,12 +17,10 @@ from diptych.metrics.calibration import calibration_bins
 from diptych.metrics.intervals import wilson
 from diptych.metrics.recall import dot_products, recall_at_k
 from diptych.progress import SILENT, Progress
+from diptych.tasks.encoder import Towers
 from diptych.tasks.pictures import encode_pictures
 from diptych.tasks.prompts import fill
 from diptych.tasks.texts import encode_texts
-
-if TYPE_CHECKING:
-    from diptych.tasks.encoder import Towers
 
 TILE = 4096
 """Pictures whose scores for all classes are in memory at once."""
