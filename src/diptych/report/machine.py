@@ -16,7 +16,7 @@ MOST_REJECTS = 50
 def run_facts(log: History, run: Mapping[str, Any]) -> str:
     """What the start event says of the machine, and every setting of the run."""
     start = log.start
-    machine = _pairs(_mapping(start, "machine")) + _pairs(_mapping(start, "versions"))
+    machine = flat(_mapping(start, "machine")) + flat(_mapping(start, "versions"))
     work = [
         ("recipe", " ".join(str(run[name]) for name in ("system", "recipe") if name in run)),
         *[(words, _value(start[name])) for name, words in _WORK.items() if name in start],
@@ -28,7 +28,7 @@ def run_facts(log: History, run: Mapping[str, Any]) -> str:
     else:
         parts.append(note("The log does not say on what machine the run began: it ended before that was written."))
     if run:
-        parts.append(folded("Every setting", facts(_pairs(run), caption="run.json")))
+        parts.append(folded("Every setting", facts(flat(run), caption="run.json")))
     if log.notes:
         told = [(f"step {event.get('step', 0)}", str(event.get("text", ""))) for event in log.notes]
         parts.append(folded(f"Notes of the log ({len(told)})", facts(told[-MOST_REJECTS:], caption="Notes")))
@@ -65,30 +65,30 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """Nested values on one level, their names joined by dots."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            pairs += flat(value, f"{before}{name}.")
+        else:
+            pairs.append((before + str(name), _value(value)))
+    return pairs
+
+
 _WORK = {
     "parameters": "parameters",
     "rows": "rows to train on",
     "batch": "batch",
     "steps": "steps planned",
     "precision": "precision",
-    "device": "device",
+    "precision_reason": "why this precision",
 }
 
 
 def _mapping(event: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = event.get(name)
     return value if isinstance(value, Mapping) else {}
-
-
-def _pairs(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """Nested values on one level, their names joined by dots."""
-    pairs: list[tuple[str, str]] = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            pairs += _pairs(value, f"{before}{name}.")
-        else:
-            pairs.append((before + str(name), _value(value)))
-    return pairs
 
 
 def _value(value: Any) -> str:

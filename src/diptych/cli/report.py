@@ -1,0 +1,92 @@
+"""`diptych report`: write the report of a run again, and several runs side by side."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diptych.cli import screen
+from diptych.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from diptych.data.table import Table
+    from diptych.tasks.encoder import DualEncoder
+
+report_app = typer.Typer(help="What runs learned, as pages to look at.", no_args_is_help=True)
+
+
+@report_app.command("show")
+def show(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The table it was trained on, where that has moved; or another one.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="What is asked; left out: the run's evaluation split.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the texts and pictures that are shown.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Write report.html and metrics.json of a run again, from its log and its best weights."""
+    from diptych.train.review import write_report
+
+    if not (run / "run.json").is_file():
+        raise DataError(f"{run} holds no run (there is no run.json in it); name the folder of `diptych train --out`")
+    with screen.progress() as progress:
+        review = write_report(
+            run, encoder=_model(run, device), table=_table(run, data), split=split, seed=seed, progress=progress
+        )
+    screen.out(review.headline)
+    screen.out()
+    for shown in review.tables():
+        screen.table(shown.title, shown.columns, shown.rows)
+        screen.out()
+    screen.out(f"Report: {review.report}")
+    screen.next_step(f"diptych report compare {shlex.quote(str(run))} OTHER_RUN")
+
+
+@report_app.command("compare")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Folders of runs, at least two.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("comparison.html"),
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the table to this file too.")] = None,
+) -> None:
+    """Show several runs side by side: results, curves, and the settings in which they differ."""
+    from diptych.checkpoint.files import write_whole
+    from diptych.report.compare import compared, comparison, read_runs
+    from diptych.report.page import render
+    from diptych.report.scores import plain
+
+    if len(runs) < 2:
+        raise UsageError(f"one run, {runs[0]}, cannot be compared; name two or more: diptych report compare RUN RUN")
+    past = read_runs(runs)
+    columns, rows = compared(past)
+    write_whole(out, render(comparison(past)))
+    if json_file is not None:
+        write_whole(json_file, json.dumps({run.name: plain(run.scores) for run in past}, indent=2) + "\n")
+    screen.table("Results", columns, rows)
+    screen.out()
+    screen.out(f"Report: {out}")
+    screen.next_step(f"diptych report show {shlex.quote(str(runs[0]))}")
+
+
+def _model(run: Path, device: str) -> DualEncoder | None:
+    """The run's best weights; None where it ended before its first checkpoint."""
+    from diptych import systems
+
+    if not any((run / "checkpoints").glob("step_*")):
+        return None
+    return systems.load(run, device)
+
+
+def _table(run: Path, data: Path | None) -> Table | None:
+    """The table named, else the one the run was trained on if it is still there."""
+    from diptych.data.table import open_table
+    from diptych.report.history import read_history
+
+    if data is not None:
+        return open_table(data)
+    trained_on = read_history(run).start.get("table")
+    return open_table(Path(trained_on)) if trained_on and Path(trained_on).exists() else None
