@@ -9,15 +9,18 @@ from diptych.systems.loading import load
 from diptych.systems.outside import OutsideObjective, outside_recipe
 from diptych.systems.rooms import NAMES, OBJECTIVES, recipe, recipes
 from diptych.systems.runs import read_run, run_from_plain
+from diptych.systems.trained import Trained, read_trained
 
 __all__ = [
     "NAMES",
     "OBJECTIVES",
     "OutsideObjective",
+    "Trained",
     "build",
     "load",
     "outside_recipe",
     "read_run",
+    "read_trained",
     "recipe",
     "recipes",
     "run_from_plain",

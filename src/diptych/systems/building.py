@@ -11,16 +11,26 @@ import torch
 from torch import nn
 
 from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer, clip_tokenizer, load_tokenizer, train_tokenizer
-from diptych.errors import UsageError, unknown
+from diptych.errors import UsageError, WeightsError, unknown
+from diptych.overrides import to_plain
 from diptych.systems.outside import OutsideObjective
 from diptych.systems.rooms import room
+from diptych.systems.trained import Trained, read_trained
 from diptych.train.job import Job
 from diptych.train.run import InputSettings, Run
 
+FREE = ("temperature", "max_scale")
+"""Settings of a model that do not change what its weights mean."""
 TOKENIZERS = ("train:bpe", "train:wordpiece", "clip")
 
 
-def build(run: Run, *, texts: Iterable[str] | None = None, tokenizer_folder: Path | None = None) -> Job:
+def build(
+    run: Run,
+    *,
+    texts: Iterable[str] | None = None,
+    tokenizer_folder: Path | None = None,
+    init: str | Path | None = None,
+) -> Job:
     """The objects of a run; the job's run is resolved: it has the size of the vocabulary that came out.
 
     Equal runs and texts make equal weights, and torch's own generator is left as it was.
@@ -29,8 +39,11 @@ def build(run: Run, *, texts: Iterable[str] | None = None, tokenizer_folder: Pat
         run: from a recipe, with the user's settings put in place.
         texts: of the training split, read only where the tokenizer is to be trained on them.
         tokenizer_folder: of a run that goes on; what is saved there goes before the settings.
+        init: weights to begin with, as `load` takes them; their vocabulary goes before the settings too. Position
+            embeddings are resized where `model.image_size` differs.
     Raises:
         UsageError: a name is unknown, or the objective's code is not in this package.
+        WeightsError: `init` is of a model with other settings.
         DataError: the vocabulary cannot be found or read.
     """
     if isinstance(run.objective, OutsideObjective):
@@ -38,9 +51,12 @@ def build(run: Run, *, texts: Iterable[str] | None = None, tokenizer_folder: Pat
             f"the objective {run.objective.name!r} of this run is not part of diptych (its recipe is {run.recipe}), "
             f"and a run.json never makes code run. Name the file: diptych train PATH/{run.recipe} --data DIR --out RUN"
         )
-    tokenizer = _tokenizer(run.inputs, texts, tokenizer_folder)
+    trained = None if init is None else read_trained(init)
+    tokenizer = _tokenizer(run.inputs, texts, tokenizer_folder) if trained is None else trained.tokenizer
     run = replace(run, model=replace(run.model, vocab_size=tokenizer.vocab_size, end_id=tokenizer.end_id))
     model = new_model(run.system, run.model, run.objective, seed=run.training.seed)
+    if trained is not None:
+        _begin_with(model, run, trained)
     inputs = room(run.system).inputs(run.model, run.inputs, tokenizer)
     return Job(run=run, model=model, objective=run.objective, inputs=inputs)
 
@@ -54,6 +70,25 @@ def new_model(system: str, config: Any, objective: Any = None, *, seed: int = 0)
         if head is not None:
             model.heads[objective.name] = head  # type: ignore[operator]
     return model
+
+
+def _begin_with(model: nn.Module, run: Run, trained: Trained) -> None:
+    """Puts trained weights into the model's towers; the heads of its objective stay as they were drawn."""
+    state, config = trained.state, trained.config
+    if trained.system == run.system == "clip" and config.image_size != run.model.image_size:
+        from diptych.clip.weights import resize_positions
+
+        state, config = resize_positions(state, config, run.model.image_size)
+    theirs, ours = to_plain(config), to_plain(run.model)
+    differing = [name for name in ours if name not in FREE and theirs.get(name) != ours[name]]
+    if trained.system != run.system or differing:
+        told = "".join(f"\n  model.{name}: {theirs.get(name)!r} there, {ours[name]!r} here" for name in differing)
+        raise WeightsError(
+            f"the weights of {trained.source} are of a {trained.system} model with other settings:{told}\n"
+            "Choose the recipe they were trained by, or change these with --set"
+        )
+    heads = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("heads.")}
+    model.load_state_dict({**state, **heads})
 
 
 def _tokenizer(settings: InputSettings, texts: Iterable[str] | None, folder: Path | None) -> Tokenizer:

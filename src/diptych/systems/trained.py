@@ -1,0 +1,130 @@
+"""What a trained model is made of, read from wherever it lies: config, weights and vocabulary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from diptych.checkpoint.store import best_or_last
+from diptych.clip import weights as clip_weights
+from diptych.clip.layouts import huggingface, open_clip
+from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer, clip_tokenizer, load_tokenizer
+from diptych.data.vocabulary import CLIP_FILE
+from diptych.errors import WeightsError
+from diptych.systems.runs import read_run
+from diptych.train.run import InputSettings
+
+_HUB_NAME = re.compile(r"(hf-hub:)?([\w.-]+/[\w.-]+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained model before it is built."""
+
+    source: str
+    system: str
+    config: Any
+    """The room's."""
+    state: Mapping[str, Tensor]
+    """The towers' weights; the heads of objectives, which are for training alone, are left out."""
+    inputs: InputSettings
+    tokenizer: Tokenizer
+
+
+def read_trained(source: str | Path) -> Trained:
+    """Reads a run folder of ours, OpenAI's `.pt`, what open_clip or Hugging Face wrote, or a name on their hub.
+
+    Raises:
+        WeightsError: it is none of these, or its tensors do not fit; nothing is guessed.
+        CheckpointError: the run has no checkpoint, or it is damaged or newer than this diptych.
+    """
+    path = Path(source)
+    if (path / "run.json").is_file():
+        return _of_run(path)
+    return _published(path if path.exists() else _from_hub(str(source)), str(source))
+
+
+def _of_run(folder: Path) -> Trained:
+    run = read_run(folder)
+    state = best_or_last(folder).model()
+    return Trained(
+        source=str(folder),
+        system=run.system,
+        config=run.model,
+        state={name: tensor for name, tensor in state.items() if not name.startswith("heads.")},
+        inputs=run.inputs,
+        tokenizer=load_tokenizer(folder / "tokenizer"),
+    )
+
+
+def _published(path: Path, source: str) -> Trained:
+    published = clip_weights.read_weights(path)
+    tokenizer = _tokenizer_beside(path if path.is_dir() else path.parent)
+    if tokenizer.vocab_size != published.config.vocab_size:
+        raise WeightsError(
+            f"{source} has {published.config.vocab_size} words and the tokenizer found for it {tokenizer.vocab_size}; "
+            "put the model's own vocabulary (vocab.json and merges.txt, or tokenizer.json) beside its weights"
+        )
+    inputs = InputSettings(tokenizer="clip", vocab_size=tokenizer.vocab_size)
+    return Trained(
+        source=source,
+        system="clip",
+        config=published.config,
+        state=published.state,
+        inputs=inputs,
+        tokenizer=tokenizer,
+    )
+
+
+def _tokenizer_beside(folder: Path) -> Tokenizer:
+    """The vocabulary that lies with the weights, else CLIP's."""
+    if (folder / "tokenizer" / SETTINGS_FILE).is_file():
+        return load_tokenizer(folder / "tokenizer")
+    names = ("vocab.json", "tokenizer.json", CLIP_FILE)
+    return clip_tokenizer(folder if any((folder / name).is_file() for name in names) else None)
+
+
+def _from_hub(name: str) -> Path:
+    """The folder of a model of the hub, from the cache or downloaded: its config, weights and vocabulary."""
+    found = _HUB_NAME.fullmatch(name)
+    if found is None or Path(name).suffix in clip_weights.SUFFIXES:
+        raise WeightsError(
+            f"there is no file or folder {name}; expected a run folder, a file of weights, a folder of open_clip or "
+            "Hugging Face, or a name on the hub such as openai/clip-vit-base-patch32"
+        )
+    repository = found[2]
+    config = _download_first(repository, (open_clip.CONFIG_FILE, huggingface.CONFIG_FILE))
+    if config.name == open_clip.CONFIG_FILE:
+        _download_first(repository, open_clip.WEIGHT_FILES)
+    else:
+        _download_first(repository, huggingface.WEIGHT_FILES)
+        _download_first(repository, (huggingface.PREPROCESSOR_FILE, huggingface.PROCESSOR_FILE))
+        _download_first(repository, ("merges.txt",))
+        _download_first(repository, ("vocab.json",))
+    return config.parent
+
+
+def _download_first(repository: str, names: Sequence[str]) -> Path:
+    """The first of these files that the repository has."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    reason: Exception | None = None
+    for name in names:
+        try:
+            return Path(hf_hub_download(repository, name))
+        except EntryNotFoundError as error:  # also where it is not in the cache and there is no network
+            reason = error
+        except (OSError, ValueError, HfHubHTTPError) as error:
+            reason = error
+            break
+    raise WeightsError(
+        f"{repository} is no file or folder here, and {' or '.join(names)} of it could be had neither from the hub's "
+        f"cache nor from the hub ({type(reason).__name__}). Check the name and the network, or download the model "
+        "and pass its folder"
+    ) from reason
