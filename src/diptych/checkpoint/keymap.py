@@ -44,9 +44,9 @@ class Rule:
 
     def export_tensor(self, ours: Tensor) -> list[Tensor]:
         """Their tensors of ours, each with memory of its own."""
-        num_parts = 1 if isinstance(self.theirs, str) else len(self.theirs)
         whole = ours.detach().mT if self.transposed else ours.detach()
-        return [part.clone(memory_format=torch.contiguous_format) for part in torch.chunk(whole, num_parts)]
+        parts = [whole] if isinstance(self.theirs, str) else whole.chunk(len(self.theirs))
+        return [part.clone(memory_format=torch.contiguous_format) for part in parts]
 
 
 @dataclass(frozen=True)

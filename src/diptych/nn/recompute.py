@@ -20,21 +20,24 @@ def run_block(block: nn.Module, *inputs: Tensor | None, recompute: bool) -> Tens
         return block(*inputs)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _batch_norm_untracked(block)
+        return nullcontext(), _batch_norm_unmoved(block)
 
     return checkpoint(block, *inputs, use_reentrant=False, context_fn=contexts)
 
 
 @contextmanager
-def _batch_norm_untracked(block: nn.Module) -> Iterator[None]:
+def _batch_norm_unmoved(block: nn.Module) -> Iterator[None]:
     """Batch norm reads its batch without moving its running statistics: the first run has moved them."""
-    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
-    if not block.training:
-        norms = []  # then the running statistics are what it computes with
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
+    momenta = [norm.momentum for norm in norms]
+    counters = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+    counts = [counter.clone() for counter in counters]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0  # not `track_running_stats`: the second run must keep the same tensors as the first
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for counter, count in zip(counters, counts, strict=True):
+            counter.copy_(count)
