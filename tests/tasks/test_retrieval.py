@@ -77,6 +77,8 @@ def test_texts_of_one_kind(towers, make_rows, picture):
     )
     result = retrieval(towers, rows, text_kind="full")
     assert (result.texts, result.keys) == (("red",), ("k0",))
+    assert retrieval(towers, rows).texts == ("red",)  # full ones are asked where the table says which are
+    assert retrieval(towers, rows, text_kind="all").texts == ("red", "x", "y")
     with pytest.raises(DataError, match="no kind of text 'ful'; did you mean 'full'"):
         retrieval(towers, rows, text_kind="ful")
 

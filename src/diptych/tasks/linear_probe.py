@@ -6,42 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from diptych.data.rejects import Reject
 from diptych.data.sample import random_for
 from diptych.data.table import Rows
 from diptych.errors import DataError
-from diptych.metrics.accuracy import confusion_matrix, mean_per_class, predictions, ranks_of_labels
-from diptych.metrics.intervals import wilson
-from diptych.metrics.recall import recall_at_k
 from diptych.progress import SILENT, Progress
+from diptych.tasks.classified import Classified, check_labels, classify
 from diptych.tasks.encoder import Towers
-from diptych.tasks.logistic import Labelled, best_strength, fit_logistic, search_strength
+from diptych.tasks.logistic import TILE, Labelled, best_strength, fit_logistic, search_strength
 from diptych.tasks.pictures import EncodedPictures, encode_pictures
-from diptych.tasks.zero_shot import check_labels
 
 VALIDATION_SHARE = 0.2
 """Of the training rows, where a table has no validation split."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearProbeResult:
-    """What the classifier took each test picture for. N pictures, C classes."""
+class LinearProbeResult(Classified):
+    """What the classifier took each test picture for, and how it was fitted."""
 
-    split: str
-    rows: tuple[int, ...]
-    """(N) rows of the split."""
-    keys: tuple[str, ...]
-    class_names: tuple[str, ...]
-    labels: Tensor
-    """(N,) int64."""
-    ranks: Tensor
-    """(N,) rank of the right class, from 0."""
-    predicted: Tensor
-    """(N,) class that was taken."""
-    confidence: Tensor
-    """(N,) probability of the class that was taken."""
     strength: float
     """The lambda that was best on validation."""
     searched: Mapping[float, float]
@@ -50,32 +32,14 @@ class LinearProbeResult:
     """What it was chosen on, in words."""
     num_train: int
     """Rows of the last fit, validation among them."""
-    rejects: tuple[Reject, ...] = ()
-
-    @property
-    def right(self) -> Tensor:
-        """(N,) bool."""
-        return self.ranks == 0
 
     def numbers(self) -> dict[str, float]:
-        """Shares of 1: top-1 with its interval, top-5, mean per class, chance; and lambda with its accuracy."""
-        low, high = wilson(int(self.right.sum()), len(self.labels))
-        return {
-            "top1": recall_at_k(self.ranks, 1),
-            "top1_low": low,
-            "top1_high": high,
-            "top5": recall_at_k(self.ranks, 5),
-            "mean_per_class": mean_per_class(self.right, self.labels, len(self.class_names)),
-            "chance": 1 / len(self.class_names),
-            "num": len(self.labels),
+        """Those of every classification, and lambda with its accuracy on validation."""
+        return super().numbers() | {
             "num_train": self.num_train,
             "lambda": self.strength,
             "validation_top1": self.searched[self.strength],
         }
-
-    def confusion(self) -> Tensor:
-        """(C, C) int64, true class by row, class taken by column."""
-        return confusion_matrix(self.predicted, self.labels, len(self.class_names))
 
 
 def linear_probe(
@@ -118,17 +82,17 @@ def linear_probe(
     strength = best_strength(searched)
     together = fitting + choosing
     model = fit_logistic(together, num_classes=len(class_names), strength=strength)
-    scores = model.scores(testing.features)
-    predicted = predictions(scores, testing.labels)
+    tiles = (model.scores(features) for features in testing.features.split(TILE))
+    ranks, predicted, confidence = classify(tiles, testing.labels)
     return LinearProbeResult(
         split=test.name,
         rows=pictures.rows,
         keys=tuple(sample.key for sample in pictures.samples),
         class_names=class_names,
         labels=testing.labels,
-        ranks=ranks_of_labels(scores, testing.labels),
+        ranks=ranks,
         predicted=predicted,
-        confidence=scores.softmax(dim=1).gather(1, predicted[:, None])[:, 0],
+        confidence=confidence,
         strength=strength,
         searched=searched,
         validation=told,

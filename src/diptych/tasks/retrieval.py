@@ -21,6 +21,8 @@ from diptych.tasks.texts import encode_texts
 
 KS = (1, 5, 10)
 KINDS_COLUMN = "text_kinds"
+FULL = "full"
+ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +93,14 @@ def retrieval(
         encoder: the model.
         rows: the split.
         limit: only the first rows, so many.
-        text_kind: only texts of this kind, by the column `text_kinds` beside the texts; None: all.
+        text_kind: only texts of this kind, by the column `text_kinds` beside the texts, or "all". None: full
+            descriptions where the table says which are, since a short one ("a car") is true of many pictures; else all.
         progress: where the work is drawn.
     Raises:
         DataError: no row has both a picture and a text, or no text is of that kind.
     """
-    columns = (KINDS_COLUMN,) if text_kind is not None else ()
+    text_kind = _kind_asked(rows, text_kind)
+    columns = () if text_kind == ALL else (KINDS_COLUMN,)
     found = encode_pictures(
         encoder.encode_image,
         rows,
@@ -118,9 +122,9 @@ def retrieval(
     )
 
 
-def texts_of_kind(sample: Sample, kind: str | None) -> list[str]:
-    """The texts of a sample that are of a kind, by its column `text_kinds`; all of them for None."""
-    if kind is None:
+def texts_of_kind(sample: Sample, kind: str) -> list[str]:
+    """The texts of a sample that are of a kind, by its column `text_kinds`; every one for "all"."""
+    if kind == ALL:
         return list(sample.texts)
     return [text for text, its_kind in zip(sample.texts, sample.fields[KINDS_COLUMN], strict=True) if its_kind == kind]
 
@@ -152,8 +156,16 @@ def _ranked(
     )
 
 
-def _nothing_found(rows: Rows, text_kind: str | None) -> str:
-    if text_kind is None:
+def _kind_asked(rows: Rows, text_kind: str | None) -> str:
+    if text_kind is not None:
+        return text_kind
+    if KINDS_COLUMN not in rows.columns or not len(rows):
+        return ALL
+    return FULL if FULL in (rows.values(0, [KINDS_COLUMN])[0] or ()) else ALL
+
+
+def _nothing_found(rows: Rows, text_kind: str) -> str:
+    if text_kind == ALL:
         return f"the split {rows.name!r} has no row with both a picture and a text; retrieval needs pairs"
     kinds = sorted({kind for row in rows.column(KINDS_COLUMN).to_pylist() for kind in row or ()})
     return f"in the split {rows.name!r}, {unknown('kind of text', text_kind, kinds)}"

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diptych.data.rejects import Reject
 from diptych.data.table import Rows
 from diptych.errors import DataError
-from diptych.metrics.accuracy import confusion_matrix, mean_per_class, predictions, ranks_of_labels
-from diptych.metrics.calibration import calibration_bins
-from diptych.metrics.intervals import wilson
-from diptych.metrics.recall import dot_products, recall_at_k
+from diptych.metrics.recall import dot_products
 from diptych.progress import SILENT, Progress
+from diptych.tasks.classified import Classified, check_labels, classify
 from diptych.tasks.encoder import Towers
 from diptych.tasks.pictures import encode_pictures
 from diptych.tasks.prompts import fill
@@ -27,52 +24,14 @@ TILE = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZeroShotResult:
-    """What each picture was taken for. N pictures, C classes."""
+class ZeroShotResult(Classified):
+    """What each picture was taken for, and by which texts. N pictures, C classes."""
 
-    split: str
-    rows: tuple[int, ...]
-    """(N) rows of the split."""
-    keys: tuple[str, ...]
-    class_names: tuple[str, ...]
-    """(C) the first name of each."""
     templates: tuple[str, ...]
     image: Tensor
     """(N, E) normalised."""
     classes: Tensor
     """(C, E) normalised."""
-    labels: Tensor
-    """(N,) int64."""
-    ranks: Tensor
-    """(N,) rank of the right class, from 0."""
-    predicted: Tensor
-    """(N,) class that was taken; of equal ones a wrong one."""
-    confidence: Tensor
-    """(N,) probability that the model gave the class it took."""
-    rejects: tuple[Reject, ...] = ()
-
-    @property
-    def right(self) -> Tensor:
-        """(N,) bool."""
-        return self.ranks == 0
-
-    def numbers(self) -> dict[str, float]:
-        """Shares of 1: top-1 with its interval, top-5, mean per class, chance, and the calibration error."""
-        low, high = wilson(int(self.right.sum()), len(self.labels))
-        return {
-            "top1": recall_at_k(self.ranks, 1),
-            "top1_low": low,
-            "top1_high": high,
-            "top5": recall_at_k(self.ranks, 5),
-            "mean_per_class": mean_per_class(self.right, self.labels, len(self.class_names)),
-            "chance": 1 / len(self.class_names),
-            "calibration_error": calibration_bins(self.confidence, self.right).error(),
-            "num": len(self.labels),
-        }
-
-    def confusion(self) -> Tensor:
-        """(C, C) int64, true class by row, class taken by column."""
-        return confusion_matrix(self.predicted, self.labels, len(self.class_names))
 
 
 def zero_shot(
@@ -110,7 +69,7 @@ def zero_shot(
         raise DataError(f"the split {rows.name!r} has no row with both a picture and a label; zero-shot needs labels")
     labels = torch.tensor([sample.label for sample in found.samples])
     check_labels(labels, len(class_names))
-    ranks, predicted, confidence = _classify(found.vectors, classes, labels, float(encoder.scale))
+    ranks, predicted, confidence = classify(_logits(found.vectors, classes, encoder.scale), labels)
     return ZeroShotResult(
         split=rows.name,
         rows=found.rows,
@@ -153,27 +112,6 @@ def class_vectors(
     return F.normalize(torch.stack([encoded.of(mine).mean(dim=0) for mine in texts]), dim=1)
 
 
-def check_labels(labels: Tensor, num_classes: int) -> None:
-    """Checks that every label has a name.
-
-    Raises:
-        DataError: one has none.
-    """
-    if int(labels.min()) < 0 or int(labels.max()) >= num_classes:
-        wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
-        raise DataError(
-            f"a row has the label {wrong}, and there are {num_classes} class names; labels go from 0 to "
-            f"{num_classes - 1}. Give a name for every label, in their order, with --class-names FILE"
-        )
-
-
-def _classify(image: Tensor, classes: Tensor, labels: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Ranks of the right classes, classes taken, and the probability of each, (N,) all."""
-    parts = []
+def _logits(image: Tensor, classes: Tensor, scale: float) -> Iterator[Tensor]:
     for start in range(0, len(image), TILE):
-        scores, mine = dot_products(image[start : start + TILE], classes), labels[start : start + TILE]
-        predicted = predictions(scores, mine)
-        certainty = (scale * scores).nan_to_num(neginf=-1e30).softmax(dim=1).gather(1, predicted[:, None])[:, 0]
-        parts.append((ranks_of_labels(scores, mine), predicted, certainty))
-    ranks, predicted, confidence = (torch.cat(part) for part in zip(*parts, strict=True))
-    return ranks, predicted, confidence
+        yield scale * dot_products(image[start : start + TILE], classes)
