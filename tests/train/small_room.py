@@ -128,7 +128,7 @@ def small_job(run: Run | None = None, settings: Sequence[str] = ()) -> Job:
 
 
 def main(arguments: Sequence[str]) -> None:
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     table, out, *rest = arguments
     resume = "--resume" in rest
     settings = [one for one in rest if one != "--resume"]

@@ -31,8 +31,8 @@ def write_card(
         [
             f"# {run['system']}, recipe {run['recipe']}",
             "",
-            f"Trained by diptych from scratch or from `--init`; `diptych.load({str(run_folder)!r})` gives the model "
-            "with its tokenizer and picture transform.",
+            f"Trained by diptych. `diptych.load({str(run_folder)!r})` gives the model with its tokenizer and picture "
+            "transform.",
             "",
             *_table("Trained on", data),
             *_table("Figures on held-out rows", {name: f"{value:.4g}" for name, value in metrics.items()}),

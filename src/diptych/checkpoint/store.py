@@ -188,7 +188,8 @@ def _write(
     for name, tensors in (("model.safetensors", model), ("optimizer.safetensors", optimizer)):
         # Own memory for each: safetensors refuses tied weights that share it.
         own = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}
-        save_file(own, partial / name, metadata={"format": "pt", "diptych_format": str(FORMAT)})
+        # One entry: safetensors writes several in any order, and equal checkpoints should have equal bytes.
+        save_file(own, partial / name, metadata={"diptych_format": str(FORMAT)})
     (partial / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
     write_sums(partial, FILES)
     for name in (*FILES, "SHA256"):

@@ -20,3 +20,5 @@ class Job:
     """A room's model, an `Encode`: Batch -> Encoding, with the objectives' `heads`."""
     objective: Objective
     inputs: Inputs
+    origin: str = "scratch"
+    """Where the model's weights come from before training, for people."""

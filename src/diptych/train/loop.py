@@ -102,7 +102,22 @@ def fit(
             else:
                 log.write("note", state.step, {"text": f"went on from the checkpoint of step {state.step}"})
                 progress.say(f"Going on from step {state.step} of {steps}.")
-            return _Loop(job, table, rows, order, steps, out, learner, store, state, log, stop, on_nan, progress).run()
+            return _Loop(
+                job,
+                table,
+                rows,
+                order,
+                steps,
+                out,
+                learner,
+                store,
+                state,
+                log,
+                stop,
+                on_nan,
+                progress,
+                checkpoint is None,
+            ).run()
 
 
 def num_steps(settings: TrainingSettings, order: Order) -> int:
@@ -155,12 +170,13 @@ class _Loop:
     stop: StopSignals
     on_nan: Literal["stop", "skip"]
     progress: Progress
+    is_new: bool
 
     def __post_init__(self) -> None:
         self.settings = self.job.run.training
         self.meter = Meter()
         self.losses: deque[float] = deque(maxlen=LAST_LOSSES)
-        self.saved_step = self.state.step if self.state.step > 0 else -1
+        self.saved_step = -1 if self.is_new else self.state.step
         self.saved_at_s = self.log.time_s
         self.note = ""
 
@@ -317,7 +333,7 @@ class _Loop:
 
     def _checkpoint_is_due(self) -> bool:
         step, every = self.state.step, self.settings.checkpoint_every
-        by_steps = step == self.steps or (every is not None and step % every == 0 and step > 0)
+        by_steps = step in (0, self.steps) or (every is not None and step % every == 0)
         by_time = self.log.time_s - self.saved_at_s >= 60 * self.settings.checkpoint_minutes
         return self.saved_step != step and (by_steps or by_time)
 

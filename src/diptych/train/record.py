@@ -35,6 +35,7 @@ def first_event(
         "precision": precision.name,
         "precision_reason": precision.reason,
         "parameters": sum(parameter.numel() for parameter in job.model.parameters()),
+        "origin": job.origin,
         "table": str(table.path),
         "split": job.run.inputs.split,
         "rows": order.num_rows,
@@ -79,6 +80,7 @@ def write_run_card(out: Path, job: Job, table: Table, state: TrainState, steps: 
         },
         metrics=state.best_metrics or state.last_metrics,
         facts={
+            "weights before": job.origin,
             "steps": f"{state.step} of {steps}",
             "checkpoint of these figures": state.step if state.best_step is None else state.best_step,
             "time_s": round(state.time_s, 1),

@@ -1,0 +1,178 @@
+"""`diptych train`: a recipe on a table, into a run folder with a report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from diptych.cli import screen
+from diptych.errors import DiptychError, InterruptedRunError, RunExistsError, UsageError
+
+if TYPE_CHECKING:
+    from diptych.data.table import Table
+    from diptych.progress import Progress
+    from diptych.train.job import Job
+    from diptych.train.review import Review
+    from diptych.train.run import Run
+
+OnNan = Literal["stop", "skip"]
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="A table made by `diptych data import` or `diptych data scenes`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    recipe: Annotated[
+        list[str] | None, typer.Argument(metavar="[SYSTEM RECIPE | FILE.py:FUNCTION]", help="e.g. clip tiny")
+    ] = None,
+    repeat: Annotated[Path | None, typer.Option(metavar="RUN.JSON", help="Train with the settings of a run.")] = None,
+    init: Annotated[
+        str | None, typer.Option(metavar="WEIGHTS", help="Begin from a run, an OpenAI .pt, a folder or a hub name.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    batch: Annotated[int | None, typer.Option(help="Rows of a step; the same as --set training.batch=N.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    on_nan: Annotated[OnNan, typer.Option(help="What to do with a step without a finite loss.")] = "stop",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. optim.lr=3e-4.")
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")] = False,
+) -> None:
+    """Train SYSTEM by one of its recipes, e.g. `diptych train clip tiny --data scenes --out runs/first`."""
+    from diptych.data.table import open_table
+    from diptych.overrides import apply_overrides
+
+    run = find_run(recipe or [], repeat, out if resume else None)
+    run = apply_overrides(run, [*(settings or []), *([] if batch is None else [f"training.batch={batch}"])])
+    review = train_and_review(
+        run,
+        open_table(data),
+        out,
+        resume=resume,
+        device=device,
+        on_nan=on_nan,
+        init=init,
+        tensorboard=tensorboard,
+    )
+    show(review)
+    screen.next_step(f"diptych evaluate {_word(out)} --task retrieval --data {_word(data)}")
+
+
+def find_run(recipe: Sequence[str], repeat: Path | None, resumed: Path | None) -> Run:
+    """The run that the words of a command line name.
+
+    Args:
+        recipe: nothing, FILE.py:FUNCTION, or SYSTEM and RECIPE.
+        repeat: a run.json.
+        resumed: the folder of a run to go on with, whose own settings are taken where nothing else is named.
+    Raises:
+        UsageError: none or several are named, or there is no such thing.
+    """
+    from diptych import systems
+
+    if repeat is not None and not recipe:
+        return systems.read_run(repeat)
+    if resumed is not None and not recipe:
+        return systems.read_run(resumed)
+    match list(recipe) if repeat is None else []:
+        case [system, name]:
+            return systems.recipe(system, name)
+        case [spec] if ".py" in spec:
+            return systems.outside_recipe(spec)
+        case [system]:
+            raise UsageError(f"which recipe of {system}? There are: {', '.join(systems.recipes(system))}")
+        case _:
+            found = " ".join([*recipe, *([] if repeat is None else ["--repeat", str(repeat)])]) or "no recipe"
+            raise UsageError(
+                f"found {found}; expected one of: SYSTEM RECIPE (e.g. clip tiny), path/mine.py:run, or --repeat run.json"
+            )
+
+
+def train_and_review(
+    run: Run,
+    table: Table,
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    on_nan: OnNan = "stop",
+    init: str | None = None,
+    tensorboard: bool = False,
+) -> Review:
+    """Trains with a progress bar and writes the report, also of a run that is stopped or fails.
+
+    Raises:
+        InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint and a report are written.
+        DiptychError: what `fit` raises; where the run had begun, its report is written.
+    """
+    from diptych.train.loop import fit
+
+    with screen.progress() as progress:
+        job = _job(run, table, out, resume=resume, init=init)
+        try:
+            result = fit(
+                job,
+                table,
+                out,
+                resume=resume,
+                device=device,
+                on_nan=on_nan,
+                tensorboard=tensorboard,
+                progress=progress,
+            )
+        except (RunExistsError, UsageError):
+            raise
+        except Exception:
+            _review_what_is_there(out, table, device, progress)
+            raise
+        review = _review(out, table, device, progress)
+    if result.status == "interrupted":
+        raise InterruptedRunError(
+            f"stopped after step {result.step} of {result.steps}; the checkpoint and {review.report} are written. "
+            "The same command with --resume goes on."
+        )
+    return review
+
+
+def show(review: Review) -> None:
+    """The results as tables, and where the report lies."""
+    for shown in review.tables():
+        screen.table(shown.title, shown.columns, shown.rows)
+        screen.out()
+    screen.out(review.headline)
+    screen.out(f"Report: {review.report}")
+
+
+def _job(run: Run, table: Table, out: Path, *, resume: bool, init: str | None) -> Job:
+    """The run's objects; a run that goes on keeps the tokenizer it began with."""
+    from diptych import systems
+
+    tokenizer = out / "tokenizer" if resume else None
+    return systems.build(run, texts=table.split(run.inputs.split).texts(), tokenizer_folder=tokenizer, init=init)
+
+
+def _review(out: Path, table: Table, device: str, progress: Progress) -> Review:
+    from diptych import systems
+    from diptych.train.review import write_report
+
+    encoder = systems.load(out, device=device) if (out / "last").exists() else None
+    return write_report(out, encoder=encoder, table=table, progress=progress)
+
+
+def _review_what_is_there(out: Path, table: Table, device: str, progress: Progress) -> None:
+    """The report of a run that failed; what fails here must not hide why the run did."""
+    if not (out / "log.jsonl").exists():
+        return
+    try:
+        review = _review(out, table, device, progress)
+    except (DiptychError, OSError, ValueError) as error:
+        progress.say(f"The report could not be written either: {error}")
+    else:
+        progress.say(f"The run failed; {review.report} shows how far it came.")
+
+
+def _word(path: Path) -> str:
+    return shlex.quote(str(path))
