@@ -58,7 +58,8 @@ def build(
     if trained is not None:
         _begin_with(model, run, trained)
     inputs = room(run.system).inputs(run.model, run.inputs, tokenizer)
-    return Job(run=run, model=model, objective=run.objective, inputs=inputs)
+    origin = "scratch" if trained is None else trained.source
+    return Job(run=run, model=model, objective=run.objective, inputs=inputs, origin=origin)
 
 
 def new_model(system: str, config: Any, objective: Any = None, *, seed: int = 0) -> nn.Module:
