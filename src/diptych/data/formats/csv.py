@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from diptych.data.formats.columns import find_roles
 from diptych.data.formats.lists import printable, row_record, without_text_number
 from diptych.data.formats.places import Pictures
 from diptych.data.formats.record import PICTURE_SUFFIXES, Record, split_of_file, texts_of_cell
@@ -33,7 +34,12 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
     if source.is_file():
         yield from read_csv(source, Pictures(source.parent), split=split_of_file(source.stem))
         return
-    for file in _lists(source):
+    lists = _lists(source)
+    if not lists:
+        raise DataError(
+            f"{source} has no list of paths and texts (.csv, .tsv, .txt); name the file, or another --format"
+        )
+    for file in lists:
         yield from read_csv(file, Pictures(source), split=split_of_file(file.stem))
 
 
@@ -123,8 +129,6 @@ def _header(file: Path) -> tuple[list[str], str, bool] | None:
 
 
 def _named(cells: list[str]) -> tuple[list[str], bool] | None:
-    from diptych.data.formats.columns import find_roles
-
     names = [cell.strip() for cell in cells]
     roles = find_roles(tuple(names))
     usable = roles.picture is not None and (roles.texts or roles.label is not None or roles.label_name is not None)

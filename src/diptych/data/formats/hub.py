@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 MARKS = ("dataset_dict.json", "state.json")
-HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(:[\w.-]+)?")
 
 
 def sniff(source: Path) -> bool:
@@ -28,7 +28,8 @@ def sniff(source: Path) -> bool:
 
 def may_be_hub_name(source: str) -> bool:
     """Whether a source that is no path can be a name on the hub: NAME, USER/NAME or USER/NAME:CONFIG."""
-    return HUB_NAME.fullmatch(source) is not None and not Path(source).suffix
+    in_a_folder = "/" in source and Path(source).parent.is_dir()
+    return HUB_NAME.fullmatch(source) is not None and not Path(source).suffix and not in_a_folder
 
 
 def label_names(source: Path) -> list[str]:

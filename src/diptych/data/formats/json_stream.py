@@ -13,6 +13,8 @@ from diptych.errors import DataError
 
 CHUNK = 1 << 20
 SPACE = " \t\r\n"
+ENDS = ",:]}" + SPACE
+"""What may stand right behind a value."""
 
 
 def top_level(file: Path) -> Iterator[tuple[str, Any]]:
@@ -89,10 +91,10 @@ class _Text:
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._window, self._at)
-                if end < len(self._window):
+                if end < len(self._window) and self._window[end] in ENDS:
                     self._at = end
                     return value
-                wrong = "it ends too early"
+                wrong = "a value is broken or the file ends too early"
             except json.JSONDecodeError as error:
                 wrong = error.msg
             except RecursionError as error:

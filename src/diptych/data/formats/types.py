@@ -56,7 +56,7 @@ class ColumnTypes:
         if not values or name in self._mixed:
             return
         try:
-            seen = pa.infer_type(values)
+            seen = pa.array(values).type  # infer_type overlooks some mixtures
             if not _is_storable(seen):
                 raise TypeError(f"{seen} is no type of a table")
             self._types[name] = _unified(self._types[name], seen) if name in self._types else seen
