@@ -36,7 +36,7 @@ def _lit_wall(background: str, variant: int, size_px: int, patterned: bool) -> I
     light = 0.26 * np.clip(1 - distance / 1.05, 0, 1)
     shade = 0.1 * np.clip(distance - 0.55, 0, 1)
     if patterned:
-        light = light + 0.12 * _pattern(variant // 2, x, y)
+        light = light + 0.08 * _pattern(variant // 2, x, y)
     wall = np.array(BACKGROUNDS[background]) * np.ones((size_px, size_px, 1))
     wall += light[..., None] * (np.array(_PAPER) - wall) + shade[..., None] * (np.array(_INK) - wall)
     return Image.fromarray(np.rint(wall).clip(0, 255).astype(np.uint8), "RGB")

@@ -20,6 +20,9 @@ from diptych.data.scenes.things import Tone
 OVERSAMPLING = 3
 """A pixel that is covered at all is covered by a ninth, enough to be seen: boxes are exact to the eye."""
 
+FINE_BELOW = 0.36
+"""Longer side, as a share of the picture's width, below which a thing is cut from finely woven cloth."""
+
 PixelBox = tuple[int, int, int, int]
 """(x0, y0, x1, y1) in pixels; x1 and y1 are the first ones outside."""
 
@@ -60,7 +63,9 @@ def _paint_object(image: Image.Image, planned: PlannedObject, size_px: int) -> P
     points = planned.pose.points * (place.side * size_px) + (place.x * size_px - left, place.y * size_px - top)
     masks = _masks(planned.pose.label, points, (width, height), rim=max(1.0, size_px / 72))
     cut_x, cut_y = (round(share * size_px) for share in planned.cut)
-    sheet = cloth(colour, planned.texture, size_px).crop((cut_x, cut_y, cut_x + width, cut_y + height))
+    sheet = cloth(colour, planned.texture, size_px, fine=place.side < FINE_BELOW).crop(
+        (cut_x, cut_y, cut_x + width, cut_y + height)
+    )
     image.paste(rim_of(colour), (left, top), masks["rim"])
     image.paste(sheet, (left, top), masks["body"])
     for tone in ("dark", "light"):

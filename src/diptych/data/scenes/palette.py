@@ -22,8 +22,8 @@ COLOURS: dict[str, RGB] = {
     "brown": (130, 84, 54),
     "black": (44, 44, 52),
     "white": (252, 252, 248),
-    "grey": (140, 144, 150),
     "turquoise": (34, 168, 168),
+    "lime": (160, 206, 44),
 }
 """Of things; a world with k colours has the first k."""
 
@@ -43,6 +43,9 @@ TEXTURES = ("plain", "striped", "dotted", "checked", "wavy")
 
 NUM_SHADES = 3
 """Versions of each colour, a little darker or lighter, so that a colour is not one pixel value."""
+
+FINE = 0.65
+"""Length of a texture on small things, with 1 on large ones."""
 
 _INK: RGB = (24, 24, 36)
 _PAPER: RGB = (255, 255, 255)
@@ -76,32 +79,39 @@ def tone_of(colour: RGB, tone: Tone) -> RGB:
 
 def rim_of(colour: RGB) -> RGB:
     """The thin line around a thing."""
-    return mix(colour, _INK, 0.34)
+    return mix(colour, _INK, 0.3)
 
 
 @lru_cache(maxsize=1024)
-def cloth(colour: RGB, texture: str, size_px: int) -> Image.Image:
-    """A sheet of `colour` with a texture in two shades of it; twice the picture's size, so that any part can be cut."""
+def cloth(colour: RGB, texture: str, size_px: int, *, fine: bool = False) -> Image.Image:
+    """A sheet of `colour` with a texture in two shades of it; twice the picture's size, so that any part can be cut.
+
+    Args:
+        colour: the first shade.
+        texture: one of TEXTURES.
+        size_px: of the picture, with which textures grow.
+        fine: woven finer, so that it shows on a small thing too.
+    """
     second = mix(colour, _PAPER, 0.3) if brightness(colour) < 60 else mix(colour, _INK, 0.2)
     if 60 <= brightness(colour) < 170:
         second = mix(colour, _PAPER, 0.5)
-    weight = _weave(texture, size_px)[..., None]
+    weight = _weave(texture, size_px, FINE if fine else 1.0)[..., None]
     sheet = (1 - weight) * np.array(colour) + weight * np.array(second)
     return Image.fromarray(np.rint(sheet).astype(np.uint8), "RGB")
 
 
 @lru_cache(maxsize=64)
-def _weave(texture: str, size_px: int) -> np.ndarray:
+def _weave(texture: str, size_px: int, grain: float) -> np.ndarray:
     """Share of the second shade at every pixel of a cloth, (2 size, 2 size) in [0, 1], smooth at its edges."""
     fine = 2 * size_px * _OVERSAMPLING
-    y, x = np.mgrid[0:fine, 0:fine] / (_OVERSAMPLING * size_px)
+    y, x = np.mgrid[0:fine, 0:fine] / (_OVERSAMPLING * size_px * grain)
     inside = _inside(texture, x, y)
     blocks = inside.reshape(2 * size_px, _OVERSAMPLING, 2 * size_px, _OVERSAMPLING)
     return blocks.mean(axis=(1, 3))
 
 
 def _inside(texture: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Where the second shade lies; x and y in widths of the picture, so that textures grow with it."""
+    """Where the second shade lies; x and y in widths of the picture."""
     match texture:
         case "plain":
             return np.zeros(x.shape)

@@ -41,7 +41,7 @@ def _shapes() -> tuple[Thing, ...]:
         Thing("triangle", (("body", path("M50 4 L100 92 L0 92 Z")),), room=(50, 68, 40)),
         Thing("cross", (("body", cross),)),
         Thing("star", (("body", rays(5, 22)),), tilt=14),
-        Thing("heart", (("body", heart),), room=(50, 44, 50)),
+        Thing("heart", (("body", heart),), room=(50, 47, 44)),
         Thing("moon", (("body", moon),), tilt=14),
     )
 
