@@ -11,8 +11,8 @@ from diptych.report.found import Found
 from diptych.report.pictures import Picture
 from diptych.report.scores import Score, share
 from diptych.tasks.choices import ChoicesResult
+from diptych.tasks.classified import Classified
 from diptych.tasks.retrieval import KS, RetrievalResult
-from diptych.tasks.zero_shot import ZeroShotResult
 
 WAYS = (("text_to_image", "right picture for a text"), ("image_to_text", "right text for a picture"))
 
@@ -61,7 +61,7 @@ def choices_scores(result: ChoicesResult, *, group: str = "Zero-shot by kind of 
     ]
 
 
-def classes_scores(result: ZeroShotResult, *, group: str = "Zero-shot classes") -> list[Score]:
+def classes_scores(result: Classified, *, group: str = "Zero-shot classes") -> list[Score]:
     """Top-1, top-5 and the mean of the classes' accuracies."""
     names, chance = len(result.class_names), 1 / len(result.class_names)
     scores = [

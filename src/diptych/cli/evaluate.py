@@ -1,0 +1,145 @@
+"""`diptych evaluate`: a trained model on one task: a table, JSON, and a page with pictures."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diptych.cli import screen
+from diptych.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from diptych.data.table import Table
+    from diptych.tasks.evaluation import Asked, Evaluation
+
+FORMAT = 1
+Tasks = Annotated[str, typer.Option(help="retrieval, zero_shot, linear_probe or choices.")]
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a file of weights, or a name on the hub.")],
+    task: Tasks,
+    data: Annotated[Path, typer.Option(help="A table made by `diptych data import` or `diptych data scenes`.")],
+    split: Annotated[str, typer.Option(help="Which rows are asked about.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows of a split, so many.")] = None,
+    text_kind: Annotated[
+        str | None,
+        typer.Option(
+            help="retrieval: texts of this kind, or all. Left out: full ones, where the table says which are."
+        ),
+    ] = None,
+    templates: Annotated[
+        str | None,
+        typer.Option(help="zero_shot: a text with {} for the name, a file of them, or a published set, e.g. food101."),
+    ] = None,
+    class_names: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="zero_shot, linear_probe: a name for each label, one a line.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the pictures on the page, and of what is set apart.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with pictures here.")] = None,
+) -> None:
+    """Ask a trained model: `diptych evaluate runs/first --task retrieval --data scenes --html found.html`."""
+    from diptych.data.table import open_table
+    from diptych.tasks.evaluation import NAMES
+
+    if task not in NAMES:
+        raise UsageError(unknown("task", task, NAMES))
+    asked = _asked(split, limit, text_kind, templates, class_names, seed)
+    table = open_table(data)
+    evaluation = _evaluate(run, task, table, asked, device, html)
+    if json_file is not None:
+        _write_json(json_file, run, evaluation, table, asked)
+    _show(evaluation, json_file, html)
+    screen.next_step(_next(run, task, table, split, html))
+
+
+def _asked(
+    split: str,
+    limit: int | None,
+    text_kind: str | None,
+    templates: str | None,
+    class_names: Path | None,
+    seed: int,
+) -> Asked:
+    from diptych.tasks.evaluation import Asked
+    from diptych.tasks.prompts import find_templates, read_class_names
+
+    return Asked(
+        split=split,
+        limit=limit,
+        text_kind=text_kind,
+        templates=() if templates is None else find_templates(templates),
+        class_names=() if class_names is None else read_class_names(class_names),
+        seed=seed,
+    )
+
+
+def _evaluate(run: str, task: str, table: Table, asked: Asked, device: str, html: Path | None) -> Evaluation:
+    from diptych import systems
+    from diptych.report.page import write_page
+    from diptych.tasks import evaluation
+
+    table.split(asked.split)  # a wrong name is told before the model is loaded
+    encoder = systems.load(run, device)
+    with screen.progress() as progress:
+        found = evaluation.evaluate(task, encoder, table, asked, progress)
+        if html is not None:
+            html.parent.mkdir(parents=True, exist_ok=True)
+            page = evaluation.page(found, model=run, data=str(table.path), split=asked.split, progress=progress)
+            write_page(page, html)
+    return found
+
+
+def _write_json(file: Path, run: str, evaluation: Evaluation, table: Table, asked: Asked) -> None:
+    from diptych.checkpoint.files import write_whole
+    from diptych.overrides import to_plain
+    from diptych.report.scores import plain
+
+    found = {
+        "format": FORMAT,
+        "task": evaluation.task,
+        "model": run,
+        "table": {"path": str(table.path), "fingerprint": table.fingerprint},
+        "asked": to_plain(asked),
+        "headline": evaluation.headline,
+        "results": plain(evaluation.scores),
+        "details": evaluation.details,
+        "rejects": [{"key": reject.key, "reason": reject.reason} for reject in evaluation.rejects],
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps(found, indent=2, allow_nan=False) + "\n")
+
+
+def _show(evaluation: Evaluation, json_file: Path | None, html: Path | None) -> None:
+    from diptych.report.scores import shown_tables
+
+    for shown in shown_tables(evaluation.scores):
+        screen.table(shown.title, shown.columns, shown.rows)
+        screen.out()
+    screen.out(evaluation.headline)
+    for name, file in (("Numbers", json_file), ("Report", html)):
+        if file is not None:
+            screen.out(f"{name}: {file}")
+
+
+def _next(run: str, task: str, table: Table, split: str, html: Path | None) -> str:
+    """The same with pictures; where those were written, another task that the table can ask."""
+    from diptych.tasks.evaluation import possible
+
+    others = [name for name in possible(table) if name != task]
+    if html is None or not others:
+        where = Path(run) if Path(run).is_dir() else Path()
+        page = where / f"{task}.html" if html is None else html
+        return _command(run, task, table.path, split, page)
+    return _command(run, others[0], table.path, split, html.with_name(f"{others[0]}.html"))
+
+
+def _command(run: str, task: str, data: Path, split: str, html: Path) -> str:
+    words = ["diptych", "evaluate", run, "--task", task, "--data", str(data), "--split", split, "--html", str(html)]
+    return shlex.join(words)

@@ -1,0 +1,227 @@
+"""One task on one table: its numbers with chance and interval, a sentence, and sections with pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from diptych.data.rejects import Reject
+from diptych.data.table import Table
+from diptych.errors import DataError, UsageError, unknown
+from diptych.progress import SILENT, Progress
+from diptych.report.page import Page, Section
+from diptych.report.results import classes_section, rejects_section, results_section
+from diptych.report.retrieval import retrieval_sections
+from diptych.report.scores import Score
+from diptych.report.sentences import of_100, retrieval_headline
+from diptych.tasks.answer_sections import class_answers, strengths, wrong_of_kind
+from diptych.tasks.choices import COLUMN as QUESTIONS
+from diptych.tasks.choices import choices
+from diptych.tasks.classified import Classified
+from diptych.tasks.encoder import Towers
+from diptych.tasks.evidence import choices_scores, classes_scores, found_by, retrieval_scores
+from diptych.tasks.linear_probe import linear_probe
+from diptych.tasks.prompts import DEFAULT, templates
+from diptych.tasks.retrieval import retrieval
+from diptych.tasks.zero_shot import zero_shot
+
+NAMES = ("retrieval", "zero_shot", "linear_probe", "choices")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is asked of the model; what a task has no use for, it leaves alone."""
+
+    split: str = "test"
+    limit: int | None = None
+    """Only the first rows, so many."""
+    text_kind: str | None = None
+    """retrieval: see there."""
+    templates: tuple[str, ...] = ()
+    """zero_shot: with `{}` for the name; none: the table's own, else "a photo of a {}."."""
+    class_names: tuple[tuple[str, ...], ...] = ()
+    """zero_shot, linear_probe: the names of each class; none: the table's `label_names`."""
+    seed: int = 0
+    """Of the pictures that are drawn for the page, and of a validation set apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What came of it."""
+
+    task: str
+    headline: str
+    """A sentence that a person would say."""
+    scores: tuple[Score, ...]
+    details: dict[str, float | int | str]
+    """What else there is to know, for JSON."""
+    rejects: tuple[Reject, ...]
+    sections: Callable[[Progress], list[Section]]
+    """Draws what the page shows besides the table."""
+
+
+def evaluate(task: str, encoder: Towers, table: Table, asked: Asked, progress: Progress = SILENT) -> Evaluation:
+    """Runs a task by name.
+
+    Args:
+        task: one of NAMES.
+        encoder: the model.
+        table: with the split that is asked.
+        asked: split, limit and what the task needs.
+        progress: where the work is drawn.
+    Raises:
+        UsageError: there is no such task; the nearest name is told.
+        DataError: the table has not what the task needs.
+    """
+    match task:
+        case "retrieval":
+            return _retrieval(encoder, table, asked, progress)
+        case "zero_shot":
+            return _zero_shot(encoder, table, asked, progress)
+        case "linear_probe":
+            return _linear_probe(encoder, table, asked, progress)
+        case "choices":
+            return _choices(encoder, table, asked, progress)
+        case _:
+            raise UsageError(unknown("task", task, NAMES))
+
+
+def possible(table: Table) -> tuple[str, ...]:
+    """The tasks that a table has what is needed for, as far as its columns tell."""
+    labelled = ("zero_shot", "linear_probe") if table.meta.get("label_names") else ()
+    return ("retrieval", *labelled, *((QUESTIONS,) if QUESTIONS in table.columns else ()))
+
+
+def page(evaluation: Evaluation, *, model: str, data: str, split: str, progress: Progress = SILENT) -> Page:
+    """The evaluation as a page.
+
+    Args:
+        evaluation: from `evaluate`.
+        model: what was asked, for people.
+        data: where the table lies.
+        split: what was asked about.
+        progress: where the drawing is drawn.
+    """
+    rejects = [(reject.key, reject.reason) for reject in evaluation.rejects]
+    return Page(
+        kicker=f"diptych · {evaluation.task.replace('_', ' ')} · {model}",
+        headline=evaluation.headline,
+        lead=[f"{model} on the split {split!r} of {data}."],
+        sections=[
+            results_section(evaluation.scores, split=split),
+            *evaluation.sections(progress),
+            rejects_section(rejects),
+        ],
+    )
+
+
+def _retrieval(encoder: Towers, table: Table, asked: Asked, progress: Progress) -> Evaluation:
+    rows = table.split(asked.split)
+    result = retrieval(encoder, rows, limit=asked.limit, text_kind=asked.text_kind, progress=progress)
+    names = tuple(table.meta.get("label_names", ()))
+    numbers, chance = result.numbers(), result.chance()
+    return Evaluation(
+        task="retrieval",
+        headline=retrieval_headline(
+            numbers["text_to_image_r1"], len(result.keys), began_at=None, chance=chance["text_to_image_r1"]
+        ),
+        scores=tuple(retrieval_scores(result)),
+        details={"num_pictures": len(result.keys), "num_texts": len(result.texts)},
+        rejects=result.rejects,
+        sections=lambda drawing: retrieval_sections(
+            found_by(result, rows, scale=encoder.scale, label_names=names), seed=asked.seed, progress=drawing
+        ),
+    )
+
+
+def _zero_shot(encoder: Towers, table: Table, asked: Asked, progress: Progress) -> Evaluation:
+    rows = table.split(asked.split)
+    texts = asked.templates or tuple(table.meta.get("templates", ())) or templates(DEFAULT)
+    result = zero_shot(
+        encoder, rows, class_names=_class_names(table, asked), templates=texts, limit=asked.limit, progress=progress
+    )
+    return Evaluation(
+        task="zero_shot",
+        headline=_class_headline(result),
+        scores=tuple(classes_scores(result)),
+        details={"num_classes": len(result.class_names), "calibration_error": result.numbers()["calibration_error"]},
+        rejects=result.rejects,
+        sections=lambda _: [
+            classes_section(
+                counts=result.confusion(),
+                names=result.class_names,
+                confidence=result.confidence,
+                right=result.right,
+                templates=result.templates,
+            ),
+            *class_answers(result, rows, asked.seed),
+        ],
+    )
+
+
+def _linear_probe(encoder: Towers, table: Table, asked: Asked, progress: Progress) -> Evaluation:
+    if asked.split == "train":
+        raise UsageError("the probe is fitted on the split 'train'; ask about another, e.g. --split test")
+    held_out = "validation" in table.splits and asked.split != "validation"
+    rows = table.split(asked.split)
+    result = linear_probe(
+        encoder,
+        table.split("train"),
+        table.split("validation") if held_out else None,
+        rows,
+        class_names=tuple(names[0] for names in _class_names(table, asked)),
+        limit=asked.limit,
+        seed=asked.seed,
+        progress=progress,
+    )
+    return Evaluation(
+        task="linear_probe",
+        headline=_class_headline(result),
+        scores=tuple(classes_scores(result, group="Linear probe")),
+        details={
+            "lambda": result.strength,
+            "chosen_on": result.validation,
+            "num_train": result.num_train,
+            "num_classes": len(result.class_names),
+            "calibration_error": result.numbers()["calibration_error"],
+        },
+        rejects=result.rejects,
+        sections=lambda _: [strengths(result), *class_answers(result, rows, asked.seed)],
+    )
+
+
+def _choices(encoder: Towers, table: Table, asked: Asked, progress: Progress) -> Evaluation:
+    rows = table.split(asked.split)
+    result = choices(encoder, rows, limit=asked.limit, progress=progress)
+    best = max(result.kinds, key=lambda kind: kind.accuracy - kind.chance)
+    worst = min(result.kinds, key=lambda kind: kind.accuracy - kind.chance)
+    return Evaluation(
+        task="choices",
+        headline=(
+            f"Best at {best.kind.replace('_', ' ')}: {of_100(best.accuracy)} of 100 right, guessing gets "
+            f"{of_100(best.chance)}; weakest at {worst.kind.replace('_', ' ')}: {of_100(worst.accuracy)}, guessing "
+            f"gets {of_100(worst.chance)}"
+        ),
+        scores=tuple(choices_scores(result)),
+        details={"num_questions": len(result.questions)},
+        rejects=result.rejects,
+        sections=lambda _: [wrong_of_kind(result, kind.kind, rows, asked.seed) for kind in result.kinds],
+    )
+
+
+def _class_names(table: Table, asked: Asked) -> tuple[tuple[str, ...], ...]:
+    names = asked.class_names or tuple((name,) for name in table.meta.get("label_names", ()))
+    if not names:
+        raise DataError(
+            f"{table.path} names no labels (label_names in table.json); give a name for each with --class-names FILE, "
+            "one a line"
+        )
+    return names
+
+
+def _class_headline(result: Classified) -> str:
+    numbers = result.numbers()
+    return (
+        f"The right class, of {len(result.class_names)}, comes first for {of_100(numbers['top1'])} of 100 pictures; "
+        f"guessing gets {of_100(numbers['chance'])}"
+    )
