@@ -5,6 +5,7 @@ that names `path/mine.py:run` does.
 """
 
 from diptych.systems.building import build
+from diptych.systems.converting import LAYOUTS, Description, convert, describe
 from diptych.systems.loading import load
 from diptych.systems.outside import OutsideObjective, outside_recipe
 from diptych.systems.rooms import NAMES, OBJECTIVES, recipe, recipes
@@ -12,11 +13,15 @@ from diptych.systems.runs import read_run, run_from_plain
 from diptych.systems.trained import Trained, read_trained
 
 __all__ = [
+    "LAYOUTS",
     "NAMES",
     "OBJECTIVES",
+    "Description",
     "OutsideObjective",
     "Trained",
     "build",
+    "convert",
+    "describe",
     "load",
     "outside_recipe",
     "read_run",

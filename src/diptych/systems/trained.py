@@ -43,10 +43,18 @@ def read_trained(source: str | Path) -> Trained:
         WeightsError: it is none of these, or its tensors do not fit; nothing is guessed.
         CheckpointError: the run has no checkpoint, or it is damaged or newer than this diptych.
     """
+    path = source_path(source)
+    return _of_run(path) if (path / "run.json").is_file() else _published(path, str(source))
+
+
+def source_path(source: str | Path) -> Path:
+    """The file or folder of that name; where there is none, the folder of the hub's model of that name.
+
+    Raises:
+        WeightsError: there is neither.
+    """
     path = Path(source)
-    if (path / "run.json").is_file():
-        return _of_run(path)
-    return _published(path if path.exists() else _from_hub(str(source)), str(source))
+    return path if path.exists() else _from_hub(str(source))
 
 
 def _of_run(folder: Path) -> Trained:

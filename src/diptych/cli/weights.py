@@ -1,0 +1,103 @@
+"""`diptych weights`: say what a file of weights holds, and write it in another layout."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from diptych.cli import screen
+
+if TYPE_CHECKING:
+    from diptych.systems.converting import Description, Layout
+
+weights_app = typer.Typer(
+    help="Published weights: what they are, and from one layout to another.", no_args_is_help=True
+)
+
+_SOURCE_HELP = "A run, OpenAI's .pt, a folder of open_clip or Hugging Face, or a name on their hub."
+
+
+@weights_app.command("identify")
+def identify(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP)],
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it as JSON too.")] = None,
+) -> None:
+    """Say what weights these are: layout, towers, sizes, activation, preprocessing."""
+    from diptych import systems
+    from diptych.overrides import to_plain
+
+    found = systems.describe(source)
+    screen.table(source, ("", "found"), _rows(found))
+    for name, reason in found.ignored.items():
+        screen.out(f"Left out: {name}, {reason}")
+    screen.out()
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(to_plain(found), indent=2) + "\n", encoding="utf-8")
+    target = "open_clip" if found.layout == "diptych" else "diptych"
+    screen.next_step(f"diptych weights convert {shlex.quote(source)} OUT --to {target}")
+
+
+@weights_app.command("convert")
+def convert(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
+    to: Annotated[str, typer.Option("--to", metavar="LAYOUT", help="open_clip, huggingface or diptych.")],
+) -> None:
+    """Write weights as a folder that open_clip, transformers or diptych loads."""
+    from diptych import systems
+
+    for sentence in systems.convert(source, out, cast("Layout", to)):
+        screen.out(sentence)
+    screen.out(f"Written: {out} ({_how_to_load(out, to)})")
+    screen.next_step(f"diptych weights identify {shlex.quote(str(out))}")
+
+
+def _how_to_load(out: Path, layout: str) -> str:
+    match layout:
+        case "open_clip":
+            return f'open_clip.create_model_and_transforms("local-dir:{out}")'
+        case "huggingface":
+            return f'transformers.CLIPModel.from_pretrained("{out}")'
+        case _:
+            return f'diptych.load("{out}")'
+
+
+def _rows(found: Description) -> list[tuple[str, str]]:
+    config = found.config
+    crop = {"shortest": "shorter side, then cropped", "longest": "longer side, then padded", "squash": "squashed"}
+    return [
+        ("layout", found.layout),
+        ("system", found.system),
+        ("parameters", f"{found.num_parameters:,} in {found.num_tensors} tensors"),
+        ("shared space", f"{config.embed_dim} wide"),
+        ("picture tower", _picture_tower(config)),
+        ("pictures", f"{config.image_size} pixels, {crop[config.resize_mode]}, {config.interpolation}"),
+        ("mean, std", f"{_listed(config.image_mean)}; {_listed(config.image_std)}"),
+        ("text tower", _text_tower(config)),
+        ("texts", f"{config.vocab_size} words, at most {config.context} tokens"),
+        ("activation", config.activation),
+    ]
+
+
+def _picture_tower(config: Any) -> str:
+    if config.image == "timm":
+        return f"timm {config.timm_name}"
+    patches = f", patches of {config.patch_size}" if config.image == "vit" else ""
+    layers = "+".join(str(depth) for depth in config.image_layers)
+    return f"{config.image}, {layers} layers, {config.image_width} wide{patches}"
+
+
+def _text_tower(config: Any) -> str:
+    if config.text == "cbow":
+        return f"cbow, {config.text_width} wide"
+    seen = "causal" if config.causal else "all tokens see each other"
+    return f"{config.text}, {config.text_layers} layers, {config.text_width} wide, {seen}, read at: {config.text_pool}"
+
+
+def _listed(numbers: tuple[float, ...]) -> str:
+    return " ".join(f"{number:.4g}" for number in numbers)

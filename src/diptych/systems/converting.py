@@ -1,0 +1,124 @@
+"""Trained weights from one layout to another: ours, open_clip's, Hugging Face's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from diptych.checkpoint.files import write_whole
+from diptych.checkpoint.store import CheckpointStore, best_or_last
+from diptych.clip import weights as clip_weights
+from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer
+from diptych.errors import RunExistsError, UsageError, unknown
+from diptych.objectives.contrastive import Contrastive
+from diptych.systems.runs import read_run
+from diptych.systems.trained import Trained, read_trained, source_path
+from diptych.train.run import Run, plain_run
+
+Layout = Literal["open_clip", "huggingface", "diptych"]
+LAYOUTS = ("open_clip", "huggingface", "diptych")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What is known of a source of weights without building its model."""
+
+    layout: str
+    """"openai", "open_clip", "huggingface" or "diptych"."""
+    system: str
+    config: Any
+    num_tensors: int
+    num_parameters: int
+    ignored: dict[str, str]
+    """Tensors of the file that have no place in the model, and why they may be left out."""
+
+
+def describe(source: str | Path) -> Description:
+    """Says what a source of weights holds, reading all of its tensors; see `load` for what it may be.
+
+    Raises:
+        WeightsError: it is of no known layout, damaged, or does not fit what it says of itself.
+    """
+    path = source_path(source)
+    state: Mapping[str, Tensor]
+    if (path / "run.json").is_file():
+        run = read_run(path)
+        layout, system, config, ignored = "diptych", run.system, run.model, {}
+        state = best_or_last(path).model()
+    else:
+        found = clip_weights.read_weights(path)
+        layout, system, config, ignored = str(found.layout), "clip", found.config, dict(found.ignored)
+        state = found.state
+    # The statistics of batch norm are saved as weights are, and are none.
+    learnt = [tensor for name, tensor in state.items() if "running_" not in name and "num_batches" not in name]
+    return Description(
+        layout=layout,
+        system=system,
+        config=config,
+        num_tensors=len(state),
+        num_parameters=sum(tensor.numel() for tensor in learnt),
+        ignored=ignored,
+    )
+
+
+def convert(source: str | Path, out: Path, layout: Layout) -> list[str]:
+    """Writes trained weights, with config, preprocessing and vocabulary, as a folder of another layout.
+
+    Args:
+        source: as `load` takes it.
+        out: a folder that is not there yet, or empty.
+        layout: "open_clip" (`local-dir:OUT`), "huggingface" (`CLIPModel.from_pretrained(OUT)`), or "diptych", a run
+            folder that `load`, `evaluate` and `--init` take.
+    Returns:
+        What the user should know of the result, a sentence each.
+    Raises:
+        UsageError: no such layout.
+        RunExistsError: `out` holds something.
+        WeightsError: the source cannot be read, or the layout cannot hold such a model.
+    """
+    if layout not in LAYOUTS:
+        raise UsageError(unknown("layout", layout, LAYOUTS))
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunExistsError(f"{out} holds something already; choose another folder")
+    trained = read_trained(source)
+    if layout == "diptych":
+        _write_run(trained, out)
+        return []
+    clip_weights.write_weights(out, trained.config, trained.state, layout)
+    return _write_vocabulary(trained.tokenizer, out, layout, trained.config.context)
+
+
+def _write_run(trained: Trained, out: Path) -> None:
+    run = Run(
+        system=trained.system,
+        recipe="converted",
+        model=trained.config,
+        objective=Contrastive(),
+        inputs=trained.inputs,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    trained.tokenizer.save(out / "tokenizer")
+    CheckpointStore(out).save(0, model=trained.state, optimizer={}, state={"source": trained.source})
+    write_whole(out / "run.json", json.dumps(plain_run(run), indent=2) + "\n")
+
+
+def _write_vocabulary(tokenizer: Tokenizer, out: Path, layout: Layout, context: int) -> list[str]:
+    """The vocabulary where the other library looks for it; else in OUT/tokenizer, with a word about it."""
+    if layout == "huggingface" and tokenizer.kind == "bpe":
+        tokenizer.save(out)
+        (out / SETTINGS_FILE).unlink()
+        settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": context}
+        write_whole(out / "tokenizer_config.json", json.dumps(settings, indent=2) + "\n")
+        return []
+    if layout == "open_clip" and tokenizer.name == "clip":
+        return []
+    tokenizer.save(out / "tokenizer")
+    return [
+        f"Its vocabulary of {tokenizer.vocab_size} entries is its own and lies in {out / 'tokenizer'}: {layout} would "
+        "cut texts by another one. diptych.load takes it from there."
+    ]
