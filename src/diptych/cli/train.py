@@ -26,7 +26,7 @@ def train(
     data: Annotated[Path, typer.Option(help="A table made by `diptych data import` or `diptych data scenes`.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     recipe: Annotated[
-        list[str] | None, typer.Argument(metavar="[SYSTEM RECIPE | FILE.py:FUNCTION]", help="e.g. clip tiny")
+        list[str] | None, typer.Argument(metavar="SYSTEM RECIPE | FILE.py:FUNCTION", help="e.g. clip tiny")
     ] = None,
     repeat: Annotated[Path | None, typer.Option(metavar="RUN.JSON", help="Train with the settings of a run.")] = None,
     init: Annotated[
@@ -87,7 +87,7 @@ def find_run(recipe: Sequence[str], repeat: Path | None, resumed: Path | None) -
         case _:
             found = " ".join([*recipe, *([] if repeat is None else ["--repeat", str(repeat)])]) or "no recipe"
             raise UsageError(
-                f"found {found}; expected one of: SYSTEM RECIPE (e.g. clip tiny), path/mine.py:run, or --repeat run.json"
+                f"found {found}; expected one of: SYSTEM RECIPE (e.g. clip tiny), path/mine.py:run, --repeat run.json"
             )
 
 
