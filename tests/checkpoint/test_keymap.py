@@ -105,7 +105,7 @@ def test_a_single_number_may_be_of_any_shape():
 
 
 def test_a_name_without_a_rule_is_told():
-    with pytest.raises(WeightsError, match="heads.extra has no name in this layout"):
+    with pytest.raises(WeightsError, match=r"heads\.extra has no name in this layout"):
         KEYS.to_theirs({"heads.extra": torch.zeros(1)})
 
 

@@ -105,7 +105,7 @@ def test_initial_values_are_spread_as_in_the_release():
         "visual.class_embedding": w**-0.5,
         "visual.positional_embedding": w**-0.5,
         "visual.proj": w**-0.5,
-        # The framework's own: uniform within b has spread b / √3; xavier's b is √(6 / (in + out)), a linear layer's in**-0.5.
+        # The framework's own: uniform within b has spread b / √3; xavier's b is √(6 / (in + out)), a linear's in**-0.5.
         "visual.transformer.resblocks.0.attn.in_proj_weight": math.sqrt(6 / (w + 3 * w)) / math.sqrt(3),
         "visual.transformer.resblocks.0.mlp.c_fc.weight": w**-0.5 / math.sqrt(3),
         "visual.conv1.weight": (3 * 16 * 16) ** -0.5 / math.sqrt(3),
