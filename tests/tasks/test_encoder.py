@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -215,6 +216,13 @@ def _cut_png() -> bytes:
     return file.getvalue()[: file.tell() // 2]
 
 
+def test_sixteen_bits_are_no_white(encoder: DualEncoder, tmp_path: Path) -> None:
+    grey = Image.fromarray(np.full((6, 7), 65535 // 3, dtype=np.uint16))
+    grey.save(tmp_path / "deep.png")
+    vectors = encoder.encode_image([tmp_path / "deep.png", Image.open(tmp_path / "deep.png")], normalize=False)
+    assert_close(vectors, torch.full((2, 3), 1 / 3), atol=0.01, rtol=0)
+
+
 class _Recording(LetterInputs):
     def __init__(self, seen: list[Tensor]) -> None:
         self.seen = seen
@@ -273,6 +281,13 @@ def test_rank_without_a_picture(encoder: DualEncoder, tmp_path: Path) -> None:
 
 def test_scale_is_the_models(encoder: DualEncoder) -> None:
     assert encoder.scale == pytest.approx(7.389056)
+
+
+def test_warnings_are_shown_as_before(encoder: DualEncoder, folder: Path) -> None:
+    before = list(warnings.filters)
+    for _ in range(5):
+        encoder.encode_image([folder / "red.png"] * 40, batch=8)
+    assert warnings.filters == before
 
 
 def test_no_thread_is_left(encoder: DualEncoder, folder: Path) -> None:

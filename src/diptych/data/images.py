@@ -59,6 +59,21 @@ def decode(image: bytes | Path, *, size_hint: int | None = None, max_pixels: int
         raise DataError(f"the picture cannot be decoded: {_reason(error, image)}") from error
 
 
+def as_decoded(picture: Image.Image) -> Image.Image:
+    """A picture that somebody opened with Pillow, as `decode` would have returned it.
+
+    Raises:
+        DataError: its file is damaged, or it has 32-bit samples.
+    """
+    try:
+        picture.load()
+        return _eight_bits(_upright(picture.copy() if picture.mode == "P" else picture))
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"the picture cannot be decoded: {error or type(error).__name__}") from error
+
+
 def decode_for_training(image: bytes | Path, *, size_hint: int, max_pixels: int = MAX_PIXELS) -> Tensor:
     """The pixels of `decode(..., size_hint)` in RGB, bit for bit, and by simplejpeg in half the time where installed.
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from diptych.data.images import decode
+from diptych.data.images import as_decoded, decode
 from diptych.data.sample import Sample
 from diptych.errors import DataError, UsageError
 
@@ -42,13 +43,14 @@ def decode_ahead(
     """
     pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="decode")
     ahead: list[Future[Decoded]] = []
-    try:
-        for start in range(0, len(pictures), batch):
-            now = ahead or _submitted(pool, pictures, to_pixels, start, batch)
-            ahead = _submitted(pool, pictures, to_pixels, start + batch, batch)
-            yield [future.result() for future in now]
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with warnings.catch_warnings():  # `decode` silences some, and threads do not restore what each of them found
+        try:
+            for start in range(0, len(pictures), batch):
+                now = ahead or _submitted(pool, pictures, to_pixels, start, batch)
+                ahead = _submitted(pool, pictures, to_pixels, start + batch, batch)
+                yield [future.result() for future in now]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def find_pictures(where: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -90,12 +92,8 @@ def _decoded(picture: Picture, place: int, to_pixels: Callable[[Image.Image], Te
 def _opened(picture: Picture) -> Image.Image:
     match picture:
         case Image.Image():
-            try:
-                with _LOADING:
-                    picture.load()
-                return ImageOps.exif_transpose(picture)
-            except Exception as error:  # damaged files raise errors of many odd kinds
-                raise DataError(f"cannot be decoded: {error}") from error
+            with _LOADING:
+                return as_decoded(picture)
         case Sample():
             if picture.image is None:
                 raise DataError("has no picture")
