@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from diptych.data.formats import detect
+from diptych.data.formats.checking import checked, in_order
 from diptych.data.formats.gather import Gatherer
-from diptych.data.formats.record import MAX_PICTURE_BYTES, Record
+from diptych.data.formats.record import Record
 from diptych.data.formats.survey import Survey, survey
-from diptych.data.images import MAX_PIXELS, decode
+from diptych.data.images import MAX_PIXELS
 from diptych.data.layout import check_split_name, partial_of
 from diptych.data.rejects import Reject, RejectLog
 from diptych.data.table_writer import TableWriter
@@ -87,6 +86,10 @@ def import_table(
         with survey(read(pictures=False), detect.label_names(name, Path(source)), progress) as found:
             if found.rows == 0:
                 raise DataError(f"{source} has no rows (read as {name}); is it empty, or of another --format?")
+            if reference and found.embedded:
+                raise UsageError(
+                    f"--reference is for pictures in files of their own; {source} ({name}) holds them inside"
+                )
             task = _Import(source, name, out, found, max_rejects, reference)
             return task.run(read(), partial(checked, max_pixels=max_pixels, reference=reference), progress)
     except KeyboardInterrupt as error:
@@ -114,7 +117,8 @@ class _Import:
                 f"{len(self._found.types.left_out)} columns beyond the first {len(self._columns)} are left out"
             )
         meta = {"label_names": list(self._found.label_names)} if self._found.label_names else {}
-        with TableWriter(self._out, columns=self._columns, meta=meta, source=self._about(), resume=True) as writer:
+        begun = any(partial_of(self._out).glob("*.arrow"))
+        with TableWriter(self._out, columns=self._columns, meta=meta, source=self._about(), resume=begun) as writer:
             kept = sum(writer.rows.values())
             if kept:
                 progress.say(f"going on from {partial_of(self._out)}, where {kept:,} rows are already")
@@ -190,11 +194,6 @@ class _Import:
                 pa.array([self._found.types.value(name, record.fields.get(name))], type=type_)
         except (DataError, pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             return Reject(record.key, record.source, str(error))
-        if self._reference and not isinstance(record.image, Path):
-            raise UsageError(
-                f"--reference stores where pictures lie, but {self._source} ({self._name}) holds them inside; "
-                "leave --reference out"
-            )
         return record
 
     def _add(self, record: Record, writer: TableWriter) -> None:
@@ -229,53 +228,3 @@ class _Import:
     def _about(self) -> str:
         place = Path(self._source)
         return f"{place.resolve() if place.exists() else place} as {self._name}{' by reference' * self._reference}"
-
-
-def checked(record: Record, *, max_pixels: int, reference: bool) -> Record | Reject:
-    """The record with its picture's bytes, decoded once as a check, or why the picture is none.
-
-    Args:
-        record: its image is bytes or a path.
-        max_pixels: see `decode`.
-        reference: leave a path a path.
-    """
-    image = record.image
-    try:
-        if isinstance(image, Path):
-            size = image.stat().st_size
-            if size > MAX_PICTURE_BYTES:
-                raise DataError(f"a file of {size:,} bytes; at most {MAX_PICTURE_BYTES:,} are read")
-            image = image.read_bytes()
-        if not image:
-            raise DataError("the file is empty")
-        decode(image, max_pixels=max_pixels)
-    except OSError as error:
-        return Reject(record.key, record.source, f"the picture cannot be read: {error.strerror or error}")
-    except DataError as error:
-        return Reject(record.key, record.source, str(error))
-    return record if reference else replace(record, image=image)
-
-
-def in_order(
-    check: Callable[[Record], Record | Reject], records: Iterable[Record | Reject]
-) -> Iterator[Record | Reject]:
-    """`check` of every record, run in threads (decoding lets go of Python's lock), results in the order of records.
-
-    Only a few pictures a thread are on the way, so memory stays flat.
-    """
-    threads = min(16, os.cpu_count() or 1)
-    on_the_way: deque[Future[Record | Reject] | Reject] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for record in records:
-                on_the_way.append(record if isinstance(record, Reject) else pool.submit(check, record))
-                if len(on_the_way) >= 4 * threads:
-                    yield _result(on_the_way.popleft())
-            while on_the_way:
-                yield _result(on_the_way.popleft())
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _result(found: Future[Record | Reject] | Reject) -> Record | Reject:
-    return found if isinstance(found, Reject) else found.result()

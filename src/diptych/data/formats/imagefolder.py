@@ -41,8 +41,8 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
         named = KeySet(Path(folder))
         for file in files:
             for record in _rows(file, source):
-                if isinstance(record, Record) and isinstance(record.image, Path):
-                    named.add(relative_name(record.image, root))
+                found = record.image if isinstance(record, Record) else None
+                named.add(relative_name(found, root) if isinstance(found, Path) else record.key)
                 yield record
         yield from _unnamed(source, named)
 

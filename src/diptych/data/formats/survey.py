@@ -56,6 +56,8 @@ class Survey:
 
     rows: int
     """Records and rejects together."""
+    embedded: bool
+    """Whether any picture lies inside the source, and not in a file of its own."""
     keys: KeyBook
     types: ColumnTypes
     label_names: Sequence[str]
@@ -84,7 +86,7 @@ def survey(records: Iterable[Record | Reject], names: Sequence[str], progress: P
         names: of the labels, where the source lists them apart from its rows.
         progress: sees the rows go by.
     """
-    keys, types, seen, rows = KeyBook(), ColumnTypes(), _Labels(), 0
+    keys, types, seen, rows, embedded = KeyBook(), ColumnTypes(), _Labels(), 0, False
     with progress.bar("Looking through", None, "rows") as bar:
         for record in records:
             rows += 1
@@ -92,10 +94,13 @@ def survey(records: Iterable[Record | Reject], names: Sequence[str], progress: P
                 keys.note(record)
                 types.see(record.fields)
                 seen.see(record)
+                embedded = embedded or not isinstance(record.image, Path)
             bar.advance()
     found = list(names) or seen.names()
     number_by_name = {name: number for number, name in reversed(list(enumerate(found)))}
-    return Survey(rows=rows, keys=keys, types=types, label_names=found, number_by_name=number_by_name)
+    return Survey(
+        rows=rows, embedded=embedded, keys=keys, types=types, label_names=found, number_by_name=number_by_name
+    )
 
 
 class _Labels:
