@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from diptych.errors import DataError
-from diptych.report.charts import GRID, HUES, INK, new_chart, to_svg
+from diptych.report.charts import GRID, HUES, INK, QUIET, new_chart, to_svg
 from diptych.report.found import Found, drawn
 from diptych.report.page import Section, missing
 from diptych.report.pictures import opened
@@ -87,11 +87,14 @@ def _map(found: Found, rows: Sequence[int], places: np.ndarray) -> str:
 def _dots(ax: Axes, places: np.ndarray, labels: Sequence[int | None]) -> None:
     for label in sorted(set(labels), key=lambda label: -1 if label is None else label):
         mine = places[[one == label for one in labels]]
-        hue, marker = (HUES[0], "o") if label is None else _look(label)
+        hue, marker = _look(label, alone=len(set(labels)) == 1)
         ax.scatter(mine[:, 0], mine[:, 1], s=22, color=hue, marker=marker, alpha=0.75, linewidths=0)
 
 
-def _look(label: int) -> tuple[str, str]:
+def _look(label: int | None, *, alone: bool = False) -> tuple[str, str]:
+    """Colour and marker of a label; rows without one are quiet, unless there are only such."""
+    if label is None:
+        return (HUES[0] if alone else QUIET), "o"
     return HUES[label % len(HUES)], MARKERS[label // len(HUES) % len(MARKERS)]
 
 
@@ -117,5 +120,7 @@ def _legend(ax: Axes, labels: Sequence[int | None], names: Sequence[str]) -> Non
     for label in known:
         hue, marker = _look(label)
         ax.scatter([], [], s=26, color=hue, marker=marker, label=names[label] if label < len(names) else str(label))
+    if None in labels:
+        ax.scatter([], [], s=26, color=QUIET, marker="o", label="no one label")
     where = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "ncols": 7}
     ax.legend(frameon=False, fontsize=9, labelcolor=INK, handletextpad=0.2, columnspacing=1.2, **where)

@@ -79,7 +79,8 @@ def _text_strip(found: Found, text: int, scores: list[float], pictures: list[int
 def _cell(found: Found, row: int, place: int, score: float, right: bool) -> str:
     alt = f"{'right' if right else 'wrong'} picture in place {place}: {describe(found, row)}"
     mark = "✓ right · " if right else ""
-    return f"<li{' class=right' * right}>{image_tag(found.picture(row), alt=alt)}<small>{mark}{score:.2f}</small></li>"
+    opening = '<li class="right">' if right else "<li>"
+    return f"{opening}{image_tag(found.picture(row), alt=alt)}<small>{mark}{score:.2f}</small></li>"
 
 
 def _picture_block(found: Found, row: int, scores: list[float], best: list[int]) -> str:
@@ -93,6 +94,11 @@ def _picture_block(found: Found, row: int, scores: list[float], best: list[int])
     rank = int(found.image_ranks[row]) + 1
     where = "" if rank == 1 else f'<p class="where">The first right text comes {ordinal(rank)}.</p>'
     return f'<div class="found">{image}<div><ol>{items}</ol>{where}</div></div>'
+
+
+def _text_line(text: str, score: float, right: bool) -> str:
+    opening, mark = ('<li class="mark-right">', "✓ ") if right else ("<li>", "")
+    return f"{opening}<span>{mark}{escape(text)}</span><span>{score:.2f}</span></li>"
 
 
 def _matrix(found: Found, texts: list[int], pictures: list[int], cosine: torch.Tensor) -> str:
@@ -114,8 +120,8 @@ def _matrix(found: Found, texts: list[int], pictures: list[int], cosine: torch.T
 
 def heat_cell(words: str, strength: float, *, own: bool = False) -> str:
     """A cell of a heat table, its colour as strong as `strength` in [0, 1]; `own` outlines it."""
-    names = " ".join(["own"] * own + ["full"] * (strength > 0.65))
-    return f'<td style="--v:{100 * strength:.0f}"{f" class={chr(34)}{names}{chr(34)}" if names else ""}>{words}</td>'
+    look = " ".join(["own"] * own + ["full"] * (strength > 0.65))  # full: a colour that needs light letters
+    return f'<td class="{look}" style="--v:{100 * strength:.0f}">{words}</td>'
 
 
 def describe(found: Found, row: int) -> str:

@@ -114,13 +114,13 @@ def _pair(found: Found, one: Confusion, other: Confusion | None) -> str:
         said += f'<p class="said">“{escape(found.texts[other.text])}”</p>'
     ways = "taken for each other, both ways" if other is not None else f"the wrong one wins by {one.margin:.2f}"
     own = _own(found, one.right, "the first text’s own")
-    return f'{said}<div class="pair">{own}{_wrong(found, one.wrong, ways)}</div>'
+    return f'<div>{said}</div><div class="pair">{own}{_wrong(found, one.wrong, ways)}</div>'
 
 
 def _failure(found: Found, failure: Confusion) -> str:
     rank = int(found.text_ranks[failure.text]) + 1
     return (
-        f'<p class="said">“{escape(found.texts[failure.text])}”</p><div class="pair">'
+        f'<div><p class="said">“{escape(found.texts[failure.text])}”</p></div><div class="pair">'
         f"{_own(found, failure.right, f'right, but {ordinal(rank)}')}{_wrong(found, failure.wrong, 'came first')}</div>"
     )
 
