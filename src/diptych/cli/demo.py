@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from diptych.train.run import Run
 
 NUM_SCENES = 40_000
+SIZE_PX = 64
 QUICK_SCENES = 2_000
 QUICK_STEPS = 60
 
@@ -30,18 +32,16 @@ def demo(
 
     About four minutes on two cores. Ctrl-C keeps what is there; the same command goes on from it.
     """
-    from diptych import systems
-    from diptych.cli import train
+    from diptych.cli.train import show, train_and_review
 
     with screen.progress() as progress:
         table = _scenes(out / "scenes", QUICK_SCENES if quick else NUM_SCENES, progress)
-    review = train.train_and_review(_run(quick), table, out, resume=systems.holds_run(out), device=device)
-    screen.out()
-    for shown in review.tables():
-        screen.table(shown.title, shown.columns, shown.rows)
-        screen.out()
-    screen.out(f"Report: {review.report}")
-    screen.next_step(f"diptych evaluate {out} --task choices --data {out / 'scenes'} --split unseen_pairs")
+    again = f"The same command goes on: diptych demo{' --quick' if quick else ''} --out {shlex.quote(str(out))}"
+    review = train_and_review(_run(quick), table, out, resume=True, device=device, asked="test", go_on=again)
+    show(review)
+    screen.next_step(
+        f"diptych data show {shlex.quote(str(out / 'scenes'))} --html {shlex.quote(str(out / 'scenes.html'))}"
+    )
 
 
 def _run(quick: bool) -> Run:
@@ -54,11 +54,9 @@ def _run(quick: bool) -> Run:
 
 def _scenes(folder: Path, num: int, progress: Progress) -> Table:
     """The picture world in `folder`, drawn if it is not there yet."""
-    from dataclasses import replace
-
     from diptych.data.scenes import draw_scenes, easy
     from diptych.data.table import open_table
 
     if not folder.exists():
-        draw_scenes(folder, replace(easy(), num=num), progress=progress)
+        draw_scenes(folder, easy(num=num, size_px=SIZE_PX), progress=progress)
     return open_table(folder)

@@ -37,7 +37,7 @@ class Finding:
 
 
 def doctor(
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the findings as JSON.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it as JSON.")] = None,
 ) -> None:
     """Say what this machine has and what to do about anything wrong."""
     findings = [*_software(), *_devices(), *_resources(), *_extras()]
@@ -87,7 +87,9 @@ def _devices() -> Iterator[Finding]:
         memory = torch.cuda.get_device_properties(index).total_memory / 2**30
         yield Finding(f"GPU {index}", f"{torch.cuda.get_device_name(index)}, {memory:.0f} GiB")
     if chosen.type == "cpu" and shutil.which("nvidia-smi") is not None:
-        yield Finding("GPU", "a driver is there, but torch does not see it", "install a CUDA build of torch for your driver")
+        yield Finding(
+            "GPU", "a driver is there, but torch sees no GPU", "install a CUDA build of torch for your driver"
+        )
     yield Finding("CPU", f"{cpu_name()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
     faster = bf16_speedup(chosen)
     use = "used by precision=auto" if faster > 1.1 else "precision=auto stays with float32"

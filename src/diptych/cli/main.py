@@ -64,7 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
-        screen.error(f"{type(error).__name__}: {error}\nThis looks like a bug of diptych. Run again with --debug and report what it prints.")
+        screen.error(
+            f"{type(error).__name__}: {error}\n"
+            "This looks like a bug of diptych; run the command again with --debug and report what it prints."
+        )
         sys.exit(1)
 
 

@@ -101,8 +101,16 @@ def train_and_review(
     on_nan: OnNan = "stop",
     init: str | None = None,
     tensorboard: bool = False,
+    asked: str | None = None,
+    go_on: str = "The same command with --resume goes on.",
 ) -> Review:
     """Trains with a progress bar and writes the report, also of a run that is stopped or fails.
+
+    The arguments are those of `train`, and:
+
+    Args:
+        asked: the split that the report is about; None: the one that the run is evaluated on.
+        go_on: what to say of how an interrupted run is taken up again.
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint and a report are written.
@@ -126,13 +134,13 @@ def train_and_review(
         except (RunExistsError, UsageError):
             raise
         except Exception:
-            _review_what_is_there(out, table, device, progress)
+            _review_what_is_there(out, table, asked, device, progress)
             raise
-        review = _review(out, table, device, progress)
+        review = _review(out, table, asked, device, progress)
     if result.status == "interrupted":
         raise InterruptedRunError(
             f"stopped after step {result.step} of {result.steps}; the checkpoint and {review.report} are written. "
-            "The same command with --resume goes on."
+            f"{go_on}"
         )
     return review
 
@@ -150,24 +158,24 @@ def _job(run: Run, table: Table, out: Path, *, resume: bool, init: str | None) -
     """The run's objects; a run that goes on keeps the tokenizer it began with."""
     from diptych import systems
 
-    tokenizer = out / "tokenizer" if resume else None
+    tokenizer = out / "tokenizer" if resume and (out / "run.json").exists() else None
     return systems.build(run, texts=table.split(run.inputs.split).texts(), tokenizer_folder=tokenizer, init=init)
 
 
-def _review(out: Path, table: Table, device: str, progress: Progress) -> Review:
+def _review(out: Path, table: Table, asked: str | None, device: str, progress: Progress) -> Review:
     from diptych import systems
     from diptych.train.review import write_report
 
     encoder = systems.load(out, device=device) if (out / "last").exists() else None
-    return write_report(out, encoder=encoder, table=table, progress=progress)
+    return write_report(out, encoder=encoder, table=table, split=asked, progress=progress)
 
 
-def _review_what_is_there(out: Path, table: Table, device: str, progress: Progress) -> None:
+def _review_what_is_there(out: Path, table: Table, asked: str | None, device: str, progress: Progress) -> None:
     """The report of a run that failed; what fails here must not hide why the run did."""
     if not (out / "log.jsonl").exists():
         return
     try:
-        review = _review(out, table, device, progress)
+        review = _review(out, table, asked, device, progress)
     except (DiptychError, OSError, ValueError) as error:
         progress.say(f"The report could not be written either: {error}")
     else:
