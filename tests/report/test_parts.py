@@ -49,8 +49,8 @@ def test_of_many_classes_those_with_mistakes_are_shown():
 
 def test_worst_classes_are_named_with_their_counts():
     assert worst_classes(COUNTS, ["cup", "key", "moon"]) == (
-        "The most frequent mistakes: moon taken for key (3 of 10), cup taken for key (2 of 10), moon taken for cup (1 of "
-        "10)."
+        "The most frequent mistakes: moon taken for key (3 of 10), cup taken for key (2 of 10), "
+        "moon taken for cup (1 of 10)."
     )
     assert worst_classes(5 * torch.eye(3, dtype=torch.int64), ["a", "b", "c"]) == "No class is taken for another."
 
