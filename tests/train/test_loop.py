@@ -24,8 +24,7 @@ from diptych.objectives.contrastive import Contrastive
 from diptych.objectives.objective import Encode, Loss, Term
 from diptych.progress import Silent, SilentBar
 from diptych.train.job import Job
-from diptych.train.loop import fit, num_steps
-from diptych.train.run import TrainingSettings
+from diptych.train.loop import fit
 
 CLOCK = {"time_s", "samples_per_s", "tokens_per_s", "loader_share"}
 
@@ -311,15 +310,6 @@ def test_a_run_goes_on_only_with_its_table(small_room: ModuleType, whole: Path, 
     other = open_table(small_room.write_table(tmp_path / "table", num=24))
     with pytest.raises(RunExistsError, match="fingerprint"):
         fit(small_room.small_job(), other, whole, device="cpu", resume=True)
-
-
-def test_epochs_become_steps_and_one_of_them_must_be_set() -> None:
-    order = Order(num_rows=23, batch=5, seed=0)
-    assert num_steps(TrainingSettings(epochs=2.5), order) == 10
-    assert num_steps(TrainingSettings(steps=3), order) == 3
-    for settings in (TrainingSettings(), TrainingSettings(steps=1, epochs=1.0)):
-        with pytest.raises(UsageError, match=r"training\.epochs"):
-            num_steps(settings, order)
 
 
 def test_a_switch_that_the_model_lacks_is_refused(small_room: ModuleType, small_table: Table, tmp_path: Path) -> None:

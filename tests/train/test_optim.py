@@ -1,4 +1,4 @@
-"""AdamW's groups, the rate of each step by hand, the averaged weights, and all of it there and back."""
+"""AdamW's groups, the averaged weights, and all of it there and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from diptych.errors import CheckpointError
 from diptych.train.optim import (
     AveragedWeights,
     clip_gradients,
-    learning_rate,
     load_optimizer,
     make_optimizer,
     optimizer_tensors,
@@ -36,20 +35,6 @@ def test_gains_biases_and_the_temperature_do_not_decay(small_room: ModuleType) -
         "norm.bias": 0.0,
         "word.weight": 0.3,
     }
-
-
-def test_the_rate_rises_straight_then_falls_by_half_a_cosine() -> None:
-    settings = OptimSettings(lr=4.0, warmup_steps=4)
-    rates = [learning_rate(settings, step, 12) for step in range(12)]
-    assert rates[:5] == [1.0, 2.0, 3.0, 4.0, 4.0]
-    assert rates[8] == pytest.approx(2.0)  # half-way from step 4 to step 12
-    assert rates[6] == pytest.approx(4.0 * 0.5 * (1 + 2**-0.5))
-    assert learning_rate(settings, 12, 12) == pytest.approx(0.0)
-
-
-def test_a_constant_schedule_and_no_warm_up() -> None:
-    settings = OptimSettings(lr=3.0, warmup_steps=0, schedule="constant")
-    assert [learning_rate(settings, step, 5) for step in (0, 4)] == [3.0, 3.0]
 
 
 def test_a_gradient_is_scaled_to_the_largest_norm_and_its_own_is_told() -> None:

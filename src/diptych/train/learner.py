@@ -21,12 +21,12 @@ from diptych.train.job import Job
 from diptych.train.optim import (
     AveragedWeights,
     clip_gradients,
-    learning_rate,
     load_optimizer,
     make_optimizer,
     optimizer_tensors,
     set_learning_rate,
 )
+from diptych.train.schedule import learning_rate
 from diptych.train.step import Step, reseed
 
 WEIGHTS = "weights."

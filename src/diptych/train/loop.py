@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from diptych.checkpoint.store import Checkpoint, CheckpointStore
-from diptych.data.batch import Batch
 from diptych.data.loader import LoadedBatch, evaluation_batches, load_batches
-from diptych.data.sampler import Order
-from diptych.data.table import Rows, Table
-from diptych.errors import InterruptedRunError, RunExistsError, TrainingError, UsageError
+from diptych.data.table import Table
+from diptych.errors import InterruptedRunError, RunExistsError
 from diptych.progress import SILENT, Progress
-from diptych.train.device import Precision, repeatable, resolve_device, resolve_precision
+from diptych.train.device import Precision, repeatable, resolve_precision
 from diptych.train.evaluation import evaluate
+from diptych.train.faults import BadRows, NanWatch, NotFiniteError
 from diptych.train.folder import begin_folder
 from diptych.train.job import Job
 from diptych.train.learner import Learner, Update
 from diptych.train.log import RunLog
 from diptych.train.meter import Meter
-from diptych.train.record import first_event, write_nan_record, write_run_card
-from diptych.train.run import TrainingSettings, plain_run
+from diptych.train.plan import Plan, make_plan
+from diptych.train.record import first_event, write_run_card
+from diptych.train.run import plain_run
 from diptych.train.signals import StopSignals
 from diptych.train.state import TrainState
-
-LAST_LOSSES = 20
-"""How many are kept to show what led to a loss that is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +38,6 @@ class FitResult:
     """Of the last evaluation, its loss among them."""
     best_step: int | None
     best_metrics: dict[str, float]
-
-
-class NotFiniteError(TrainingError):
-    """Loss or gradient is infinite or not a number."""
 
 
 def fit(
@@ -79,90 +69,59 @@ def fit(
         TrainingError: the loss is not finite (`nan.json` says what led there), or too many rows are bad.
         InterruptedRunError: the second Ctrl-C.
     """
-    where = resolve_device(device)
-    rows = table.split(job.run.inputs.split)
-    order = Order(num_rows=len(rows), batch=job.run.training.batch, seed=job.run.training.seed)
-    steps = num_steps(job.run.training, order)
+    plan = make_plan(job, table, out, device)
     begin_folder(out, job.run, job.inputs, resume=resume)
     store = CheckpointStore(out, job.run.training.keep, progress)
     checkpoint = store.latest() if resume else None
-    state, precision = _begin_state(checkpoint, job, table, where)
-    with repeatable(where):
-        learner = Learner(job, steps=steps, device=where, precision=precision)
+    state, precision = _begin_state(checkpoint, plan)
+    with repeatable(plan.device):
+        learner = Learner(job, steps=plan.steps, device=plan.device, precision=precision)
         if checkpoint is not None:
             learner.load(checkpoint, state.loss_scale)
             store.go_on_from(checkpoint.step, state.best_step)
         log = RunLog(out / "log.jsonl", keep_bytes=state.log_bytes, time_s=state.time_s, tensorboard=tensorboard)
         with log, StopSignals(progress) as stop:
             if checkpoint is None:
-                log.write("start", 0, first_event(job, table, order, steps, where, precision))
-                progress.say(f"Training on {where} in {precision.name} ({precision.reason}).")
-            elif checkpoint.step >= steps:
-                progress.say(f"The run in {out} is finished: it made all its {steps} steps.")
+                log.write("start", 0, first_event(plan, precision))
+                progress.say(f"Training on {plan.device} in {precision.name} ({precision.reason}).")
+            elif checkpoint.step >= plan.steps:
+                progress.say(f"The run in {out} is finished: it made all its {plan.steps} steps.")
             else:
                 log.write("note", state.step, {"text": f"went on from the checkpoint of step {state.step}"})
-                progress.say(f"Going on from step {state.step} of {steps}.")
-            return _Loop(
-                job,
-                table,
-                rows,
-                order,
-                steps,
-                out,
-                learner,
-                store,
-                state,
-                log,
-                stop,
-                on_nan,
-                progress,
-                checkpoint is None,
-            ).run()
+                progress.say(f"Going on from step {state.step} of {plan.steps}.")
+            loop = _Loop(
+                plan=plan,
+                learner=learner,
+                store=store,
+                state=state,
+                log=log,
+                stop=stop,
+                on_nan=on_nan,
+                progress=progress,
+                saved_step=-1 if checkpoint is None else checkpoint.step,
+            )
+            return loop.run()
 
 
-def num_steps(settings: TrainingSettings, order: Order) -> int:
-    """Optimizer steps of a run: as set, or as many as the epochs take.
-
-    Raises:
-        UsageError: both or neither are set.
-    """
-    if (settings.steps is None) == (settings.epochs is None):
-        raise UsageError(
-            f"training.steps is {settings.steps} and training.epochs {settings.epochs}; set one of them and the other "
-            "to none, e.g. --set training.steps=none --set training.epochs=30"
-        )
-    if settings.steps is not None:
-        return settings.steps
-    assert settings.epochs is not None
-    return max(round(settings.epochs * order.steps_per_epoch), 1)
-
-
-def _begin_state(
-    checkpoint: Checkpoint | None, job: Job, table: Table, device: torch.device
-) -> tuple[TrainState, Precision]:
+def _begin_state(checkpoint: Checkpoint | None, plan: Plan) -> tuple[TrainState, Precision]:
     """Where the run begins or goes on, and in what precision: the one that it began with."""
     if checkpoint is None:
-        precision = resolve_precision(job.run.training.precision, device)
-        return TrainState(table=table.fingerprint, precision=precision.name), precision
+        precision = resolve_precision(plan.job.run.training.precision, plan.device)
+        return TrainState(table=plan.table.fingerprint, precision=precision.name), precision
     state = TrainState.of(checkpoint.state)
-    if state.table != table.fingerprint:
+    if state.table != plan.table.fingerprint:
         raise RunExistsError(
-            f"the run was begun on a table with fingerprint {state.table}, and {table.path} has {table.fingerprint}. "
-            "Pass the --data that it was begun with, or choose another --out."
+            f"the run was begun on a table with fingerprint {state.table}, and {plan.table.path} has "
+            f"{plan.table.fingerprint}. Pass the --data that it was begun with, or choose another --out."
         )
-    return state, resolve_precision(state.precision, device)
+    return state, resolve_precision(state.precision, plan.device)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Loop:
     """One call of `fit`, from where the state stands to the end or a stop."""
 
-    job: Job
-    table: Table
-    rows: Rows
-    order: Order
-    steps: int
-    out: Path
+    plan: Plan
     learner: Learner
     store: CheckpointStore
     state: TrainState
@@ -170,13 +129,25 @@ class _Loop:
     stop: StopSignals
     on_nan: Literal["stop", "skip"]
     progress: Progress
-    is_new: bool
+    saved_step: int
+    """Of the newest checkpoint, -1 while there is none."""
 
     def __post_init__(self) -> None:
-        self.settings = self.job.run.training
+        self.settings = self.plan.job.run.training
         self.meter = Meter()
-        self.losses: deque[float] = deque(maxlen=LAST_LOSSES)
-        self.saved_step = -1 if self.is_new else self.state.step
+        log, state, progress = self.log, self.state, self.progress
+        self.bad_rows = BadRows(
+            rows=self.plan.rows, most=self.settings.max_bad_rows, state=state, log=log, progress=progress
+        )
+        self.nan_watch = NanWatch(
+            out=self.plan.out,
+            on_nan=self.on_nan,
+            settings=self.settings,
+            learner=self.learner,
+            state=state,
+            log=log,
+            progress=progress,
+        )
         self.saved_at_s = self.log.time_s
         self.note = ""
 
@@ -190,16 +161,16 @@ class _Loop:
         except KeyboardInterrupt as error:
             self._end("interrupted", "stopped at once; the last checkpoint stands")
             raise InterruptedRunError(
-                f"stopped at once. Go on from the last checkpoint of {self.out} by --resume."
+                f"stopped at once. Go on from the last checkpoint of {self.plan.out} by --resume."
             ) from error
         except Exception as error:
             self._end("failed", f"{type(error).__name__}: {error}")
             raise
-        self._end(status, f"{self.state.step} of {self.steps} steps")
+        self._end(status, f"{self.state.step} of {self.plan.steps} steps")
         return FitResult(
             status=status,
             step=self.state.step,
-            steps=self.steps,
+            steps=self.plan.steps,
             metrics=self.state.last_metrics,
             best_step=self.state.best_step,
             best_metrics=self.state.best_metrics,
@@ -208,7 +179,7 @@ class _Loop:
     def _train(self) -> Literal["finished", "interrupted"]:
         """What is due after a step is looked at before the next, so that a run that goes on makes up for it."""
         batches = self._batches()
-        with self.progress.bar("training", total=self.steps, unit="steps", done=self.state.step) as bar:
+        with self.progress.bar("training", total=self.plan.steps, unit="steps", done=self.state.step) as bar:
             while True:
                 if self.stop.received is not None:
                     self._save()
@@ -218,75 +189,39 @@ class _Loop:
                     self._save()
                 if is_best:
                     self.store.mark_best(self.state.step)
-                if self.state.step >= self.steps:
+                if self.state.step >= self.plan.steps:
                     return "finished"
                 self._learn(batches)
                 bar.advance(1, self.note)
 
     def _batches(self) -> Iterator[LoadedBatch]:
         return load_batches(
-            self.rows,
-            self.job.inputs,
-            self.order,
+            self.plan.rows,
+            self.plan.job.inputs,
+            self.plan.order,
             start=self.state.step,
-            stop=self.steps,
-            draw=self.job.objective,
-            workers=self.job.run.inputs.workers,
+            stop=self.plan.steps,
+            draw=self.plan.job.objective,
+            workers=self.plan.job.run.inputs.workers,
             bad_rows=self.state.bad_rows,
         )
 
     def _learn(self, batches: Iterator[LoadedBatch]) -> None:
         with self.meter.loading():
             loaded = next(batches)
-        self._take_note_of(loaded)
+        self.bad_rows.note(loaded.rejects)
         if loaded.batch is not None:
             self.meter.count(loaded.batch)
             with self.meter.learning():
                 update = self.learner.update(loaded.batch, loaded.targets, self.state.step)
-            self._judge(update, loaded.batch)
+            self.nan_watch.judge(update, loaded.batch)
         self.state.step += 1
         if loaded.batch is not None and self._log_is_due():
             self._log_step(update, loaded.epoch)
 
-    def _judge(self, update: Update, batch: Batch) -> None:
-        """Counts a step whose loss or gradient is not finite, or stops."""
-        if update.finite:
-            self.state.skipped_in_a_row = 0
-            self.losses.append(update.loss)
-            return
-        step = self.state.step + 1
-        if self.learner.forgives(update):
-            return
-        record = write_nan_record(self.out, step, batch.keys, update, self.losses, self.learner)
-        what = f"the loss of step {step} is {update.loss} and the norm of its gradient {update.grad_norm}"
-        self.state.skipped_in_a_row += 1
-        if self.on_nan == "skip" and self.state.skipped_in_a_row <= self.settings.skip_limit:
-            self.log.write("note", step, {"text": f"left out: {what}"})
-            self.progress.say(f"Left a step out: {what}.")
-            return
-        advice = "Try a lower optim.lr, a longer optim.warmup_steps or optim.clip_norm=1; or pass --on-nan skip."
-        if self.on_nan == "skip":
-            advice = f"That is more than training.skip_limit={self.settings.skip_limit} steps in a row."
-        raise NotFiniteError(f"{what}. {record} names the batch. No weight or checkpoint was changed by it. {advice}")
-
-    def _take_note_of(self, loaded: LoadedBatch) -> None:
-        """Tells each bad row once, and stops when there are too many."""
-        for reject, row in zip(loaded.rejects, self.rows.find([one.key for one in loaded.rejects]), strict=True):
-            if row is None or row in self.state.bad_rows:
-                continue
-            self.state.bad_rows.append(row)
-            self.log.write("reject", self.state.step, {"key": reject.key, "reason": reject.reason})
-            self.progress.say(f"Left out row {reject.key!r}: {reject.reason}")
-        num_bad, most = len(self.state.bad_rows), self.settings.max_bad_rows
-        if num_bad > most * len(self.rows):
-            raise TrainingError(
-                f"{num_bad} of {len(self.rows)} rows could not be read, more than training.max_bad_rows={most}; "
-                f"the first is {self.rows.key(self.state.bad_rows[0])!r}. Import the table again, or allow more."
-            )
-
     def _log_is_due(self) -> bool:
         step = self.state.step
-        return step in (1, self.steps) or step % self.settings.log_every == 0
+        return step in (1, self.plan.steps) or step % self.settings.log_every == 0
 
     def _log_step(self, update: Update, epoch: int) -> None:
         temperature = self.learner.temperature()
@@ -304,23 +239,21 @@ class _Loop:
 
     def _evaluation_is_due(self) -> bool:
         step, every = self.state.step, self.settings.eval_every
-        due = step in (0, self.steps) or (every is not None and step % every == 0)
+        due = step in (0, self.plan.steps) or (every is not None and step % every == 0)
         return due and self.state.evaluated < step
 
     def _evaluate(self) -> bool:
         """Measures on the held-out split; whether the weights are the best so far."""
         split, state = self.settings.eval_split, self.state
         batches = evaluation_batches(
-            self.table.split(split),
-            self.job.inputs,
+            self.plan.table.split(split),
+            self.plan.job.inputs,
             batch=self.settings.batch,
             limit=self.settings.eval_rows,
-            workers=self.job.run.inputs.workers,
+            workers=self.plan.job.run.inputs.workers,
         )
         with self.learner.weights_to_use():
-            found = evaluate(
-                self.learner.step, batches, device=self.learner.device, micro_batch=self.settings.micro_batch
-            )
+            found = evaluate(self.learner.step, batches, device=self.plan.device, micro_batch=self.settings.micro_batch)
         score = found.score(self.settings.eval_metric)
         state.evaluated = state.step
         state.last_metrics = {"loss": found.loss, **found.metrics}
@@ -333,7 +266,7 @@ class _Loop:
 
     def _checkpoint_is_due(self) -> bool:
         step, every = self.state.step, self.settings.checkpoint_every
-        by_steps = step in (0, self.steps) or (every is not None and step % every == 0)
+        by_steps = step in (0, self.plan.steps) or (every is not None and step % every == 0)
         by_time = self.log.time_s - self.saved_at_s >= 60 * self.settings.checkpoint_minutes
         return self.saved_step != step and (by_steps or by_time)
 
@@ -344,7 +277,7 @@ class _Loop:
         self.state.log_bytes = self.log.num_bytes
         self.state.loss_scale = self.learner.loss_scale()
         model, optimizer = self.learner.tensors()
-        state = {**self.state.plain(), "run": plain_run(self.job.run)}
+        state = {**self.state.plain(), "run": plain_run(self.plan.job.run)}
         self.store.save(self.state.step, model=model, optimizer=optimizer, state=state)
         self.saved_step, self.saved_at_s = self.state.step, self.log.time_s
         self.log.write("checkpoint", self.state.step, {})
@@ -352,4 +285,4 @@ class _Loop:
     def _end(self, status: str, text: str) -> None:
         self.log.write("end", self.state.step, {"status": status, "text": text})
         self.state.time_s = self.log.time_s
-        write_run_card(self.out, self.job, self.table, self.state, self.steps, self.learner.device)
+        write_run_card(self.plan, self.state)

@@ -1,8 +1,7 @@
-"""AdamW without decay on gains and biases, warm-up and cosine, the averaged weights, and all of it as named tensors."""
+"""AdamW without decay on gains and biases, the averaged weights, and both as named tensors."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -26,19 +25,6 @@ def make_optimizer(model: nn.Module, settings: OptimSettings, device: torch.devi
     ]
     fused = device.type in ("cpu", "cuda", "mps")
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=fused)
-
-
-def learning_rate(settings: OptimSettings, step: int, steps: int) -> float:
-    """The rate of `step` (from 0) of `steps`: straight up over the warm-up, then half a cosine down to 0, or constant.
-
-    CLIP, arXiv:2103.00020, section 2.5.
-    """
-    if step < settings.warmup_steps:
-        return settings.lr * (step + 1) / settings.warmup_steps
-    if settings.schedule == "constant":
-        return settings.lr
-    done = (step - settings.warmup_steps) / max(steps - settings.warmup_steps, 1)
-    return settings.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

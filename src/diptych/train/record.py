@@ -14,33 +14,30 @@ import torch
 from diptych import __version__
 from diptych.checkpoint.card import write_card
 from diptych.checkpoint.files import write_whole
-from diptych.data.sampler import Order
-from diptych.data.table import Table
 from diptych.train.device import Precision, describe_machine
-from diptych.train.job import Job
 from diptych.train.learner import Learner, Update
+from diptych.train.plan import Plan
 from diptych.train.run import plain_run
 from diptych.train.state import TrainState
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "pyarrow", "tokenizers")
 
 
-def first_event(
-    job: Job, table: Table, order: Order, steps: int, device: torch.device, precision: Precision
-) -> dict[str, Any]:
+def first_event(plan: Plan, precision: Precision) -> dict[str, Any]:
     """The event "start": where and on what, and the loss of a model that knows nothing."""
+    job, order = plan.job, plan.order
     return {
-        "machine": describe_machine(device),
+        "machine": describe_machine(plan.device),
         "versions": {"diptych": __version__, **{name: version(name) for name in PACKAGES}},
         "precision": precision.name,
         "precision_reason": precision.reason,
         "parameters": sum(parameter.numel() for parameter in job.model.parameters()),
         "origin": job.origin,
-        "table": str(table.path),
+        "table": str(plan.table.path),
         "split": job.run.inputs.split,
         "rows": order.num_rows,
         "batch": order.batch_rows,
-        "steps": steps,
+        "steps": plan.steps,
         # The right one among the rows of a batch, by chance; other objectives have no such number.
         "chance_loss": math.log(order.batch_rows) if job.objective.couples_rows else None,
     }
@@ -65,11 +62,12 @@ def write_nan_record(
     return out / "nan.json"
 
 
-def write_run_card(out: Path, job: Job, table: Table, state: TrainState, steps: int, device: torch.device) -> None:
+def write_run_card(plan: Plan, state: TrainState) -> None:
     """Writes card.md of where the run stands."""
-    machine = describe_machine(device)
+    job, table = plan.job, plan.table
+    machine = describe_machine(plan.device)
     write_card(
-        out,
+        plan.out,
         run=plain_run(job.run),
         data={
             "table": table.path.name,
@@ -81,7 +79,7 @@ def write_run_card(out: Path, job: Job, table: Table, state: TrainState, steps: 
         metrics=state.best_metrics or state.last_metrics,
         facts={
             "weights before": job.origin,
-            "steps": f"{state.step} of {steps}",
+            "steps": f"{state.step} of {plan.steps}",
             "checkpoint of these figures": state.step if state.best_step is None else state.best_step,
             "time_s": round(state.time_s, 1),
             "precision": state.precision,
