@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -93,8 +96,6 @@ def test_nothing_is_drawn_over_what_is_there(drawn: Path) -> None:
 
 
 def test_world_is_plain_json() -> None:
-    import json
-
     for settings in (easy(), hard()):
         assert json.loads(json.dumps(world_of(settings)))["colours"] == list(settings.colours)
 
@@ -108,6 +109,21 @@ def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
     for one, two, three in zip(*files.values(), strict=True):
         assert one.name == two.name == three.name
         assert one.read_bytes() == two.read_bytes() == three.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_script_without_a_main_guard_is_told_of_it(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from diptych.data.scenes import draw_scenes, easy\n"
+        f"draw_scenes(Path({str(tmp_path / 'world')!r}), easy(num=300, size_px=32), workers=2)\n"
+    )
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 1
+    assert "DataError: a worker that drew scenes died" in ended.stderr
+    assert "under `if __name__ == '__main__':`, or draw with workers=1" in ended.stderr
+    assert not (tmp_path / "world").exists()
 
 
 @pytest.mark.slow

@@ -15,7 +15,6 @@ from diptych.data.scenes.palette import COLOURS, RGB, cloth, rim_of, shade_of, t
 from diptych.data.scenes.plan import WORD_BAND, Plan, PlannedObject
 from diptych.data.scenes.pose import parts
 from diptych.data.scenes.settings import SceneSettings
-from diptych.data.scenes.things import Tone
 
 OVERSAMPLING = 3
 """A pixel that is covered at all is covered by a ninth, enough to be seen: boxes are exact to the eye."""
@@ -79,20 +78,23 @@ def _paint_object(image: Image.Image, planned: PlannedObject, size_px: int) -> P
 def _masks(label: int, points: np.ndarray, size: tuple[int, int], *, rim: float) -> dict[str, Image.Image]:
     """Coverage by tone; "rim" is everything the thing covers, the other tones leave a line of width `rim` free."""
     fine = (OVERSAMPLING * size[0], OVERSAMPLING * size[1])
-    corners = (points * OVERSAMPLING).tolist()
+    corners = (points * OVERSAMPLING).ravel().tolist()  # x, y, x, y ...
     line = round(2 * rim * OVERSAMPLING) - 1  # half of it lies outside
-    tones: set[Tone] = {tone for tone, _, _ in parts(label)}
-    masks = {tone: Image.new("L", fine) for tone in tones if tone != "hole"} | {"rim": Image.new("L", fine)}
-    draws = {tone: ImageDraw.Draw(mask) for tone, mask in masks.items()}
+    masks = {"rim": Image.new("L", fine)}
+    draws = {"rim": ImageDraw.Draw(masks["rim"])}
     for tone, start, stop in parts(label):
-        outline = [tuple(corner) for corner in corners[start:stop]]
-        draws["rim"].polygon(outline, fill=0 if tone == "hole" else 255)
+        outline = corners[2 * start : 2 * stop]
+        for draw in draws.values():
+            draw.polygon(outline, fill=0)
+        if tone not in (*draws, "hole"):
+            masks[tone] = Image.new("L", fine)
+            draws[tone] = ImageDraw.Draw(masks[tone])
+        if tone != "hole":
+            draws["rim"].polygon(outline, fill=255)
+            draws[tone].polygon(outline, fill=255)
         for name, draw in draws.items():
-            if name == tone:
-                draw.polygon(outline, fill=255)
-                draw.line([*outline, outline[0]], fill=0, width=line)
-            elif name != "rim":
-                draw.polygon(outline, fill=0)
+            if name == tone or (tone == "hole" and name != "rim"):
+                draw.line([*outline, *outline[:2]], fill=0, width=line)
     return {name: mask.reduce(OVERSAMPLING) for name, mask in masks.items()}
 
 
