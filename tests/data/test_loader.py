@@ -204,3 +204,44 @@ def test_leaving_early_ends_the_workers(rows: Rows) -> None:
     assert len(multiprocessing.active_children()) >= 2
     del batches
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_signals_to_the_whole_group_leave_no_process(rows: Rows, sent: signal.Signals) -> None:
+    """Ctrl-C in a terminal reaches every process: only the parent reacts, and its workers end with it."""
+    script = """if True:
+        import pickle, signal, sys
+        sys.path.insert(0, sys.argv[1])
+        from diptych.data.loader import load_batches
+        from diptych.data.sampler import Order
+        from tests.data.test_loader import ByteInputs, NoDraw
+        stopped = []
+        signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+        rows = pickle.loads(bytes.fromhex(sys.argv[2]))
+        order = Order(num_rows=len(rows), batch=5, seed=0)
+        try:
+            for loaded in load_batches(rows, ByteInputs(), order, start=0, stop=10**9, draw=NoDraw(), workers=2):
+                if loaded.step == 20:
+                    print("ready", flush=True)
+                if stopped and loaded.step > 2000:
+                    break
+        except KeyboardInterrupt:
+            pass
+        import multiprocessing
+        print("left", len(multiprocessing.active_children()), flush=True)
+    """
+    root = str(Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, root, pickle.dumps(rows).hex()],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, sent)
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (0, "left 0\n")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)

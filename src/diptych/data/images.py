@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from diptych.errors import DataError
 
@@ -74,11 +72,11 @@ def as_decoded(picture: Image.Image) -> Image.Image:
         raise DataError(f"the picture cannot be decoded: {error or type(error).__name__}") from error
 
 
-def decode_for_training(image: bytes | Path, *, size_hint: int, max_pixels: int = MAX_PIXELS) -> Tensor:
+def decode_for_training(image: bytes | Path, *, size_hint: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The pixels of `decode(..., size_hint)` in RGB, bit for bit, and by simplejpeg in half the time where installed.
 
     Returns:
-        (3, height, width) uint8, a view with the channels last in memory, as the crops like it best.
+        (height, width, 3) uint8, as the crops take it.
 
     Raises:
         DataError: as `decode`.
@@ -86,8 +84,8 @@ def decode_for_training(image: bytes | Path, *, size_hint: int, max_pixels: int 
     if isinstance(image, bytes) and image.startswith(b"\xff\xd8") and _has_simplejpeg():
         pixels = _decode_jpeg(image, size_hint, max_pixels)
         if pixels is not None:
-            return torch.from_numpy(pixels).permute(2, 0, 1)
-    return to_tensor(decode(image, size_hint=size_hint, max_pixels=max_pixels).convert("RGB"))
+            return pixels
+    return np.asarray(to_rgb(decode(image, size_hint=size_hint, max_pixels=max_pixels)))
 
 
 def _decode_jpeg(image: bytes, size_hint: int, max_pixels: int) -> np.ndarray | None:
@@ -163,7 +161,6 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return picture
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """(3, height, width) uint8 of an RGB picture, a view with the channels last in memory."""
-    flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return flat.view(image.height, image.width, 3).permute(2, 0, 1)
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """The picture in three channels; itself where it has them."""
+    return picture if picture.mode == "RGB" else picture.convert("RGB")

@@ -85,19 +85,26 @@ def load_batches(
 
 
 def evaluation_batches(
-    rows: Rows, inputs: Inputs, *, batch: int, limit: int | None = None, workers: int | None = None
+    rows: Rows,
+    inputs: Inputs,
+    *,
+    batch: int,
+    limit: int | None = None,
+    draw: Draw | None = None,
+    workers: int | None = None,
 ) -> Iterator[LoadedBatch]:
-    """The rows in the table's order, with the evaluation transform and the first text, nothing drawn.
+    """The rows in the table's order, with the evaluation transform and the first text; the same every time.
 
     Args:
         rows: what to evaluate on.
         inputs: the room's way from a sample to a batch.
         batch: rows of a batch; the last may be smaller.
         limit: only so many rows from the beginning.
+        draw: the objective whose targets are wanted; None: nothing is drawn.
         workers: as in `load_batches`.
     """
     num_rows = len(rows) if limit is None else min(limit, len(rows))
-    steps = EvaluationSteps(rows, inputs, batch, num_rows)
+    steps = EvaluationSteps(rows, inputs, batch, num_rows, draw)
     return _in_workers(steps, range(-(-num_rows // batch)), workers, None)
 
 
@@ -153,17 +160,33 @@ class EvaluationSteps(Dataset[LoadedBatch]):
     inputs: Inputs
     batch: int
     num_rows: int
+    draw: Draw | None
 
     def __getitem__(self, step: int) -> LoadedBatch:
         items: list[Item] = []
+        targets: list[Targets] = []
         rejects: list[Reject] = []
         for row in range(step * self.batch, min((step + 1) * self.batch, self.num_rows)):
             try:
-                items.append(_item(self.rows, self.inputs, row, (), None))
+                item, target = self._draw(row)
             except RowError as error:
                 rejects.append(error.reject)
+            else:
+                items.append(item)
+                targets.append(target)
         batch = self.inputs.collate(items) if items else None
-        return LoadedBatch(step=step, epoch=0, batch=batch, targets={}, rejects=tuple(rejects))
+        return LoadedBatch(step=step, epoch=0, batch=batch, targets=stack_targets(targets), rejects=tuple(rejects))
+
+    def _draw(self, row: int) -> tuple[Item, Targets]:
+        item = self._item(row)
+        if self.draw is None:
+            return item, {}
+        other = self.draw.partner(0, 0, row, self.num_rows)
+        partner = None if other is None else self._item(other)
+        return self.draw.draw(item, partner, LateRng(0, 0, item.key, self.draw.name))
+
+    def _item(self, row: int) -> Item:
+        return _item(self.rows, self.inputs, row, (), None)
 
 
 class RowError(Exception):
@@ -202,13 +225,12 @@ def _item(rows: Rows, inputs: Inputs, row: int, columns: Sequence[str], seed_and
         RowError: the row's own fault.
         DataError: the table's fault, which every row would meet.
     """
-    key = rows.key(row)
     try:
         sample = rows.sample(row, columns)
-        rng = None if seed_and_epoch is None else LateRng(*seed_and_epoch, key)
-        return inputs.item(sample, rng)
+        return inputs.item(sample, None if seed_and_epoch is None else LateRng(*seed_and_epoch, sample.key))
     except DataError as error:
-        raise RowError(Reject(key=key, source=f"{rows.path} {rows.name}, row {row}", reason=str(error))) from error
+        source = f"{rows.path} {rows.name}, row {row}"
+        raise RowError(Reject(key=rows.key(row), source=source, reason=str(error))) from error
 
 
 def default_workers() -> int:
