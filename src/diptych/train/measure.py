@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,14 +13,13 @@ from diptych.progress import SILENT, Progress
 from diptych.report.found import Found
 from diptych.report.scores import Score
 from diptych.tasks.choices import COLUMN as QUESTIONS
-from diptych.tasks.choices import choices
+from diptych.tasks.choices import ChoicesResult, choices
 from diptych.tasks.encoder import Towers
 from diptych.tasks.evidence import choices_scores, classes_scores, found_by, retrieval_scores
 from diptych.tasks.prompts import DEFAULT, templates
-from diptych.tasks.retrieval import KINDS_COLUMN, retrieval
+from diptych.tasks.retrieval import retrieval
 from diptych.tasks.zero_shot import ZeroShotResult, zero_shot
 
-FULL = "full"
 UNSEEN = "unseen_pairs"
 """A split of things and colours that never met in training; its questions are asked besides those of the split."""
 
@@ -37,6 +36,8 @@ class Measured:
     classes: ZeroShotResult | None = None
     """What the labelled pictures were taken for; where there is none, `why_no_classes` says so."""
     why_no_classes: str = ""
+    questions: tuple[tuple[ChoicesResult, Rows], ...] = ()
+    """Questions with the split that they are about."""
 
 
 def measure(
@@ -55,7 +56,7 @@ def measure(
         table: with the split; None where it is gone.
         split: what is asked.
         limit: at most so many pictures.
-        text_kind: only texts of this kind look for pictures; None: full descriptions where the table has them.
+        text_kind: which texts look for pictures, as `tasks.retrieval` takes it.
         progress: where the work is drawn.
     """
     if encoder is None:
@@ -64,8 +65,7 @@ def measure(
         return Measured(why_not="the table that the run was trained on was not at hand; name it with --data.")
     try:
         rows = table.split(split)
-        kind = text_kind or (FULL if _has_full(rows) else None)
-        result = retrieval(encoder, rows, limit=limit, text_kind=kind, progress=progress)
+        result = retrieval(encoder, rows, limit=limit, text_kind=text_kind, progress=progress)
     except DiptychError as error:
         return Measured(why_not=str(error))
     names = tuple(table.meta.get("label_names", ()))
@@ -76,8 +76,9 @@ def measure(
         rejects=result.rejects,
     )
     measured = _with_classes(measured, encoder, rows, table.meta, limit, progress)
-    questions = _questions(encoder, table, split, limit, progress)
-    return replace(measured, scores=(*measured.scores, *questions))
+    questions = tuple(_questions(encoder, table, split, limit, progress))
+    scores = [score for result, _ in questions for score in choices_scores(result)]
+    return replace(measured, questions=questions, scores=(*measured.scores, *_first_of_a_name(scores)))
 
 
 def _with_classes(
@@ -94,24 +95,25 @@ def _with_classes(
     return replace(measured, classes=classes, scores=(*measured.scores, *classes_scores(classes)))
 
 
-def _questions(encoder: Towers, table: Table, split: str, limit: int, progress: Progress) -> Iterator[Score]:
-    """Accuracy by kind, of the split and of the pairs that training never showed."""
+def _questions(
+    encoder: Towers, table: Table, split: str, limit: int, progress: Progress
+) -> Iterator[tuple[ChoicesResult, Rows]]:
+    """The questions of the split, and those about pairs that training never showed."""
     if QUESTIONS not in table.columns:
         return
-    asked: set[str] = set()
     for name in dict.fromkeys([split, UNSEEN]):
         if name not in table.splits:
             continue
+        rows = table.split(name)
         try:
-            result = choices(encoder, table.split(name), limit=limit, progress=progress)
+            yield choices(encoder, rows, limit=limit, progress=progress), rows
         except DiptychError as error:
             progress.say(str(error))
-            continue
-        scores = [score for score in choices_scores(result) if score.name not in asked]
-        asked.update(score.name for score in scores)
-        yield from scores
 
 
-def _has_full(rows: Rows) -> bool:
-    """Whether some texts are full descriptions: a short one such as "a car" is true of many pictures."""
-    return KINDS_COLUMN in rows.columns and FULL in rows.sample(0, [KINDS_COLUMN]).fields[KINDS_COLUMN]
+def _first_of_a_name(scores: Sequence[Score]) -> list[Score]:
+    """Kinds that both splits ask count where they are asked first."""
+    first: dict[str, Score] = {}
+    for score in scores:
+        first.setdefault(score.name, score)
+    return list(first.values())

@@ -19,6 +19,7 @@ from diptych.report.retrieval import retrieval_sections
 from diptych.report.scores import Score, ShownTable, from_plain, plain, shown_tables, words
 from diptych.report.sentences import loss_headline, retrieval_headline, status_line
 from diptych.report.training import machine_section, training_sections
+from diptych.tasks.answer_sections import wrong_of_kind
 from diptych.tasks.encoder import Towers
 from diptych.train.measure import Measured, measure
 
@@ -65,8 +66,7 @@ def write_report(
         status: how the run ended; None: as its log says.
         split: what is asked; None: the split that the run was evaluated on.
         limit: at most so many pictures; None: as many as in the run's own evaluations.
-        text_kind: only texts of this kind look for pictures. None: full descriptions where the table says which are
-            (a short one such as "a car" is true of many pictures), else all.
+        text_kind: which texts look for pictures, as `tasks.retrieval` takes it.
         seed: of what is drawn.
         progress: where the work is drawn.
     """
@@ -123,22 +123,35 @@ def _page(
 
 
 def _pictures(measured: Measured, *, seed: int, progress: Progress) -> list[Section]:
-    """What can only be shown with a model: what it finds, and what it takes classes for."""
+    """What can only be shown with a model: what it finds, what it takes classes for, and what it does not know."""
     if measured.found is None:
         return [missing("Found", "What the model finds for texts and for pictures.", measured.why_not)]
-    sections = retrieval_sections(measured.found, seed=seed, progress=progress)
+    found = retrieval_sections(measured.found, seed=seed, progress=progress)
+    return [*found, _classes(measured), *_near_chance(measured, seed)]
+
+
+def _classes(measured: Measured) -> Section:
     classes = measured.classes
     if classes is None:
-        how = "What the pictures of each class are taken for."
-        return [*sections, missing("Zero-shot classes", how, measured.why_no_classes)]
-    shown = classes_section(
+        return missing("Zero-shot classes", "What the pictures of each class are taken for.", measured.why_no_classes)
+    return classes_section(
         counts=classes.confusion(),
         names=classes.class_names,
         confidence=classes.confidence,
         right=classes.right,
         templates=classes.templates,
     )
-    return [*sections, shown]
+
+
+def _near_chance(measured: Measured, seed: int) -> list[Section]:
+    """Wrong answers to the kinds of question that the model does no better than guess."""
+    near = {score.name for score in measured.scores if score.near_chance}
+    sections: dict[str, Section] = {}
+    for result, rows in measured.questions:
+        for kind in result.kinds:
+            if f"{kind.kind}_accuracy" in near:
+                sections.setdefault(kind.kind, wrong_of_kind(result, kind.kind, rows, seed))
+    return list(sections.values())
 
 
 def _headline(history: History, measured: Measured) -> str:
