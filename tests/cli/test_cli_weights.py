@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,17 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An open_clip folder with a small vocabulary of its own."""
+    folder = tmp_path_factory.mktemp("weights") / "own"
+    words = train_tokenizer(TEXTS * 9, "bpe", 530)
+    config = replace(CONFIG, vocab_size=words.vocab_size, end_id=words.end_id)
+    write_weights(folder, config, new_model("clip", config, seed=1).state_dict(), "open_clip")
+    words.save(folder / "tokenizer")
+    return folder
+
+
 def test_identify_names_what_it_found(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("weights", "identify", published, "--json", tmp_path / "new" / "found.json") == 0
     shown = capsys.readouterr().out
@@ -58,13 +70,13 @@ def test_identify_names_what_it_found(published: Path, tmp_path: Path, capsys: p
 
 
 @pytest.mark.parametrize("layout", ["diptych", "huggingface", "open_clip"])
-def test_there_and_back(published: Path, tmp_path: Path, layout: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("weights", "convert", published, tmp_path / "out", "--to", layout) == 0
+def test_there_and_back(own: Path, tmp_path: Path, layout: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("weights", "convert", own, tmp_path / "out", "--to", layout) == 0
     assert f"Next: diptych weights identify {tmp_path / 'out'}" in capsys.readouterr().out.replace("\n", " ")
     assert run("weights", "identify", tmp_path / "out") == 0
     assert layout in capsys.readouterr().out
     assert run("weights", "convert", tmp_path / "out", tmp_path / "back", "--to", "open_clip") == 0
-    first, last = diptych.load(published, device="cpu"), diptych.load(tmp_path / "back", device="cpu")
+    first, last = diptych.load(own, device="cpu"), diptych.load(tmp_path / "back", device="cpu")
     assert_close(last.encode_text(TEXTS), first.encode_text(TEXTS), rtol=0, atol=0)
 
 
@@ -93,16 +105,10 @@ def test_open_clip_loads_what_a_run_of_ours_became(published: Path, tmp_path: Pa
     assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_a_vocabulary_of_its_own_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from dataclasses import replace
-
-    words = train_tokenizer(TEXTS * 9, "bpe", 530)
-    config = replace(CONFIG, vocab_size=words.vocab_size, end_id=words.end_id)
-    write_weights(tmp_path / "in", config, new_model("clip", config, seed=1).state_dict(), "open_clip")
-    words.save(tmp_path / "in" / "tokenizer")
-    expected = diptych.load(tmp_path / "in", device="cpu").encode_text(TEXTS)
+def test_a_vocabulary_of_its_own_is_told(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = diptych.load(own, device="cpu").encode_text(TEXTS)
     for layout, told in (("open_clip", True), ("huggingface", False), ("diptych", False)):
-        assert run("weights", "convert", tmp_path / "in", tmp_path / layout, "--to", layout) == 0
+        assert run("weights", "convert", own, tmp_path / layout, "--to", layout) == 0
         assert ("is its own and lies in" in capsys.readouterr().out) == told
         assert_close(diptych.load(tmp_path / layout, device="cpu").encode_text(TEXTS), expected)
 
