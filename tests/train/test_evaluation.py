@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from diptych.data.batch import Batch, Targets
 from diptych.data.loader import LoadedBatch, evaluation_batches
+from diptych.data.sample import Item, Rng, hash64
 from diptych.data.table import Table
 from diptych.errors import UsageError
 from diptych.objectives.contrastive import Contrastive
@@ -105,3 +106,28 @@ def test_without_towers_there_is_a_loss_over_every_row_and_no_recall() -> None:
     assert found.loss == pytest.approx(3.0) and found.metrics == {}
     with pytest.raises(UsageError, match=r"training\.eval_metric"):
         found.score("recall")
+
+
+@dataclass(frozen=True)
+class Drawn(RowNumbers):
+    """Its targets are the letters of the row and a chance draw; the partner is the row after."""
+
+    name: str = "drawn"
+
+    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
+        return (row + 1) % num_rows
+
+    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+        assert partner is not None and item.text_ids is not None
+        drawn = torch.tensor([hash64(partner.key) % 997, int(1e6 * rng.random())])
+        return item, {"letters": item.text_ids, "drawn": drawn}
+
+
+def test_targets_of_an_evaluation_are_drawn_and_the_same_every_time(small_room: ModuleType, small_table: Table) -> None:
+    rows, inputs = small_table.split("validation"), small_room.SmallInputs()
+    first, again = (list(evaluation_batches(rows, inputs, batch=4, draw=Drawn(), workers=0)) for _ in range(2))
+    for one, other in zip(first, again, strict=True):
+        assert all(torch.equal(one.targets[name], other.targets[name]) for name in ("letters", "drawn"))
+    assert first[0].targets["letters"].shape[0] == 4 and first[2].targets["drawn"].shape == (1, 2)
+    partners = torch.cat([one.targets["drawn"][:, 0] for one in first]).tolist()
+    assert partners == [hash64(f"validation{(row + 1) % 9}") % 997 for row in range(9)]

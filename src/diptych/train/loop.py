@@ -250,6 +250,7 @@ class _Loop:
             self.plan.job.inputs,
             batch=self.settings.batch,
             limit=self.settings.eval_rows,
+            draw=self.plan.job.objective,
             workers=self.plan.job.run.inputs.workers,
         )
         with self.learner.weights_to_use():
