@@ -287,6 +287,18 @@ def test_clip_from_every_kind_of_file(clip: Tokenizer, tmp_path: Path) -> None:
         assert clip_tokenizer(source).encode("a dog <|endoftext|>", 77) == clip.encode("a dog <|endoftext|>", 77)
 
 
+def test_only_clips_vocabulary_has_its_name(every_kind: dict[str, Tokenizer], tmp_path: Path) -> None:
+    assert {name: tokenizer.name for name, tokenizer in every_kind.items()} == {
+        "clip": "clip",
+        "bpe": "bpe",
+        "wordpiece": "wordpiece",
+        "bert": "wordpiece",
+    }
+    every_kind["bpe"].save(tmp_path)
+    (tmp_path / SETTINGS_FILE).unlink()
+    assert clip_tokenizer(tmp_path).name == load_tokenizer(tmp_path).name == "bpe"
+
+
 def test_the_merges_are_cut(clip: Tokenizer, tmp_path: Path) -> None:
     lines = gzip.decompress(_released_file().read_bytes()).decode().split("\n")
     (tmp_path / "merges.txt").write_text("\n".join(lines[: 1 + 48_894 + 7]), encoding="utf-8")

@@ -42,7 +42,7 @@ class Tokenizer:
     """A vocabulary with the way to it. Can be pickled, so that the loader's workers have it."""
 
     name: str
-    """"clip", or the kind where the vocabulary is another."""
+    """"clip" where the vocabulary is CLIP's released one, else the kind."""
     kind: Literal["bpe", "wordpiece"]
     lower: bool
     """Texts are lower-cased first."""
@@ -110,7 +110,7 @@ def clip_tokenizer(vocabulary: Path | None = None) -> Tokenizer:
     pieces = find_clip_pieces() if vocabulary is None else read_pieces(vocabulary)
     if pieces.merges is None:
         raise DataError(f"{vocabulary} is a list of words (WordPiece); CLIP's vocabulary has merges")
-    return _bpe(pieces, name="clip")
+    return _bpe(pieces)
 
 
 def wordpiece_tokenizer(vocab_file: Path, lower: bool) -> Tokenizer:
@@ -144,7 +144,7 @@ def load_tokenizer(source: Path) -> Tokenizer:
         )
     pieces = read_pieces(source)
     if settings["kind"] == "bpe":
-        return _bpe(pieces, name=settings["name"])
+        return _bpe(pieces)
     return _wordpiece(pieces, lower=settings["lower"], source=str(source))
 
 
@@ -169,7 +169,7 @@ def train_tokenizer(texts: Iterable[str], kind: Literal["bpe", "wordpiece"], voc
     if not words:
         raise DataError("there is not a word to train a tokenizer on: the texts of the training split are empty")
     if kind == "bpe":
-        return _bpe(clip_layout(training.bpe_merges(words, vocab_size - 514)), name="bpe")
+        return _bpe(clip_layout(training.bpe_merges(words, vocab_size - 514)))
     pieces = training.wordpiece_pieces(words, vocab_size)
     return _wordpiece(Pieces(ids=pieces), lower=True, source="training")
 
@@ -184,12 +184,12 @@ def clean_as_clip(text: str) -> str:
 
 def _of_pieces(pieces: Pieces, source: str) -> Tokenizer:
     if pieces.merges is not None:
-        return _bpe(pieces, name="clip")
+        return _bpe(pieces)
     lower = all(piece == piece.lower() for piece in pieces.ids if not piece.startswith("["))
     return _wordpiece(pieces, lower=lower, source=source)
 
 
-def _bpe(pieces: Pieces, name: str) -> Tokenizer:
+def _bpe(pieces: Pieces) -> Tokenizer:
     ids = dict(pieces.ids)
     start, end = (next((word for word in words if word in ids), words[0]) for words in _BPE_CONTROLS)
     missing = [piece for piece in (start, end, *_byte_pieces()) if piece not in ids]
@@ -198,7 +198,15 @@ def _bpe(pieces: Pieces, name: str) -> Tokenizer:
     rust = RustTokenizer(_bpe_model(ids, pieces.merges or ()))
     rust.pre_tokenizer = _bpe_split()
     # CLIP pads with 0, which is also "!": harmless, because the mask and the pooling at the end leave it out.
-    return Tokenizer(name=name, kind="bpe", lower=True, start_id=ids[start], end_id=ids[end], pad_id=0, rust=rust)
+    return Tokenizer(
+        name="clip" if pieces.are_clips else "bpe",
+        kind="bpe",
+        lower=True,
+        start_id=ids[start],
+        end_id=ids[end],
+        pad_id=0,
+        rust=rust,
+    )
 
 
 _BPE_CONTROLS = ((BPE_START, "<start_of_text>"), (BPE_END, "<end_of_text>"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib.util
 import json
 import zlib
@@ -14,6 +15,8 @@ from diptych.errors import DataError
 
 CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
 CLIP_NUM_MERGES = 48_894
+CLIP_MERGES_SHA256 = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"
+"""Of the merges, one a line: what tells CLIP's vocabulary from others of its layout."""
 CLIP_HUB_NAME = "openai/clip-vit-base-patch32"
 WORD_END = "</w>"
 BPE_START, BPE_END = "<|startoftext|>", "<|endoftext|>"
@@ -34,6 +37,12 @@ class Pieces:
     ids: Mapping[str, int]
     merges: tuple[Merge, ...] | None = None
     """None for WordPiece, which looks for the longest piece instead."""
+
+    @property
+    def are_clips(self) -> bool:
+        """Whether this is CLIP's released vocabulary."""
+        lines = "\n".join(f"{left} {right}" for left, right in self.merges or ())
+        return hashlib.sha256(lines.encode()).hexdigest() == CLIP_MERGES_SHA256
 
 
 def clip_layout(merges: Sequence[Merge]) -> Pieces:
