@@ -1,0 +1,229 @@
+"""What a table holds, in numbers: rows, texts and their lengths, sizes of pictures, a few texts."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from diptych.data.images import FORMATS
+from diptych.data.layout import REJECTS_FILE, STORE
+from diptych.data.rejects import read_rejects
+from diptych.data.table import Rows, Table
+
+LOOKED_AT = 500
+"""Pictures of a split whose header is read for size and format, evenly spread."""
+
+SHOWN_TEXTS = 5
+SHOWN_LABELS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Least, middle and greatest of some whole numbers."""
+
+    least: int
+    median: int
+    most: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.least:,}" if self.least == self.most else f"{self.least:,} to {self.most:,}, median {self.median:,}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSummary:
+    """One split in numbers; None where it has nothing of the kind."""
+
+    rows: int
+    groups: int
+    pictures: int
+    """Embedded or referenced."""
+    referenced: int
+    picture_bytes: Spread | None
+    width: Spread | None
+    """In pixels, of the pictures looked at."""
+    height: Spread | None
+    formats: Mapping[str, int]
+    """Of the pictures looked at."""
+    texts: int
+    texts_a_row: Spread | None
+    words_a_text: Spread | None
+    labels: Mapping[str, int]
+    """Rows by label, the most frequent first."""
+    sample: Sequence[str]
+    """A few texts, evenly spread."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownTable:
+    """One table of strings for a person."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSummary:
+    """A table in numbers."""
+
+    path: str
+    kind: str
+    source: str
+    fingerprint: str
+    columns: Mapping[str, str]
+    rejects: int
+    splits: Mapping[str, SplitSummary]
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+    def tables(self) -> list[ShownTable]:
+        """For the screen: counts by split, then columns, labels and a few texts."""
+        shown = [
+            ShownTable(
+                title=f"{self.path}: {self.kind}" + (f" from {self.source}" if self.source else ""),
+                columns=("", *self.splits),
+                rows=[row for row in self._counts() if any(row[1:])],
+            ),
+            ShownTable(title="columns", columns=("column", "type"), rows=list(self.columns.items())),
+        ]
+        labels = [(name, f"{num:,}") for name, num in _added(split.labels for split in self.splits.values())]
+        if labels:
+            title = f"labels ({len(labels):,})" + (
+                f", the {SHOWN_LABELS} most frequent" if len(labels) > SHOWN_LABELS else ""
+            )
+            shown.append(ShownTable(title=title, columns=("label", "rows"), rows=labels[:SHOWN_LABELS]))
+        texts = [(name, text) for name, split in self.splits.items() for text in split.sample]
+        if texts:
+            shown.append(ShownTable(title="some texts", columns=("split", "text"), rows=texts))
+        return shown
+
+    def _counts(self) -> list[tuple[str, ...]]:
+        splits = list(self.splits.values())
+
+        def line(name: str, cells: Iterable[object]) -> tuple[str, ...]:
+            return (
+                name,
+                *("" if cell in (None, 0) else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells),
+            )
+
+        return [
+            line("rows", (split.rows for split in splits)),
+            line("groups", (split.groups for split in splits)),
+            line("pictures", (split.pictures for split in splits)),
+            line("of these referenced", (split.referenced for split in splits)),
+            line("width in pixels", (split.width for split in splits)),
+            line("height in pixels", (split.height for split in splits)),
+            line("bytes of a picture", (split.picture_bytes for split in splits)),
+            line("formats", (", ".join(split.formats) for split in splits)),
+            line("texts", (split.texts for split in splits)),
+            line("texts of a row", (split.texts_a_row for split in splits)),
+            line("words of a text", (split.words_a_text for split in splits)),
+            line("rejects", [self.rejects]),
+        ]
+
+
+def describe(table: Table) -> TableSummary:
+    """Counts every row, and looks into a few hundred pictures of each split."""
+    rejects = table.path / REJECTS_FILE
+    names = table.meta.get("label_names", ())
+    return TableSummary(
+        path=str(table.path),
+        kind=table.kind,
+        source=table.source,
+        fingerprint=table.fingerprint,
+        columns={name: str(type_) for name, type_ in table.columns.items()},
+        rejects=len(read_rejects(rejects)) if rejects.exists() else 0,
+        splits={name: _summary(table.split(name), table.kind, names) for name in table.splits},
+    )
+
+
+def even_rows(num_rows: int, wanted: int) -> list[int]:
+    """At most `wanted` rows, evenly spread, the same every time."""
+    return [int(row) for row in np.linspace(0, num_rows - 1, min(wanted, num_rows))]
+
+
+def _summary(rows: Rows, kind: str, label_names: Sequence[str]) -> SplitSummary:
+    if kind == STORE:
+        return _store_summary(rows)
+    image, image_path = rows.column("image"), rows.column("image_path")
+    texts = rows.column("texts")
+    looked = [size for row in even_rows(len(rows), LOOKED_AT) if (size := _header(rows.sample(row).image)) is not None]
+    labels = Counter({label: num for label, num in _counted(rows.column("label")) if label is not None})
+    return SplitSummary(
+        rows=len(rows),
+        groups=pc.count_distinct(rows.column("group")).as_py(),
+        pictures=2 * len(rows) - image.null_count - image_path.null_count,
+        referenced=len(rows) - image_path.null_count,
+        picture_bytes=_spread(_lengths(image, pc.binary_length)),
+        width=_spread(np.array([width for width, _, _ in looked])),
+        height=_spread(np.array([height for _, height, _ in looked])),
+        formats=dict(Counter(format_ for _, _, format_ in looked).most_common()),
+        texts=int(_lengths(texts, pc.list_value_length).sum()),
+        texts_a_row=_spread(_lengths(texts, pc.list_value_length)),
+        words_a_text=_spread(_lengths(texts, _words)),
+        labels={_name(label, label_names): num for label, num in labels.most_common()},
+        sample=[text for row in even_rows(len(rows), SHOWN_TEXTS) for text in rows.sample(row).texts[:1]],
+    )
+
+
+def _store_summary(rows: Rows) -> SplitSummary:
+    nothing = dict.fromkeys(("picture_bytes", "width", "height", "texts_a_row", "words_a_text"))
+    counts = dict.fromkeys(("pictures", "referenced", "texts"), 0)
+    return SplitSummary(rows=len(rows), groups=len(rows), formats={}, labels={}, sample=(), **nothing, **counts)
+
+
+def _lengths(column: pa.ChunkedArray, length: Any) -> np.ndarray:
+    """A whole number for each value that is there, chunk by chunk, so that pictures are never held."""
+    return np.concatenate([length(chunk).drop_null().to_numpy(zero_copy_only=False) for chunk in column.chunks])
+
+
+def _words(texts: pa.ListArray) -> pa.Array:
+    return pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(texts.flatten())))
+
+
+def _spread(values: np.ndarray) -> Spread | None:
+    if not len(values):
+        return None
+    return Spread(least=int(values.min()), median=int(np.median(values)), most=int(values.max()))
+
+
+def _counted(column: pa.ChunkedArray) -> list[tuple[int | None, int]]:
+    return [(one["values"], one["counts"]) for one in pc.value_counts(column).to_pylist()]
+
+
+def _name(label: int, names: Sequence[str]) -> str:
+    return names[label] if 0 <= label < len(names) else str(label)
+
+
+def _header(image: bytes | Path | None) -> tuple[int, int, str] | None:
+    """(width, height, format) as the file's first bytes say, None where they say nothing."""
+    if image is None:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=FORMATS) as picture:
+                return picture.width, picture.height, str(picture.format)
+    except Exception:  # what cannot be read is counted as a picture, and has no size
+        return None
+
+
+def _added(counts: Iterable[Mapping[str, int]]) -> list[tuple[str, int]]:
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one)
+    return total.most_common()
