@@ -6,7 +6,7 @@ import io
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,9 @@ class Spread:
     most: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.least:,}" if self.least == self.most else f"{self.least:,} to {self.most:,}, median {self.median:,}"
-        )
+        if self.least == self.most:
+            return f"{self.least:,}"
+        return f"{self.least:,} to {self.most:,}, median {self.median:,}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,21 +47,21 @@ class SplitSummary:
 
     rows: int
     groups: int
-    pictures: int
+    pictures: int = 0
     """Embedded or referenced."""
-    referenced: int
-    picture_bytes: Spread | None
-    width: Spread | None
+    referenced: int = 0
+    picture_bytes: Spread | None = None
+    width: Spread | None = None
     """In pixels, of the pictures looked at."""
-    height: Spread | None
-    formats: Mapping[str, int]
+    height: Spread | None = None
+    formats: Mapping[str, int] = field(default_factory=dict)
     """Of the pictures looked at."""
-    texts: int
-    texts_a_row: Spread | None
-    words_a_text: Spread | None
-    labels: Mapping[str, int]
+    texts: int = 0
+    texts_a_row: Spread | None = None
+    words_a_text: Spread | None = None
+    labels: Mapping[str, int] = field(default_factory=dict)
     """Rows by label, the most frequent first."""
-    sample: Sequence[str]
+    sample: Sequence[str] = ()
     """A few texts, evenly spread."""
 
 
@@ -71,7 +71,7 @@ class ShownTable:
 
     title: str
     columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +102,8 @@ class TableSummary:
         ]
         labels = [(name, f"{num:,}") for name, num in _added(split.labels for split in self.splits.values())]
         if labels:
-            title = f"labels ({len(labels):,})" + (
-                f", the {SHOWN_LABELS} most frequent" if len(labels) > SHOWN_LABELS else ""
-            )
+            most = f", the {SHOWN_LABELS} most frequent" if len(labels) > SHOWN_LABELS else ""
+            title = f"labels ({len(labels):,}){most}"
             shown.append(ShownTable(title=title, columns=("label", "rows"), rows=labels[:SHOWN_LABELS]))
         texts = [(name, text) for name, split in self.splits.items() for text in split.sample]
         if texts:
@@ -115,10 +114,7 @@ class TableSummary:
         splits = list(self.splits.values())
 
         def line(name: str, cells: Iterable[object]) -> tuple[str, ...]:
-            return (
-                name,
-                *("" if cell in (None, 0) else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells),
-            )
+            return (name, *map(_cell, cells))
 
         return [
             line("rows", (split.rows for split in splits)),
@@ -158,7 +154,7 @@ def even_rows(num_rows: int, wanted: int) -> list[int]:
 
 def _summary(rows: Rows, kind: str, label_names: Sequence[str]) -> SplitSummary:
     if kind == STORE:
-        return _store_summary(rows)
+        return SplitSummary(rows=len(rows), groups=len(rows))
     image, image_path = rows.column("image"), rows.column("image_path")
     texts = rows.column("texts")
     looked = [size for row in even_rows(len(rows), LOOKED_AT) if (size := _header(rows.sample(row).image)) is not None]
@@ -180,10 +176,11 @@ def _summary(rows: Rows, kind: str, label_names: Sequence[str]) -> SplitSummary:
     )
 
 
-def _store_summary(rows: Rows) -> SplitSummary:
-    nothing = dict.fromkeys(("picture_bytes", "width", "height", "texts_a_row", "words_a_text"))
-    counts = dict.fromkeys(("pictures", "referenced", "texts"), 0)
-    return SplitSummary(rows=len(rows), groups=len(rows), formats={}, labels={}, sample=(), **nothing, **counts)
+def _cell(value: object) -> str:
+    """Nothing where there is nothing to tell."""
+    if value is None or value == 0:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _lengths(column: pa.ChunkedArray, length: Any) -> np.ndarray:
