@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,11 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from diptych.cli import screen
-from diptych.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from diptych.data.importing import ImportResult
-    from diptych.data.scenes.settings import SceneSettings
 
 data_app = typer.Typer(help="Make tables of pictures and texts, and look at them.", no_args_is_help=True)
 
@@ -34,12 +33,12 @@ def scenes(
     ] = None,
 ) -> None:
     """Draw the built-in picture world: small scenes with texts, boxes, statements and questions."""
-    from diptych.data.scenes import draw_scenes
+    from diptych.data import scenes as world
     from diptych.overrides import apply_overrides
 
-    world = apply_overrides(_world(style, n, seed, size), settings or [])
+    dials = apply_overrides(world.style(style, num=n, seed=seed, size_px=size), settings or [])
     with screen.progress() as progress:
-        draw_scenes(out, world, progress=progress, workers=workers)
+        world.draw_scenes(out, dials, progress=progress, workers=workers or os.cpu_count() or 1)
     screen.next_step(_train_on(out))
 
 
@@ -86,7 +85,8 @@ def show(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the counts to this file.")] = None,
 ) -> None:
     """Say what a table holds: rows, texts and their lengths, sizes of pictures, a few texts."""
-    from diptych.data.show import contact_sheet, describe
+    from diptych.data.contact_sheet import contact_sheet
+    from diptych.data.show import describe
     from diptych.data.table import open_table
 
     table = open_table(folder)
@@ -102,23 +102,6 @@ def show(
         screen.next_step(_train_on(folder))
     else:
         screen.next_step(f"diptych data show {_quoted(folder)} --html {_quoted(folder.resolve().name + '.html')}")
-
-
-def _world(style: str, num: int, seed: int, size_px: int) -> SceneSettings:
-    """The picture world of a style.
-
-    Raises:
-        UsageError: there is no such style.
-    """
-    from diptych.data.scenes.settings import STYLES, easy, hard
-
-    match style:
-        case "easy":
-            return easy(num=num, seed=seed, size_px=size_px)
-        case "hard":
-            return hard(num=num, seed=seed, size_px=size_px)
-        case _:
-            raise UsageError(f"--style: {unknown('style', style, STYLES)}")
 
 
 def _tell(result: ImportResult) -> None:

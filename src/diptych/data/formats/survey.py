@@ -24,30 +24,41 @@ class KeyBook:
         self._db.execute("CREATE TABLE keys (key TEXT PRIMARY KEY, rows INTEGER) WITHOUT ROWID")
         self._db.execute("CREATE TABLE paths (path TEXT PRIMARY KEY, key TEXT) WITHOUT ROWID")
         self._db.execute("BEGIN")
+        self._repeats = self._renames = False
+        """Whether any key has several rows, or any path several keys; most sources need no look into the file."""
 
     def note(self, record: Record) -> None:
         """Counts one row; the first row of a path gives the path its key."""
+        key = record.key
         if isinstance(record.image, Path):
-            self._db.execute("INSERT OR IGNORE INTO paths VALUES (?, ?)", (_stored(record.image), record.key))
-        self._db.execute(
-            "INSERT INTO keys VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET rows = rows + 1", (self.key(record),)
-        )
+            self._db.execute("INSERT OR IGNORE INTO paths VALUES (?, ?)", (_stored(record.image), key))
+            key = self._key_of_path(record.image) or key
+            self._renames = self._renames or key != record.key
+        new = self._db.execute("INSERT OR IGNORE INTO keys VALUES (?, 1)", (key,)).rowcount
+        if not new:
+            self._db.execute("UPDATE keys SET rows = rows + 1 WHERE key = ?", (key,))
+            self._repeats = True
 
     def key(self, record: Record) -> str:
         """The record's key, or that of the row that named the same path first."""
-        if isinstance(record.image, Path):
-            found = self._db.execute("SELECT key FROM paths WHERE path = ?", (_stored(record.image),)).fetchone()
-            return record.key if found is None else found[0]
+        if self._renames and isinstance(record.image, Path):
+            return self._key_of_path(record.image) or record.key
         return record.key
 
     def rows(self, key: str) -> int:
         """How many rows have this key."""
+        if not self._repeats:
+            return 1
         found = self._db.execute("SELECT rows FROM keys WHERE key = ?", (key,)).fetchone()
         return 0 if found is None else found[0]
 
     def close(self) -> None:
         """Lets go of the file."""
         self._db.close()
+
+    def _key_of_path(self, path: Path) -> str | None:
+        found = self._db.execute("SELECT key FROM paths WHERE path = ?", (_stored(path),)).fetchone()
+        return None if found is None else found[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,98 @@
+"""`diptych data`, as typed."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diptych.cli.main import main
+
+
+@pytest.fixture
+def diptych(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Runs one command; gives exit code, standard output and standard error."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "400")
+
+    def run(*words: object) -> tuple[int, str, str]:
+        try:
+            main([str(word) for word in words])
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """An imagefolder of three pictures, one of them broken, in a folder whose name must be quoted."""
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    for number in range(3):
+        out = io.BytesIO()
+        Image.new("RGB", (5, 3), (number, 0, 0)).save(out, "PNG")
+        (folder / f"{number}.png").write_bytes(out.getvalue() if number < 2 else b"no picture")
+    rows = [{"file_name": f"{number}.png", "text": f"text {number}"} for number in range(3)]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_import_says_what_came_and_what_is_next(diptych, source: Path, tmp_path: Path) -> None:
+    out, counts = tmp_path / "my table", tmp_path / "counts.json"
+    code, said, _ = diptych("data", "import", source, out, "--max-rejects", "0.5", "--json", counts)
+    assert code == 0
+    assert f"1 rejected, listed in {out}/rejects.jsonl" in said
+    next_line = said.strip().splitlines()[-1]
+    assert next_line.startswith("Next: diptych train clip tiny --data ")
+    assert shlex.split(next_line)[-4:] == ["--data", str(out), "--out", "runs/my table"]
+    written = json.loads(counts.read_text())
+    assert (written["splits"], written["texts"], written["rejects"]) == ({"train": 2}, 2, 1)
+    assert (written["format"], written["out"]) == ("imagefolder", str(out))
+
+
+def test_import_of_too_many_bad_rows_fails_in_words(diptych, source: Path, tmp_path: Path) -> None:
+    code, _, said = diptych("data", "import", source, tmp_path / "out")
+    assert code == 1
+    assert "1 of the 3 rows" in said
+    assert "--max-rejects" in said
+    assert "out.partial/rejects.jsonl" in said
+    assert "Traceback" not in said
+
+
+def test_an_unknown_format_is_wrong_usage_with_the_nearest_name(diptych, source: Path, tmp_path: Path) -> None:
+    code, _, said = diptych("data", "import", source, tmp_path / "out", "--format", "image-folder")
+    assert code == 2
+    assert "did you mean 'imagefolder'?" in said
+
+
+def test_a_source_that_is_not_there_fails_in_words(diptych, source: Path, tmp_path: Path) -> None:
+    code, _, said = diptych("data", "import", tmp_path / "my photo", tmp_path / "out")
+    assert code == 1
+    assert f"did you mean {source}?" in said
+
+
+def test_scenes_draws_a_table(diptych, tmp_path: Path) -> None:
+    out = tmp_path / "world"
+    code, said, _ = diptych("data", "scenes", out, "--n", 24, "--size", 32, "--seed", 3, "--workers", 1)
+    assert code == 0
+    assert (out / "table.json").is_file()
+    assert said.strip().splitlines()[-1] == f"Next: diptych train clip tiny --data {out} --out runs/world"
+
+
+def test_scenes_of_an_unknown_style_name_the_nearest(diptych, tmp_path: Path) -> None:
+    code, _, said = diptych("data", "scenes", tmp_path / "world", "--style", "eazy")
+    assert code == 2
+    assert "did you mean 'easy'?" in said
+
+
+def test_a_dial_of_the_world_is_checked(diptych, tmp_path: Path) -> None:
+    code, _, said = diptych("data", "scenes", tmp_path / "world", "--set", "cluter=3")
+    assert code == 2
+    assert "did you mean 'clutter'?" in said
