@@ -96,3 +96,23 @@ def test_a_dial_of_the_world_is_checked(diptych, tmp_path: Path) -> None:
     code, _, said = diptych("data", "scenes", tmp_path / "world", "--set", "cluter=3")
     assert code == 2
     assert "did you mean 'clutter'?" in said
+
+
+def test_show_tells_what_a_table_holds(diptych, source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    diptych("data", "import", source, out, "--max-rejects", "0.5")
+    code, said, _ = diptych("data", "show", out, "--json", tmp_path / "counts.json")
+    assert code == 0
+    assert "train" in said
+    assert said.strip().splitlines()[-1] == f"Next: diptych data show {out} --html out.html"
+    assert json.loads((tmp_path / "counts.json").read_text())["splits"]["train"]["texts"] == 2
+    code, said, _ = diptych("data", "show", out, "--html", tmp_path / "sheet.html")
+    assert code == 0
+    assert "text 0" in (tmp_path / "sheet.html").read_text(encoding="utf-8")
+    assert said.strip().splitlines()[-1].startswith("Next: diptych train clip tiny")
+
+
+def test_show_of_what_is_no_table_says_how_to_make_one(diptych, source: Path) -> None:
+    code, _, said = diptych("data", "show", source)
+    assert code == 1
+    assert "diptych data import" in said

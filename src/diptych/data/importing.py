@@ -16,7 +16,7 @@ from diptych.data.formats.gather import Gatherer
 from diptych.data.formats.record import Record
 from diptych.data.formats.survey import Survey, survey
 from diptych.data.images import MAX_PIXELS
-from diptych.data.layout import check_split_name, partial_of
+from diptych.data.layout import REJECTS_FILE, check_split_name, partial_of
 from diptych.data.rejects import Reject, RejectLog
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError, InterruptedRunError, RunExistsError, UsageError
@@ -24,7 +24,6 @@ from diptych.progress import SILENT, Bar, Progress
 
 MAX_TEXT = 100_000
 """Characters of one text."""
-REJECTS_FILE = "rejects.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
