@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diptych.data.sampler import Order, permute, permute_many
 from diptych.errors import UsageError
 
 
+@settings(deadline=None)
 @given(size=st.integers(1, 3000), seed=st.integers(0, 2**31), epoch=st.integers(0, 1000))
 def test_every_epoch_is_a_permutation(size: int, seed: int, epoch: int) -> None:
     rows = permute_many(np.arange(size), size, seed=seed, epoch=epoch)
     assert sorted(rows.tolist()) == list(range(size))
 
 
+@settings(deadline=None)
 @given(size=st.integers(1, 10**12), seed=st.integers(0, 9), data=st.data())
 def test_one_position_is_the_same_as_among_many_also_in_large_tables(size: int, seed: int, data: st.DataObject) -> None:
     positions = data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=5))
@@ -56,6 +58,7 @@ def test_positions_outside_are_refused() -> None:
         permute(5, 5, seed=0, epoch=0)
 
 
+@settings(deadline=None)
 @given(num_rows=st.integers(1, 60), batch=st.integers(1, 70), step=st.integers(0, 50), data=st.data())
 def test_the_slices_of_the_ranks_are_the_global_batch(
     num_rows: int, batch: int, step: int, data: st.DataObject
@@ -70,6 +73,7 @@ def test_the_slices_of_the_ranks_are_the_global_batch(
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+@settings(deadline=None)
 @given(num_rows=st.integers(1, 60), batch=st.integers(1, 70), epoch=st.integers(0, 5))
 def test_no_row_comes_twice_in_an_epoch(num_rows: int, batch: int, epoch: int) -> None:
     order = Order(num_rows=num_rows, batch=batch, seed=7)
