@@ -82,7 +82,8 @@ def _asked(
 
 def _evaluate(run: str, task: str, table: Table, asked: Asked, device: str, html: Path | None) -> Evaluation:
     from diptych import systems
-    from diptych.report.page import write_page
+    from diptych.checkpoint.files import write_whole
+    from diptych.report.page import render
     from diptych.tasks import evaluation
 
     table.split(asked.split)  # a wrong name is told before the model is loaded
@@ -92,7 +93,7 @@ def _evaluate(run: str, task: str, table: Table, asked: Asked, device: str, html
         if html is not None:
             html.parent.mkdir(parents=True, exist_ok=True)
             page = evaluation.page(found, model=run, data=str(table.path), split=asked.split, progress=progress)
-            write_page(page, html)
+            write_whole(html, render(page))
     return found
 
 
@@ -129,15 +130,16 @@ def _show(evaluation: Evaluation, json_file: Path | None, html: Path | None) -> 
 
 
 def _next(run: str, task: str, table: Table, split: str, html: Path | None) -> str:
-    """The same with pictures; where those were written, another task that the table can ask."""
+    """The same with pictures; where those were written, another task that the table can ask, or a look at them."""
     from diptych.tasks.evaluation import possible
 
+    if html is None:
+        folder = Path(run) if Path(run).is_dir() else Path()
+        return _command(run, task, table.path, split, folder / f"{task}.html")
     others = [name for name in possible(table) if name != task]
-    if html is None or not others:
-        where = Path(run) if Path(run).is_dir() else Path()
-        page = where / f"{task}.html" if html is None else html
-        return _command(run, task, table.path, split, page)
-    return _command(run, others[0], table.path, split, html.with_name(f"{others[0]}.html"))
+    if others:
+        return _command(run, others[0], table.path, split, html.with_name(f"{others[0]}.html"))
+    return f"python3 -m webbrowser {shlex.quote(html.resolve().as_uri())}"
 
 
 def _command(run: str, task: str, data: Path, split: str, html: Path) -> str:
