@@ -144,10 +144,26 @@ def test_the_first_line_says_what_was_learned_and_where_it_began(review):
 
 def test_what_stays_near_chance_is_named_and_why(table, run_folder):
     towers = Towers()
-    towers.encode_text = lambda texts: F.normalize(torch.ones(len(texts), 3) + torch.arange(len(texts))[:, None], dim=1)
+    by_colour = towers.encode_text
+    towers.encode_text = lambda texts: by_colour(
+        ["a blue" if text == "left" else text for text in texts]
+    )  # as by a coin
     html = write_report(run_folder(*log()), encoder=towers, table=table).report.read_text()
-    assert "Near chance:" in html
+    near = re.search("Near chance: [^.]*", html)[0]
+    assert "sides" in near
+    assert "colours" not in near
     assert "The fused models" in html
+    assert "Wrong about sides" in html
+
+
+def test_a_model_that_learned_nothing_is_not_excused_by_its_towers(table, run_folder):
+    towers = Towers()
+    by_colour = towers.encode_text
+    towers.encode_text = lambda texts: by_colour([text.replace("red", "green") for text in texts])
+    towers.encode_image = lambda pictures: by_colour(["blue"] * len(pictures))
+    html = write_report(run_folder(*log()), encoder=towers, table=table).report.read_text()
+    assert "the run has not learned yet" in html
+    assert "The fused models" not in html
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def calibration_chart(confidence: Tensor, right: Tensor, *, name: str, of: str) 
     left.plot(bins.confidence[bins.count > 0].tolist(), bins.accuracy[bins.count > 0].tolist(),
               color=HUES[0], linewidth=1.6, marker="o", markersize=5)  # fmt: skip
     left.set_xlim(0, 1)
-    left.set_ylim(0, 1)
+    left.set_ylim(0, 1.02)
     for axis in (left.xaxis, left.yaxis, side.xaxis):
         axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     title(left, "share that is right, by how sure it is")

@@ -200,7 +200,7 @@ def _over_steps(ax: Axes) -> None:
 
 
 def _shares(ax: Axes) -> None:
-    ax.set_ylim(0, 1)
+    ax.set_ylim(0, 1.02)  # so that a line at 100 % is whole
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 

@@ -17,7 +17,8 @@ PARTS: tuple[tuple[str, str, str, Chart], ...] = (
         "Loss",
         "How badly the right pairs of a batch are told from the wrong ones; lower is better. A model that guesses "
         "lies on the dotted line. While validation falls with training the model learns what holds for new "
-        "pictures; when it turns up while training still falls, it learns by heart.",
+        "pictures; when it turns up while training still falls, it learns by heart. Validation lies below training "
+        "where its texts say more.",
         "the log holds no loss.",
         loss_chart,
     ),
@@ -62,7 +63,7 @@ def machine_section(history: History, run: Mapping[str, Any]) -> Section:
     """What was run on what machine."""
     return Section(
         title="What was run on what machine",
-        how_to_read="Everything needed to run it again: `diptych train --repeat run.json` takes the same settings.",
+        how_to_read="Everything needed to run it again: diptych train --repeat run.json takes the same settings.",
         body=run_facts(history, run),
     )
 

@@ -25,10 +25,11 @@ from diptych.train.measure import Measured, measure
 
 FORMAT = 1
 TWO_TOWERS = (
-    "A model of two towers makes one vector of the picture and one of the text, and compares only these; which "
-    "words belong together, and where things stand, is easily lost on the way. The fused models, which read the "
+    "A model of two towers makes one vector of the picture and one of the text, and compares these; fine patterns, "
+    "which words belong together, and where things stand are easily lost on the way. The fused models, which read the "
     "words and the picture side by side, are for this."
 )
+NOTHING_YET = "Even the right picture for a text is found no better than by guessing: the run has not learned yet."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,13 +114,19 @@ def _page(
         lead=[status_line(metrics["status"], history)],
         figures=_figures(history, scores),
         sections=[
-            results_section(scores, split=measured.split, why_not=measured.why_not, remark=TWO_TOWERS),
+            results_section(scores, split=measured.split, why_not=measured.why_not, remark=_remark(scores)),
             *training_sections(history),
             *_pictures(measured, seed=seed, progress=progress),
             machine_section(history, run),
             rejects_section(rejects),
         ],
     )
+
+
+def _remark(scores: Sequence[Score]) -> str:
+    """Why something stays near chance: the nature of two towers, unless nothing was learned at all."""
+    first = next((score for score in scores if score.name == "text_to_image_r1"), None)
+    return NOTHING_YET if first is not None and first.near_chance else TWO_TOWERS
 
 
 def _pictures(measured: Measured, *, seed: int, progress: Progress) -> list[Section]:
