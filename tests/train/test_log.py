@@ -39,6 +39,13 @@ def test_going_on_cuts_what_came_after_and_keeps_the_clock(tmp_path: Path) -> No
     assert last["again"] is True and isinstance(last["time_s"], float) and last["time_s"] >= 500
 
 
+def test_a_number_that_is_not_finite_is_null(tmp_path: Path) -> None:
+    with RunLog(tmp_path / "log.jsonl") as log:
+        log.write("eval", 0, {"loss": float("nan"), "metrics": {"text_to_image_r1": float("inf"), "rows": 3}})
+    (line,) = lines(tmp_path / "log.jsonl")
+    assert line["loss"] is None and line["metrics"] == {"text_to_image_r1": None, "rows": 3}
+
+
 def test_a_new_run_begins_an_empty_record(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("old\n")
     with RunLog(tmp_path / "log.jsonl"):

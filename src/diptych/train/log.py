@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 class RunLog:
     """Appends events; what stands there has reached the operating system."""
 
-    def __init__(self, path: Path, *, keep_bytes: int = 0, time_s: float = 0.0, tensorboard: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, keep_bytes: int = 0, step: int = 0, time_s: float = 0.0, tensorboard: bool = False
+    ) -> None:
         """Goes on after the first `keep_bytes` of the file: what a run that was killed wrote after them is cut off.
 
         Args:
             path: log.jsonl.
             keep_bytes: size of the file when the checkpoint was written that the run goes on from.
+            step: of that checkpoint.
             time_s: seconds that the run has taken up to there.
             tensorboard: also write the numbers as TensorBoard reads them, to the folder `tensorboard` beside.
         Raises:
@@ -36,7 +40,7 @@ class RunLog:
         os.truncate(path, min(keep_bytes, path.stat().st_size))
         self._file = path.open("a", encoding="utf-8")
         self._begun = time.monotonic() - time_s
-        self._board = _board(path.parent / "tensorboard") if tensorboard else None
+        self._board = _board(path.parent / "tensorboard", step) if tensorboard else None
 
     @property
     def num_bytes(self) -> int:
@@ -49,9 +53,9 @@ class RunLog:
         return time.monotonic() - self._begun
 
     def write(self, event: str, step: int, fields: Mapping[str, Any]) -> None:
-        """One line: what happened after how many steps."""
+        """One line: what happened after how many steps. A number that is not finite becomes null: JSON has no NaN."""
         line = {"event": event, "step": step, "time_s": round(self.time_s, 3), **fields}
-        self._file.write(json.dumps(line) + "\n")
+        self._file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
         self._file.flush()
         if self._board is not None and event in ("step", "eval"):
             _add_scalars(self._board, event, step, fields)
@@ -67,10 +71,17 @@ class RunLog:
             self._board.close()
 
 
-def _board(folder: Path) -> SummaryWriter:
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _board(folder: Path, step: int) -> SummaryWriter:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder))
+    # What an earlier part of the run drew after the checkpoint is hidden; a new run hides nothing.
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
 
 def _add_scalars(board: SummaryWriter, event: str, step: int, fields: Mapping[str, Any]) -> None:

@@ -79,7 +79,13 @@ def fit(
         if checkpoint is not None:
             learner.load(checkpoint, state.loss_scale)
             store.go_on_from(checkpoint.step, state.best_step)
-        log = RunLog(out / "log.jsonl", keep_bytes=state.log_bytes, time_s=state.time_s, tensorboard=tensorboard)
+        log = RunLog(
+            out / "log.jsonl",
+            keep_bytes=state.log_bytes,
+            step=state.step,
+            time_s=state.time_s,
+            tensorboard=tensorboard,
+        )
         with log, StopSignals(progress) as stop:
             if checkpoint is None:
                 log.write("start", 0, first_event(plan, precision))
@@ -210,13 +216,14 @@ class _Loop:
         with self.meter.loading():
             loaded = next(batches)
         self.bad_rows.note(loaded.rejects)
+        update = None
         if loaded.batch is not None:
             self.meter.count(loaded.batch)
             with self.meter.learning():
                 update = self.learner.update(loaded.batch, loaded.targets, self.state.step)
             self.nan_watch.judge(update, loaded.batch)
         self.state.step += 1
-        if loaded.batch is not None and self._log_is_due():
+        if update is not None and update.finite and self._log_is_due():
             self._log_step(update, loaded.epoch)
 
     def _log_is_due(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +29,11 @@ def first_event(plan: Plan, precision: Precision) -> dict[str, Any]:
     job, order = plan.job, plan.order
     return {
         "machine": describe_machine(plan.device),
-        "versions": {"diptych": __version__, **{name: version(name) for name in PACKAGES}},
+        "versions": {
+            "diptych": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in PACKAGES},
+        },
         "precision": precision.name,
         "precision_reason": precision.reason,
         "parameters": sum(parameter.numel() for parameter in job.model.parameters()),
