@@ -1,0 +1,105 @@
+"""`diptych train`: what it takes, what it says of mistakes, and what a run leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from diptych.cli import train
+from diptych.cli.main import main
+from diptych.data.scenes import draw_scenes, easy
+from diptych.errors import UsageError
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "outside_recipe.py"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world") / "scenes"
+    draw_scenes(folder, easy(num=160, seed=1), workers=1)
+    return folder
+
+
+def ended(arguments: list[str]) -> int:
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    return int(error.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ([], "SYSTEM RECIPE"),
+        (["clip"], "which recipe of clip"),
+        (["clip", "tinny"], "'tiny'"),
+        (["clop", "tiny"], "'clip'"),
+        (["clip", "tiny", "more"], "found clip tiny more"),
+        (["nowhere/mine.py:run"], "nowhere/mine.py"),
+    ],
+)
+def test_a_recipe_that_is_not_there_is_told_with_what_there_is(recipe: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        train.find_run(recipe, None, None)
+    assert message in str(error.value)
+
+
+def test_a_recipe_and_repeat_together_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"clip tiny --repeat .*run\.json; expected one of"):
+        train.find_run(["clip", "tiny"], tmp_path / "run.json", None)
+
+
+def test_a_misspelt_setting_is_told_before_anything_is_written(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    command = ["train", "clip", "tiny", "--data", str(scenes), "--out", str(out), "--set", "optim.lrr=1"]
+    assert ended(command) == 2
+    assert "optim.lr" in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.slow
+def test_a_run_from_the_outside_trains_reviews_and_goes_on(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    command = ["train", f"{EXAMPLE}:run", "--data", str(scenes), "--out", str(out), "--batch", "24"]
+    command += ["--set", "training.steps=4", "--set", "training.eval_every=none", "--set", "objective.weight=0.5"]
+    assert ended(command) == 0
+    shown = capsys.readouterr().out
+    assert shown.rstrip().splitlines()[-1] == f"Next: diptych evaluate {out} --task retrieval --data {scenes}"
+    assert (out / "report.html").is_file() and (out / "metrics.json").is_file()
+    plain = json.loads((out / "run.json").read_text())
+    assert plain["objective"] == {"name": "colour", "weight": 0.5, "couples_rows": True}
+    assert plain["recipe"] == "outside_recipe.py:run"
+    terms = [json.loads(line).get("terms") for line in (out / "log.jsonl").read_text().splitlines()]
+    assert {"contrastive", "colour"} in [set(one) for one in terms if one]
+    assert ended(command) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert ended([*command, "--resume"]) == 0
+    assert "finished" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_checkpoint_and_a_report(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diptych.train.learner import Learner
+
+    update = Learner.update
+
+    def interrupted(self: Learner, *arguments: object) -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        return update(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Learner, "update", interrupted)
+    out = tmp_path / "run"
+    command = ["train", "clip", "tiny", "--data", str(scenes), "--out", str(out), "--set", "inputs.workers=0"]
+    assert ended(command) == 130
+    told = capsys.readouterr().err
+    assert "after step 1 of 40" in told and "--resume" in told
+    assert (out / "last").read_text() == "step_0000001\n" and (out / "report.html").is_file()
