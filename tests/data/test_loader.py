@@ -203,6 +203,12 @@ def test_evaluation_goes_through_every_row_in_order(tmp_path: Path) -> None:
     assert text is not None and "".join(map(chr, text.ids[0].tolist())) == "0 first"
 
 
+def test_what_evaluation_draws_is_the_same_every_time(rows: Rows) -> None:
+    first, again = (list(evaluation_batches(rows, ByteInputs(), batch=4, draw=PartnerDraw(), workers=0)) for _ in "ab")
+    assert all(_same(a, b) for a, b in zip(first, again, strict=True))
+    assert len({number for loaded in first for number in loaded.targets["drawn"].tolist()}) > 10
+
+
 def test_leaving_early_ends_the_workers(rows: Rows) -> None:
     batches = load_batches(rows, ByteInputs(), _order(), start=0, stop=1000, draw=NoDraw(), workers=2)
     next(batches)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -80,7 +80,8 @@ def load_batches(
     Raises:
         DataError: a shard was damaged since the table was opened, or a worker died.
     """
-    steps = TrainingSteps(rows, inputs, order, draw, tuple(columns), frozenset(bad_rows))
+    reader = RowReader(rows, inputs, draw, tuple(columns), order.num_rows, order.seed)
+    steps = TrainingSteps(reader, order, frozenset(bad_rows))
     return _in_workers(steps, range(start, stop), workers, start_method)
 
 
@@ -104,30 +105,30 @@ def evaluation_batches(
         workers: as in `load_batches`.
     """
     num_rows = len(rows) if limit is None else min(limit, len(rows))
-    steps = EvaluationSteps(rows, inputs, batch, num_rows, draw)
-    return _in_workers(steps, range(-(-num_rows // batch)), workers, None)
+    reader = RowReader(rows, inputs, draw, (), num_rows, None)
+    return _in_workers(EvaluationSteps(reader, batch), range(-(-num_rows // batch)), workers, None)
 
 
 @dataclass(frozen=True)
-class TrainingSteps(Dataset[LoadedBatch]):
-    """Step number -> LoadedBatch."""
+class RowReader:
+    """Reads, decodes and draws rows, and makes batches of them."""
 
     rows: Rows
     inputs: Inputs
-    order: Order
-    draw: Draw
+    draw: Draw | None
     columns: tuple[str, ...]
-    bad_rows: frozenset[int]
+    num_rows: int
+    seed: int | None
+    """None: evaluation, where the transform is fixed and the draws are the same every time."""
 
-    def __getitem__(self, step: int) -> LoadedBatch:
+    def batch(self, step: int, epoch: int, wanted: Iterable[int]) -> LoadedBatch:
+        """The batch of the `wanted` rows without the bad ones."""
         items: list[Item] = []
         targets: list[Targets] = []
         rejects: list[Reject] = []
-        for epoch, row in self.order.rows(step):
-            if row in self.bad_rows:
-                continue
+        for row in wanted:
             try:
-                item, target = self._draw(epoch, row)
+                item, target = self._drawn(epoch, row)
             except RowError as error:
                 rejects.append(error.reject)
             else:
@@ -135,58 +136,59 @@ class TrainingSteps(Dataset[LoadedBatch]):
                 targets.append(target)
         return LoadedBatch(
             step=step,
-            epoch=self.order.epoch(step),
+            epoch=epoch,
             batch=self.inputs.collate(items) if items else None,
             targets=stack_targets(targets),
             rejects=tuple(rejects),
         )
 
-    def _draw(self, epoch: int, row: int) -> tuple[Item, Targets]:
-        seed = self.order.seed
+    def _drawn(self, epoch: int, row: int) -> tuple[Item, Targets]:
         item = self._item(epoch, row)
-        other = self.draw.partner(seed, epoch, row, self.order.num_rows)
+        if self.draw is None:
+            return item, {}
+        seed = 0 if self.seed is None else self.seed
+        other = self.draw.partner(seed, epoch, row, self.num_rows)
         partner = None if other is None else self._item(epoch, other)
         return self.draw.draw(item, partner, LateRng(seed, epoch, item.key, self.draw.name))
 
     def _item(self, epoch: int, row: int) -> Item:
-        return _item(self.rows, self.inputs, row, self.columns, (self.order.seed, epoch))
+        """One row decoded.
+
+        Raises:
+            RowError: the row's own fault.
+            DataError: the table's fault, which every row would meet.
+        """
+        try:
+            sample = self.rows.sample(row, self.columns)
+            return self.inputs.item(sample, None if self.seed is None else LateRng(self.seed, epoch, sample.key))
+        except DataError as error:
+            source = f"{self.rows.path} {self.rows.name}, row {row}"
+            raise RowError(Reject(key=self.rows.key(row), source=source, reason=str(error))) from error
+
+
+@dataclass(frozen=True)
+class TrainingSteps(Dataset[LoadedBatch]):
+    """Step number -> LoadedBatch."""
+
+    reader: RowReader
+    order: Order
+    bad_rows: frozenset[int]
+
+    def __getitem__(self, step: int) -> LoadedBatch:
+        wanted = (row for _, row in self.order.rows(step) if row not in self.bad_rows)
+        return self.reader.batch(step, self.order.epoch(step), wanted)
 
 
 @dataclass(frozen=True)
 class EvaluationSteps(Dataset[LoadedBatch]):
     """Batch number -> LoadedBatch."""
 
-    rows: Rows
-    inputs: Inputs
-    batch: int
-    num_rows: int
-    draw: Draw | None
+    reader: RowReader
+    size: int
 
     def __getitem__(self, step: int) -> LoadedBatch:
-        items: list[Item] = []
-        targets: list[Targets] = []
-        rejects: list[Reject] = []
-        for row in range(step * self.batch, min((step + 1) * self.batch, self.num_rows)):
-            try:
-                item, target = self._draw(row)
-            except RowError as error:
-                rejects.append(error.reject)
-            else:
-                items.append(item)
-                targets.append(target)
-        batch = self.inputs.collate(items) if items else None
-        return LoadedBatch(step=step, epoch=0, batch=batch, targets=stack_targets(targets), rejects=tuple(rejects))
-
-    def _draw(self, row: int) -> tuple[Item, Targets]:
-        item = self._item(row)
-        if self.draw is None:
-            return item, {}
-        other = self.draw.partner(0, 0, row, self.num_rows)
-        partner = None if other is None else self._item(other)
-        return self.draw.draw(item, partner, LateRng(0, 0, item.key, self.draw.name))
-
-    def _item(self, row: int) -> Item:
-        return _item(self.rows, self.inputs, row, (), None)
+        wanted = range(step * self.size, min((step + 1) * self.size, self.reader.num_rows))
+        return self.reader.batch(step, 0, wanted)
 
 
 class RowError(Exception):
@@ -216,21 +218,6 @@ class LateRng:
     def integers(self, low: int, high: int | None = None) -> Any:
         """Uniform in [low, high), or [0, low)."""
         return self._rng().integers(low, high)
-
-
-def _item(rows: Rows, inputs: Inputs, row: int, columns: Sequence[str], seed_and_epoch: tuple[int, int] | None) -> Item:
-    """Reads and decodes one row; `seed_and_epoch` None asks for the evaluation transform.
-
-    Raises:
-        RowError: the row's own fault.
-        DataError: the table's fault, which every row would meet.
-    """
-    try:
-        sample = rows.sample(row, columns)
-        return inputs.item(sample, None if seed_and_epoch is None else LateRng(*seed_and_epoch, sample.key))
-    except DataError as error:
-        source = f"{rows.path} {rows.name}, row {row}"
-        raise RowError(Reject(key=rows.key(row), source=source, reason=str(error))) from error
 
 
 def default_workers() -> int:
