@@ -9,7 +9,7 @@ from diptych.cli.main import main
 
 @pytest.fixture
 def make_run(tmp_path):
-    def make(name, lr, losses, r1=None):
+    def make(name, lr, losses, r1=None, chance=0.01):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "run.json").write_text(
@@ -18,7 +18,7 @@ def make_run(tmp_path):
         steps = [{"event": "step", "step": at, "time_s": at, "loss": loss} for at, loss in enumerate(losses, 1)]
         (folder / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in steps))
         if r1 is not None:
-            score = {"value": r1, "chance": 0.01, "low": 0.0, "high": 1.0, "count": 100, "unit": "share",
+            score = {"value": r1, "chance": chance, "low": 0.0, "high": 1.0, "count": 100, "unit": "share",
                      "label": "right picture first", "group": "Retrieval"}  # fmt: skip
             (folder / "metrics.json").write_text(json.dumps({"results": {"text_to_image_r1": score}}))
         return folder
@@ -54,6 +54,12 @@ def test_compare_says_whose_report_is_missing(make_run, tmp_path):
     runs = make_run("a", 1e-3, [3.0]), make_run("b", 1e-3, [3.0], r1=0.5)
     assert run("report", "compare", *runs, "--out", page) == 0
     assert "No results yet: a." in page.read_text()
+
+
+def test_galleries_of_other_sizes_are_told(make_run, tmp_path, capsys):
+    runs = make_run("a", 1e-3, [3.0], r1=0.5), make_run("b", 1e-3, [3.0], r1=0.6, chance=0.002)
+    assert run("report", "compare", *runs, "--out", tmp_path / "both.html") == 0
+    assert "differs" in capsys.readouterr().out
 
 
 def test_one_run_cannot_be_compared(make_run, capsys):

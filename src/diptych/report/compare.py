@@ -68,10 +68,10 @@ def comparison(runs: Sequence[PastRun]) -> Page:
 def compared(runs: Sequence[PastRun]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns and rows of the table of results: a row a number, a column a run."""
     by_run = [{score.name: score for score in run.scores} for run in runs]
-    labels = {score.name: (score.label, score.unit, score.chance) for run in runs for score in run.scores}
+    named = {score.name: score for run in runs for score in run.scores}
     rows = [
-        (label, words(chance, unit), *[words(_value(scores, name), unit) for scores in by_run])
-        for name, (label, unit, chance) in labels.items()
+        (score.label, _chance(by_run, score), *[words(_value(scores, name), score.unit) for scores in by_run])
+        for name, score in named.items()
     ]
     steps = ("steps", "–", *[f"{run.history.last_step:,}" for run in runs])
     time = ("time trained", "–", *[duration(run.history.seconds) for run in runs])
@@ -94,6 +94,12 @@ def _read(folder: Path, name: str) -> PastRun:
         run=json.loads(run.read_text(encoding="utf-8")) if run.is_file() else {},
         scores=from_plain(json.loads(metrics.read_text(encoding="utf-8"))["results"]) if metrics.is_file() else [],
     )
+
+
+def _chance(by_run: Sequence[Mapping[str, Score]], score: Score) -> str:
+    """Chance is not the same where galleries differ in size, and then the numbers do not compare either."""
+    told = {words(scores[score.name].chance, score.unit) for scores in by_run if score.name in scores}
+    return told.pop() if len(told) == 1 else "differs"
 
 
 def _value(scores: Mapping[str, Score], name: str) -> float | None:
