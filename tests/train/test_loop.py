@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -328,3 +329,14 @@ def test_tensorboard_gets_the_numbers_too(small_room: ModuleType, small_table: T
     logged = [line["loss"] for line in events(tmp_path, "step")]
     assert [one.value for one in board.Scalars("train/loss")] == pytest.approx(logged)
     assert "validation/text_to_image_r1" in board.Tags()["scalars"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs a C++ compiler")
+def test_a_compiled_model_learns_the_same(small_room: ModuleType, small_table: Table, tmp_path: Path) -> None:
+    settings = ["training.steps=3", "model.dropout=0.0"]
+    for name, more in (("eager", []), ("compiled", ["training.compile=true"])):
+        fit(small_room.small_job(settings=[*settings, *more]), small_table, tmp_path / name, device="cpu")
+    eager, compiled = ([line["loss"] for line in events(tmp_path / name, "step")] for name in ("eager", "compiled"))
+    assert compiled == pytest.approx(eager, rel=1e-5)
+    assert best_or_last(tmp_path / "compiled").model().keys() == best_or_last(tmp_path / "eager").model().keys()
