@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from diptych.data.rejects import Reject
 from diptych.data.table import Table
@@ -53,7 +54,7 @@ class Evaluation:
     headline: str
     """A sentence that a person would say."""
     scores: tuple[Score, ...]
-    details: dict[str, float | int | str]
+    details: dict[str, Any]
     """What else there is to know, for JSON."""
     rejects: tuple[Reject, ...]
     sections: Callable[[Progress], list[Section]]
@@ -144,7 +145,11 @@ def _zero_shot(encoder: Towers, table: Table, asked: Asked, progress: Progress) 
         task="zero_shot",
         headline=_class_headline(result),
         scores=tuple(classes_scores(result)),
-        details={"num_classes": len(result.class_names), "calibration_error": result.numbers()["calibration_error"]},
+        details={
+            "class_names": list(result.class_names),
+            "templates": list(result.templates),
+            "calibration_error": result.numbers()["calibration_error"],
+        },
         rejects=result.rejects,
         sections=lambda _: [
             classes_section(
@@ -182,7 +187,8 @@ def _linear_probe(encoder: Towers, table: Table, asked: Asked, progress: Progres
             "lambda": result.strength,
             "chosen_on": result.validation,
             "num_train": result.num_train,
-            "num_classes": len(result.class_names),
+            "class_names": list(result.class_names),
+            "searched": [[strength, share] for strength, share in result.searched.items()],
             "calibration_error": result.numbers()["calibration_error"],
         },
         rejects=result.rejects,

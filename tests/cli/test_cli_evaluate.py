@@ -1,0 +1,139 @@
+"""`diptych evaluate` with a model that knows colours: what it prints, writes and says next."""
+
+import io
+import json
+import shlex
+
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from diptych.cli.main import main
+from diptych.data.table_writer import TableWriter
+
+COLOURS = {"red": (200, 20, 20), "green": (20, 190, 20), "blue": (20, 20, 210), "yellow": (210, 200, 20)}
+ASKED = pa.list_(pa.struct([("kind", pa.string()), ("texts", pa.list_(pa.string())), ("answer", pa.int32())]))
+
+
+class Colours:
+    """Two towers that see and read colours."""
+
+    name, scale = "colours", 100.0
+
+    def encode_image(self, pictures):
+        return F.normalize(self.image_features(pictures), dim=1)
+
+    def image_features(self, pictures):
+        shown = [Image.open(io.BytesIO(sample.image)).resize((1, 1)).getpixel((0, 0)) for sample in pictures]
+        return torch.tensor([[channel / 255 - 0.4 for channel in colour] for colour in shown])
+
+    def encode_text(self, texts):
+        named = [next((rgb for name, rgb in COLOURS.items() if name in text), (90, 90, 90)) for text in texts]
+        return F.normalize(torch.tensor(named) / 255 - 0.4, dim=1)
+
+
+@pytest.fixture
+def table(tmp_path):
+    with TableWriter(tmp_path / "table", columns={"choices": ASKED}, meta={"label_names": list(COLOURS)}) as writer:
+        for split, num in (("train", 12), ("test", 8)):
+            for row in range(num):
+                name = list(COLOURS)[row % 4]
+                file = io.BytesIO()
+                Image.new("RGB", (8, 6), tuple(channel + row for channel in COLOURS[name])).save(file, "PNG")
+                question = {"kind": "colours", "texts": ["red", "blue"], "answer": 0}
+                writer.add(
+                    split,
+                    key=f"{split}{row}",
+                    image=file.getvalue(),
+                    texts=[f"a {name} one"],
+                    label=row % 4,
+                    fields={"choices": [question] if name == "red" else []},
+                )
+    return tmp_path / "table"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, table):
+    """Runs the command on the table; returns exit code, standard output and standard error."""
+    monkeypatch.setattr("diptych.systems.load", lambda source, device: Colours())
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def command(*words):
+        code = 0
+        try:
+            main(["evaluate", "runs/x", "--data", str(table), *map(str, words)])
+        except SystemExit as left:
+            code = left.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "words"),
+    [
+        ("retrieval", "text_to_image_r5", "The right picture, of 8,"),
+        ("zero_shot", "classes_top1", "The right class, of 4, comes first for 100 of 100 pictures; guessing gets 25"),
+        (
+            "linear_probe",
+            "classes_top1",
+            "The right class, of 4, comes first for 100 of 100 pictures; guessing gets 25",
+        ),
+        ("choices", "colours_accuracy", "Best at colours: 100 of 100 right, guessing gets 50"),
+    ],
+)
+def test_every_task_prints_a_table_and_writes_json_and_a_page(run, tmp_path, task, name, words):
+    numbers, page = tmp_path / "out" / "n.json", tmp_path / "out" / f"{task}.html"
+    code, out, err = run("--task", task, "--json", numbers, "--html", page)
+    assert (code, "Traceback" in err) == (0, False)
+    assert words in out
+    found = json.loads(numbers.read_text())
+    assert found["task"] == task
+    assert found["results"][name]["value"] == 1
+    assert found["headline"] in out
+    html = page.read_text()
+    assert found["headline"] in html
+    assert "data:image/webp" in html or task == "choices"
+    assert "http://" not in html.replace("http://www.w3.org", "")
+    last = out.strip().splitlines()[-1]
+    assert last.startswith("Next: diptych evaluate runs/x --task ")
+    assert f"--task {task} " not in last
+
+
+def test_without_a_page_the_next_step_is_to_have_one(run, table):
+    _, out, _ = run("--task", "retrieval", "--limit", 4)
+    words = shlex.split(out.strip().splitlines()[-1])
+    assert words[:6] == ["Next:", "diptych", "evaluate", "runs/x", "--task", "retrieval"]
+    assert words[-2:] == ["--html", "retrieval.html"]
+
+
+def test_limit_and_class_names_reach_the_task(run, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("red\ngreen\nblue\nyellow\nnone\n")
+    numbers = tmp_path / "n.json"
+    run("--task", "zero_shot", "--limit", 3, "--class-names", names, "--templates", "my {} toy", "--json", numbers)
+    found = json.loads(numbers.read_text())
+    assert found["results"]["classes_top1"]["count"] == 3
+    assert found["details"]["class_names"][-1] == "none"
+    assert found["details"]["templates"] == ["my {} toy"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--task", "retreival"], 2, "there is no task 'retreival'; did you mean 'retrieval'?"),
+        (["--task", "retrieval", "--split", "tset"], 1, "there is no split 'tset'; did you mean 'test'?"),
+        (["--task", "zero_shot", "--templates", "food11"], 2, "did you mean 'food101'?"),
+        (["--task", "linear_probe", "--split", "train"], 2, "the probe is fitted on the split 'train'"),
+        (["--task", "choices", "--split", "train", "--class-names", "none.txt"], 1, "cannot read none.txt"),
+    ],
+)
+def test_mistakes_are_told_in_words(run, words, code, told):
+    found, out, err = run(*words)
+    assert found == code
+    assert told in " ".join(err.split())
+    assert "Traceback" not in out + err
