@@ -243,6 +243,18 @@ def test_right_answers_come_first_and_second_alike() -> None:
     assert 0.38 < np.mean(first) < 0.62
 
 
+def test_what_is_named_first_does_not_tell_what_is_larger() -> None:
+    settings, larger_first = easy(), []
+    for index in range(300):
+        rng = random_for(5, 0, str(index))
+        plan = compose(settings, rng, seen_pairs(settings), None)
+        for choice in choices_about(settings, plan, rng):
+            if choice["kind"] in ("relations", "binding"):
+                right = choice["texts"][choice["answer"]]
+                larger_first.append(right.index(plan.objects[0].thing) < right.index(plan.objects[1].thing))
+    assert 0.38 < np.mean(larger_first) < 0.62
+
+
 def test_unknown_style_names_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"no style 'esay'; did you mean 'easy'\? There are: easy, hard"):
         style("esay")

@@ -8,7 +8,7 @@ from typing import Any
 from diptych.data.sample import Rng
 from diptych.data.scenes.grammar import a, is_alone
 from diptych.data.scenes.placing import OPPOSITES
-from diptych.data.scenes.plan import Plan
+from diptych.data.scenes.plan import Plan, pick
 from diptych.data.scenes.settings import SIZES, SceneSettings
 from diptych.data.scenes.splits import seen_pairs, unseen_pairs
 
@@ -36,12 +36,17 @@ def _about_one(settings: SceneSettings, plan: Plan) -> Iterator[dict[str, Any]]:
 
 def _about_two(settings: SceneSettings, plan: Plan, rng: Rng) -> Iterator[dict[str, Any]]:
     made_for = plan.relations[0]
-    one, other = plan.objects[made_for.subject], plan.objects[made_for.object]
+    turned = [said for said in plan.relations if (said.subject, said.object) == (made_for.object, made_for.subject)]
+    # Either object may be named first: were it always the larger one, "the larger comes first" would answer both.
+    asked = pick(rng, [made_for, *turned])
+    one, other = plan.objects[asked.subject], plan.objects[asked.object]
     if not (is_alone(plan, one.thing) and is_alone(plan, other.thing)):
         return
-    if made_for.name in OPPOSITES:
-        texts = [f"{a(one.thing)} {way} {a(other.thing)}" for way in (made_for.name, OPPOSITES[made_for.name])]
+    if asked.name in OPPOSITES:
+        texts = [f"{a(one.thing)} {way} {a(other.thing)}" for way in (asked.name, OPPOSITES[asked.name])]
         yield _shuffled("relations", texts, rng)
+    elif rng.random() < 0.5:
+        one, other = other, one
     numbers = [settings.colours.index(planned.colour) for planned in (one, other)]
     swapped = {(one.label, numbers[1]), (other.label, numbers[0])}
     # A wrong text must be as likely as the right one to whoever looks at words alone.

@@ -156,8 +156,7 @@ def _count(plan: Plan, rng: Rng) -> str:
 
 
 def _relation(plan: Plan, rng: Rng) -> str:
-    # The relation that the scene was made for, said from either side, half of the time; else any that holds.
-    relation = plan.relations[0] if rng.random() < 0.5 else pick(rng, plan.relations)
+    relation = pick(rng, plan.relations)  # any that holds, from either side
     subject, other, way = plan.objects[relation.subject], plan.objects[relation.object], pick(rng, WAYS[relation.name])
     if rng.random() < 0.5:
         return f"{a(colour_thing(subject))} {way} {a(colour_thing(other))}"
