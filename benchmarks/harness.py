@@ -1,0 +1,98 @@
+"""What every benchmark here shares: its options, the machine in words, and turns taken side by side.
+
+Speeds on one machine swing by tens of per cent within minutes. So what is compared takes turns, round after round,
+and the ratio that counts is the median of the rounds' own ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diptych.train.device import describe_machine
+
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "simplejpeg", "pyarrow", "open_clip_torch")
+
+
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """A parser with the options of every benchmark."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a few seconds that show it runs; the numbers say little")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to this file")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
+    return parser
+
+
+def machine() -> dict[str, Any]:
+    """CPU, threads and versions, as every result names them."""
+    return {"machine": describe_machine(torch.device("cpu")), "versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Of what is installed of PACKAGES."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def write_json(options: argparse.Namespace, results: Mapping[str, Any]) -> None:
+    """Writes the results where `--json` asked for them."""
+    if options.json is not None:
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def take_turns(ways: Mapping[str, Callable[[], int]], *, rounds: int) -> dict[str, list[float]]:
+    """Units a second of each way in each round, after a round that only warms up.
+
+    Args:
+        ways: name -> work that returns how many units it did.
+        rounds: how often each has its turn; every round begins with another one.
+    """
+    names = list(ways)
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(-1, rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            gc.collect()
+            begun = time.perf_counter()
+            units = ways[name]()
+            if number >= 0:
+                rates[name].append(units / (time.perf_counter() - begun))
+    return rates
+
+
+def median_ratio(rates: Mapping[str, Sequence[float]], ours: str, theirs: str) -> float:
+    """The median over the rounds of ours / theirs."""
+    return statistics.median(a / b for a, b in zip(rates[ours], rates[theirs], strict=True))
+
+
+def show(title: str, rates: Mapping[str, Sequence[float]], baseline: str, unit: str) -> dict[str, Any]:
+    """Prints rate and ratio of each way, and returns them for JSON."""
+    print(title)
+    found = {}
+    for name, values in rates.items():
+        rate, ratio = statistics.median(values), median_ratio(rates, name, baseline)
+        print(f"  {name:44} {rate:10,.1f} {unit}/s   {ratio:5.2f} x", flush=True)
+        found[name] = {"median": rate, "rounds": list(values), "ratio": ratio}
+    return {"unit": f"{unit}/s", "baseline": baseline, "ways": found}
+
+
+def print_machine() -> None:
+    """One line on what it was measured with."""
+    told = machine()
+    parts = [f"{told['machine']['cpu']}, {told['machine']['threads']} threads"]
+    parts += [f"{name} {found}" for name, found in told["versions"].items()]
+    print(", ".join(parts), flush=True)
