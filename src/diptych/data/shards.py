@@ -33,6 +33,7 @@ class Shard:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise damaged(path, str(error)) from error
         self._ends = list(accumulate(batch.num_rows for batch in self.batches))
+        self._columns = [dict(zip(self.schema.names, batch.columns, strict=True)) for batch in self.batches]
 
     @property
     def num_rows(self) -> int:
@@ -42,9 +43,9 @@ class Shard:
     def values(self, row: int, columns: Sequence[str]) -> list[Any]:
         """The values of one row, only those asked for being touched."""
         number = bisect_right(self._ends, row)
-        batch = self.batches[number]
-        row -= self._ends[number] - batch.num_rows
-        return [batch.column(name)[row].as_py() for name in columns]
+        row -= self._ends[number] - self.batches[number].num_rows
+        arrays = self._columns[number]
+        return [arrays[name][row].as_py() for name in columns]
 
     def column(self, name: str) -> list[pa.Array]:
         """One column, an array a record batch, nothing copied."""
