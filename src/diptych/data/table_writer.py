@@ -204,7 +204,7 @@ class TableWriter:
             part = ShardFile(file=path.name, rows=0, bytes=path.stat().st_size, sha256=sha256_of(path))
             shard = Shard(path, part)
             part = ShardFile(file=path.name, rows=shard.num_rows, bytes=part.bytes, sha256=part.sha256)
-            shard.check(part, self._schema, checksum=False)
+            shard.check(part, self._schema)
             found.setdefault(name, []).append(part)
             for key in keys_of(shard):
                 self._keys.add(key)
