@@ -11,7 +11,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from diptych.cli.main import main
+from diptych.data.table import open_table
 from diptych.data.table_writer import TableWriter
+from diptych.tasks.evaluation import possible
 
 COLOURS = {"red": (200, 20, 20), "green": (20, 190, 20), "blue": (20, 20, 210), "yellow": (210, 200, 20)}
 ASKED = pa.list_(pa.struct([("kind", pa.string()), ("texts", pa.list_(pa.string())), ("answer", pa.int32())]))
@@ -109,6 +111,19 @@ def test_without_a_page_the_next_step_is_to_have_one(run, table):
     words = shlex.split(out.strip().splitlines()[-1])
     assert words[:6] == ["Next:", "diptych", "evaluate", "runs/x", "--task", "retrieval"]
     assert words[-2:] == ["--html", "retrieval.html"]
+
+
+def test_the_next_step_is_a_task_that_the_split_has_rows_for(run, table, tmp_path):
+    _, out, _ = run("--task", "zero_shot", "--split", "train", "--html", tmp_path / "a.html")
+    assert shlex.split(out.strip().splitlines()[-1])[4:6] == ["--task", "retrieval"]
+    _, out, _ = run("--task", "retrieval", "--split", "train", "--html", tmp_path / "a.html")
+    assert shlex.split(out.strip().splitlines()[-1])[4:6] == ["--task", "zero_shot"]
+
+
+def test_a_table_without_texts_is_not_asked_to_retrieve(tmp_path):
+    with TableWriter(tmp_path / "t", meta={"label_names": ["a", "b"]}) as writer:
+        writer.add("test", key="0", image=b"x", label=0)
+    assert possible(open_table(tmp_path / "t"), "test") == ("zero_shot",)
 
 
 def test_limit_and_class_names_reach_the_task(run, tmp_path):

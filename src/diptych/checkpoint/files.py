@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
+
+from diptych.data.durable import flush_to_disk, sha256_of
 
 PARTIAL = ".partial"
 """What the name of a file or folder ends in while it is being written."""
@@ -18,21 +18,6 @@ def write_whole(path: Path, text: str) -> None:
     flush_to_disk(partial)
     partial.rename(path)
     flush_to_disk(path.parent)
-
-
-def flush_to_disk(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, has reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, as `sha256sum` prints it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_sums(folder: Path, names: Iterable[str]) -> None:

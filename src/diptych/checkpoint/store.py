@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from diptych.checkpoint.files import PARTIAL, damage_in, flush_to_disk, write_sums, write_whole
+from diptych.checkpoint.files import PARTIAL, damage_in, write_sums, write_whole
+from diptych.data.durable import flush_to_disk
 from diptych.errors import CheckpointError
 from diptych.progress import SILENT, Progress
 

@@ -81,7 +81,7 @@ class _TerminalReporter:
         self._drawn = drawn
 
     def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> _TerminalBar:
-        task = self._drawn.add_task(escape(name), total=total, completed=done, unit=unit, note="", begun=done)
+        task = self._drawn.add_task(escape(name), total=total, completed=int(done), unit=unit, note="", begun=done)
         return _TerminalBar(self._drawn, task)
 
     def say(self, message: str) -> None:

@@ -79,7 +79,7 @@ def _software() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    from diptych.train.device import bf16_speedup, resolve_device
+    from diptych.train.device import bf16_speedup, cpu_name, resolve_device
 
     chosen = resolve_device("auto")
     yield Finding("--device auto", str(chosen))
@@ -99,12 +99,14 @@ def _devices() -> Iterator[Finding]:
 def _resources() -> Iterator[Finding]:
     import multiprocessing
 
+    from diptych.data.loader import usable_cores
+
     memory = memory_gib()
     advice = "the demo needs about 2 GiB; close other programs" if memory is not None and memory < 3 else ""
     yield Finding("memory", "unknown" if memory is None else f"{memory:.1f} GiB available", advice)
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     yield Finding("disk", f"{free:.0f} GiB free in this folder", "the demo needs 1 GiB; make room" if free < 1 else "")
-    yield Finding("processes", f"{len(usable_cpus())} cores, start method {multiprocessing.get_start_method()}")
+    yield Finding("processes", f"{usable_cores()} cores, start method {multiprocessing.get_start_method()}")
     if platform.system() == "Linux":
         shared = shutil.disk_usage("/dev/shm").free / 2**30
         advice = "loader workers pass batches through /dev/shm; in a container, start it with --shm-size=2g"
@@ -117,23 +119,6 @@ def _extras() -> Iterator[Finding]:
             yield Finding(f"extra {extra}", f"installed: {gain}")
         else:
             yield Finding(f"extra {extra}", f"not installed; pip install 'diptych[{extra}]' adds {gain}")
-
-
-def usable_cpus() -> set[int]:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
-
-
-def cpu_name() -> str:
-    """The processor's name as the system gives it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def memory_gib() -> float | None:

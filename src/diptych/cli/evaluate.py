@@ -136,7 +136,7 @@ def _next(run: str, task: str, table: Table, split: str, html: Path | None) -> s
     if html is None:
         folder = Path(run) if Path(run).is_dir() else Path()
         return _command(run, task, table.path, split, folder / f"{task}.html")
-    others = [name for name in possible(table) if name != task]
+    others = [name for name in possible(table, split) if name != task]
     if others:
         return _command(run, others[0], table.path, split, html.with_name(f"{others[0]}.html"))
     return f"python3 -m webbrowser {shlex.quote(html.resolve().as_uri())}"

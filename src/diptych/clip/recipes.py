@@ -88,7 +88,7 @@ def demo() -> Run:
         objective=Contrastive(),
         inputs=InputSettings(tokenizer="train:wordpiece", vocab_size=1024, transform="none"),
         optim=OptimSettings(lr=3e-3, warmup_steps=50),
-        training=TrainingSettings(steps=3000, batch=256, eval_every=500, eval_rows=500),
+        training=TrainingSettings(steps=900, batch=256, precision="float32", eval_every=150, eval_rows=500),
     )
 
 

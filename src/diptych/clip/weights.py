@@ -14,12 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from diptych.checkpoint.files import PARTIAL, flush_to_disk, write_whole
+from diptych.checkpoint.files import PARTIAL, write_whole
 from diptych.checkpoint.foreign import is_torchscript, read_tensors, read_torchscript
 from diptych.checkpoint.keymap import without_prefixes
 from diptych.clip.layouts import huggingface, open_clip, openai
 from diptych.clip.layouts.layout import read_json
 from diptych.clip.model import CLIP, ClipConfig
+from diptych.data.durable import flush_to_disk
 from diptych.errors import WeightsError
 
 Layout = Literal["openai", "open_clip", "huggingface"]

@@ -222,8 +222,12 @@ class LateRng:
 
 def default_workers() -> int:
     """Processes that decode, by the cores this process may use: one on two cores, at most eight."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores // 2, 8)
+    return min(usable_cores() // 2, 8)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_workers(

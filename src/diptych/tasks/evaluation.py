@@ -87,10 +87,17 @@ def evaluate(task: str, encoder: Towers, table: Table, asked: Asked, progress: P
             raise UsageError(unknown("task", task, NAMES))
 
 
-def possible(table: Table) -> tuple[str, ...]:
-    """The tasks that a table has what is needed for, as far as its columns tell."""
-    labelled = ("zero_shot", "linear_probe") if table.meta.get("label_names") else ()
-    return ("retrieval", *labelled, *((QUESTIONS,) if QUESTIONS in table.columns else ()))
+def possible(table: Table, split: str) -> tuple[str, ...]:
+    """The tasks that a split has what is needed for, as far as names and columns tell."""
+    rows = table.split(split)
+    labelled = bool(table.meta.get("label_names"))
+    there = {
+        "retrieval": next(rows.texts(), None) is not None,
+        "zero_shot": labelled,
+        "linear_probe": labelled and "train" in table.splits and split != "train",
+        "choices": QUESTIONS in table.columns,
+    }
+    return tuple(name for name in NAMES if there[name])
 
 
 def page(evaluation: Evaluation, *, model: str, data: str, split: str, progress: Progress = SILENT) -> Page:

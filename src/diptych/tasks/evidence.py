@@ -14,7 +14,7 @@ from diptych.tasks.choices import ChoicesResult
 from diptych.tasks.classified import Classified
 from diptych.tasks.retrieval import KS, RetrievalResult
 
-WAYS = (("text_to_image", "right picture for a text"), ("image_to_text", "right text for a picture"))
+WAYS = (("text_to_image", "picture for a text"), ("image_to_text", "text for a picture"))
 
 
 def retrieval_scores(result: RetrievalResult, *, group: str = "Retrieval") -> list[Score]:
@@ -30,7 +30,7 @@ def retrieval_scores(result: RetrievalResult, *, group: str = "Retrieval") -> li
         for k in KS:
             name = f"{way}_r{k}"
             right = int((ranks < k).sum())
-            label = f"{words}: comes first (R@1)" if k == 1 else f"{words}: among the first {k} (R@{k})"
+            label = f"{words}: first (R@1)" if k == 1 else f"{words}: in the first {k} (R@{k})"
             scores.append(
                 share(name=name, label=label, group=group, right=right, count=len(ranks), chance=chance[name])
             )

@@ -78,7 +78,7 @@ def fit_logistic(
     their mean, with the bias making up for it: the same minimum, in a quarter of the steps.
 
     Args:
-        rows: N features with labels in [0, num_classes).
+        rows: N features with labels in [0, num_classes); 8 N F bytes are needed besides.
         num_classes: classes, of which some may have no row.
         strength: lambda, above 0.
         start: where to begin; the problem is convex, so that it saves time only.
@@ -91,6 +91,7 @@ def fit_logistic(
         shapes = f"{tuple(rows.features.shape)} and labels {tuple(rows.labels.shape)}"
         raise ShapeError(f"features are {shapes}; expected (N, F) and (N,), N at least 1")
     mean = rows.features.mean(dim=0, dtype=torch.float64)  # (F,)
+    centred = Labelled(features=rows.features.double() - mean, labels=rows.labels)
     if start is None:
         weight = torch.zeros(num_classes, rows.features.shape[1], dtype=torch.float64)
         bias = torch.zeros(num_classes, dtype=torch.float64)
@@ -110,19 +111,19 @@ def fit_logistic(
 
     def closure() -> float:
         solver.zero_grad()
-        return _loss_and_gradient(rows, mean, weight, bias, strength)
+        return _loss_and_gradient(centred, weight, bias, strength)
 
     solver.step(closure)
     weight, bias = weight.detach(), bias.detach()
     return LogisticRegression(weight=weight, bias=bias - weight @ mean, strength=strength)
 
 
-def _loss_and_gradient(rows: Labelled, mean: Tensor, weight: Tensor, bias: Tensor, strength: float) -> float:
+def _loss_and_gradient(rows: Labelled, weight: Tensor, bias: Tensor, strength: float) -> float:
     """The loss a row, times SCALE; its gradient is added to that of weight and bias, a tile of rows at a time."""
     per_row = SCALE / len(rows)
     total = 0.0
     for begin in range(0, len(rows), TILE):
-        logits = F.linear(rows.features[begin : begin + TILE].double() - mean, weight, bias)
+        logits = F.linear(rows.features[begin : begin + TILE], weight, bias)
         part = per_row * F.cross_entropy(logits, rows.labels[begin : begin + TILE], reduction="sum")
         part.backward()
         total += float(part.detach())

@@ -151,14 +151,15 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
     accelerator = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "device": accelerator,
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "system": platform.platform(terse=True),
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
