@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from diptych.data.formats.columns import Roles, find_roles
 from diptych.data.formats.parquet import narrowed, row_record
 from diptych.data.formats.places import Pictures
@@ -53,10 +56,9 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
     for split, data in _load(source).items():
         roles = _roles(data, str(source))
         assert roles.picture is not None
-        raw = data.select_columns(roles.used(picture=pictures))
-        if pictures:
-            raw = _undecoded(raw, roles.picture)
-        for number, row in enumerate(raw):
+        words = data.select_columns(roles.used(picture=pictures))
+        rows = _undecoded(words, roles.picture) if pictures else _with_paths(words, data, roles.picture)
+        for number, row in enumerate(rows):
             yield row_record(
                 row,
                 roles,
@@ -110,3 +112,20 @@ def _undecoded(data: Dataset, picture: str) -> Dataset:
 
     feature: Any = data.features[picture]
     return data.cast_column(picture, Image(decode=False)) if isinstance(feature, Image) else data
+
+
+def _with_paths(words: Dataset, data: Dataset, picture: str) -> Iterator[dict[str, Any]]:
+    """The rows of `words`, with no more of each picture than its file name, which is a key."""
+    return ({**row, picture: value} for row, value in zip(words, _paths(data, picture), strict=True))
+
+
+def _paths(data: Dataset, picture: str) -> Iterator[Any]:
+    """The pictures as {path}, or as the paths they are; bytes stay unread."""
+    for batch in data.select_columns([picture]).with_format("arrow").iter(batch_size=1000):
+        column = batch[picture]
+        if pa.types.is_struct(column.type):
+            yield from ({"path": path} for path in pc.struct_field(column, "path").to_pylist())
+        elif pa.types.is_string(column.type):
+            yield from column.to_pylist()
+        else:
+            yield from [None] * len(column)
