@@ -129,14 +129,6 @@ def small_vit() -> ClipConfig:
     )
 
 
-@pytest.mark.parametrize("system", systems.NAMES)
-def test_every_recipe_goes_through_json_and_back(system: str) -> None:
-    for name in systems.recipes(system):
-        run = systems.recipe(system, name)
-        assert (run.system, run.recipe) == (system, name)
-        assert systems.run_from_plain(json.loads(json.dumps(plain_run(run)))) == run
-
-
 @pytest.mark.parametrize(
     ("system", "name", "message"),
     [
@@ -150,11 +142,9 @@ def test_names_are_suggested(system: str, name: str, message: str) -> None:
         systems.recipe(system, name)
 
 
-def test_every_objective_is_found_by_its_name() -> None:
+def test_an_unknown_objective_names_the_nearest() -> None:
     from diptych.systems.rooms import objective_class
 
-    for name in systems.OBJECTIVES:
-        assert objective_class(name)().name == name
     with pytest.raises(UsageError, match=r"did you mean 'contrastive'"):
         objective_class("contrast")
 

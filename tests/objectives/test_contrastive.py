@@ -175,18 +175,3 @@ def test_the_objective_reads_groups_only_when_told_to(known_pairs: bool) -> None
     loss = Contrastive(known_pairs=known_pairs).loss(Encoded(image, text), rows, {})
     expected = contrastive_loss(image, text, torch.tensor(4.0), group=rows.group if known_pairs else None)
     assert_close(loss.total(), expected.total())
-
-
-def test_the_objective_takes_its_share_of_gathered_rows() -> None:
-    image, text = vectors(19), vectors(20)
-    whole = Contrastive().loss(Encoded(image, text), batch([0, 1, 2, 3, 4, 5]), {})
-    shares = [
-        Contrastive().loss(
-            Encoded(image[i : i + 3], text[i : i + 3], all_image=3 * image, all_text=text, offset=i),
-            batch([0, 1, 2]),
-            {},
-        )
-        for i in (0, 3)
-    ]
-    assert_close(sum(share.total() for share in shares), whole.total())
-    assert Contrastive().counts(batch([0, 1, 2]), {}) == {"contrastive": 3}

@@ -31,13 +31,6 @@ def test_a_folder_is_recognised_by_what_is_in_it(tmp_path: Path, name: str, cont
     assert detect.detect(str(tmp_path), None) == format_
 
 
-def test_every_format_has_a_reader_and_a_sniffer(tmp_path: Path) -> None:
-    for name in detect.NAMES:
-        with pytest.raises(DataError):
-            list(detect.read(name, tmp_path))
-        assert not detect._sniffer(name)(tmp_path)
-
-
 def test_an_unknown_format_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no format 'parket'; did you mean 'parquet'"):
         detect.detect(str(tmp_path), "parket")

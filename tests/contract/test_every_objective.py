@@ -1,0 +1,147 @@
+"""What every objective owes the loop, at its defaults and with each switch thrown."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from diptych import systems
+from diptych.data.batch import Batch, Targets, rows_of_targets, stack_targets
+from diptych.data.sample import Item, random_for
+from diptych.objectives.objective import Dual, Loss, Objective
+from diptych.systems.rooms import objective_class
+from diptych.train.job import Job
+from diptych.train.run import Run, plain_run
+
+B = 6
+
+
+def forms() -> Iterator[Any]:
+    """Every objective at its defaults, and once for each of its switches, thrown."""
+    for name in systems.OBJECTIVES:
+        objective: Any = objective_class(name)()
+        yield pytest.param(objective, id=name)
+        for field in dataclasses.fields(objective):
+            if isinstance(getattr(objective, field.name), bool):
+                thrown = replace(objective, **{field.name: not getattr(objective, field.name)})
+                yield pytest.param(thrown, id=f"{name}-{field.name}")
+
+
+pytestmark = pytest.mark.parametrize("objective", list(forms()))
+
+
+def tiny_for(objective: Objective) -> Run:
+    """The tiny run of the first system that has a recipe with an objective of that name, with this one in its place."""
+    for system in systems.NAMES:
+        if any(systems.recipe(system, name).objective.name == objective.name for name in systems.recipes(system)):
+            return replace(systems.recipe(system, "tiny"), objective=objective)
+    pytest.fail(f"no system has a recipe with {objective.name}")
+
+
+@pytest.fixture
+def job(objective: Objective, build: Callable[[Run], Job]) -> Job:
+    return build(tiny_for(objective))
+
+
+@pytest.fixture
+def rows(job: Job, items: Callable[[Job, int], list[Item]]) -> list[tuple[Item, Targets]]:
+    """Items as drawn, of which the first and the fourth show the same thing."""
+    found = items(job, B)
+    found[3] = replace(found[3], group=found[0].group)
+    return [drawn(job.objective, place, found) for place in range(B)]
+
+
+def drawn(objective: Objective, place: int, items: list[Item]) -> tuple[Item, Targets]:
+    partner = objective.partner(0, 0, place, len(items))
+    assert partner is None or 0 <= partner < len(items)
+    rng = random_for(0, 0, items[place].key, objective.name)
+    return objective.draw(items[place], None if partner is None else items[partner], rng)
+
+
+def batched(job: Job, rows: list[tuple[Item, Targets]]) -> tuple[Batch, Targets]:
+    return job.inputs.collate([item for item, _ in rows]), stack_targets([targets for _, targets in rows])
+
+
+def loss_of(job: Job, rows: list[tuple[Item, Targets]]) -> Loss:
+    batch, targets = batched(job, rows)
+    with torch.inference_mode():
+        return job.objective.loss(job.model, batch, targets)  # type: ignore[arg-type]
+
+
+class Gathered:
+    """An `encode` that gives rows of one encoding, with all of it beside them, as the loop does over ranks."""
+
+    def __init__(self, job: Job, whole: Dual, start: int) -> None:
+        self.heads, self._whole, self._start = job.model.heads, whole, start
+
+    def __call__(self, batch: Batch) -> Dual:
+        part, whole = slice(self._start, self._start + len(batch)), self._whole
+        mine = replace(whole, image=whole.image[part], text=whole.text[part], group=whole.group[part])
+        return replace(mine, all_image=whole.image, all_text=whole.text, all_group=whole.group, offset=self._start)
+
+
+def test_counts_are_known_before_the_forward_pass(job: Job, rows: list[tuple[Item, Targets]]) -> None:
+    loss = loss_of(job, rows)
+    assert job.objective.counts(*batched(job, rows)) == {name: term.count for name, term in loss.terms.items()}
+    assert all(torch.isfinite(term.total) and term.total.dtype == torch.float32 for term in loss.terms.values())
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_the_losses_of_the_parts_add_up(job: Job, rows: list[tuple[Item, Targets]], size: int) -> None:
+    """Over micro-batches; where rows see each other, over ranks that gathered what they compare with."""
+    whole, (batch, targets) = loss_of(job, rows), batched(job, rows)
+    added = Loss()
+    with torch.inference_mode():
+        encoding: Any = job.model(batch)
+        for start in range(0, B, size):
+            part = batch.rows(start, start + size), rows_of_targets(targets, start, start + size)
+            encode: Any = Gathered(job, encoding, start) if job.objective.couples_rows else job.model
+            added = added + job.objective.loss(encode, *part)
+    counts = job.objective.counts(batch, targets)
+    assert {name: term.count for name, term in added.terms.items()} == counts
+    assert_close(added.divided(counts), whole.divided(counts), atol=1e-5, rtol=1e-5)
+
+
+def test_the_order_of_rows_is_nothing_to_it(job: Job, rows: list[tuple[Item, Targets]]) -> None:
+    moved = [rows[place] for place in (4, 0, 5, 2, 1, 3)]
+    assert_close(loss_of(job, moved).total(), loss_of(job, rows).total(), atol=1e-4, rtol=1e-5)
+
+
+def test_a_draw_is_a_function_of_its_generator_and_changes_no_item(
+    job: Job, items: Callable[[Job, int], list[Item]]
+) -> None:
+    given, untouched = items(job, B), items(job, B)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    for place in range(B):
+        (first, targets), (again, same_targets) = (drawn(job.objective, place, given) for _ in range(2))
+        equal(vars(first), vars(again))
+        equal(targets, same_targets)
+        equal(vars(given[place]), vars(untouched[place]))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_its_name_finds_it_and_json_keeps_its_settings(objective: Objective) -> None:
+    assert type(objective) is objective_class(objective.name)
+    run = tiny_for(objective)
+    assert systems.run_from_plain(json.loads(json.dumps(plain_run(run)))).objective == objective
+
+
+def test_a_head_belongs_to_the_model(job: Job) -> None:
+    head = job.objective.head(job.run.model)
+    assert (head is None) == (job.objective.name not in job.model.heads)  # type: ignore[operator]
+    assert head is None or isinstance(head, nn.Module)
+
+
+def equal(one: Any, other: Any) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]) if isinstance(value, Tensor) else value == other[name], name

@@ -1,0 +1,79 @@
+"""What every task owes the command line and the report, asked of a model that has learned nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from diptych import systems
+from diptych.data.table import Table
+from diptych.report.scores import plain
+from diptych.tasks.encoder import DualEncoder
+from diptych.tasks.evaluation import NAMES, Asked, Evaluation, evaluate, possible
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+ASKED = Asked(limit=24)
+
+pytestmark = pytest.mark.parametrize("task", NAMES)
+
+
+@pytest.fixture(scope="module")
+def encoder(build, world: Table) -> DualEncoder:
+    job = build(systems.recipe("clip", "tiny"))
+    return DualEncoder(job.model, job.inputs, torch.device("cpu"), "untrained")
+
+
+@pytest.fixture(scope="module")
+def found(encoder: DualEncoder, world: Table) -> dict[str, Evaluation]:
+    return {task: evaluate(task, encoder, world, ASKED) for task in NAMES}
+
+
+def test_numbers_are_within_their_range(task: str, found: dict[str, Evaluation]) -> None:
+    scores = found[task].scores
+    assert scores
+    for score in scores:
+        assert score.count > 0 and score.label and score.group
+        if score.unit == "rank":
+            assert 1 <= score.value <= score.count
+            continue
+        assert 0 <= score.value <= 1 and (score.chance is None or 0 < score.chance <= 1)
+        assert (score.low is None) == (score.high is None)
+        assert score.low is None or score.high is None or 0 <= score.low <= score.value <= score.high <= 1
+
+
+def test_everything_is_json(task: str, found: dict[str, Evaluation]) -> None:
+    written = json.dumps({"results": plain(found[task].scores), "details": found[task].details}, allow_nan=False)
+    results = json.loads(written)["results"]
+    assert len(results) == len(found[task].scores), "two numbers of one name"
+    assert all({"value", "chance", "count", "unit", "label"} <= one.keys() for one in results.values())
+
+
+def test_the_headline_is_a_sentence(task: str, found: dict[str, Evaluation]) -> None:
+    headline = found[task].headline
+    assert headline[0].isupper() and "\n" not in headline and "nan" not in headline
+    assert any(figure.isdigit() for figure in headline)
+
+
+def test_asked_twice_it_answers_the_same(
+    task: str, encoder: DualEncoder, world: Table, found: dict[str, Evaluation]
+) -> None:
+    again = evaluate(task, encoder, world, ASKED)
+    assert (again.scores, again.details) == (found[task].scores, found[task].details)
+
+
+def test_a_limit_asks_fewer(task: str, encoder: DualEncoder, world: Table, found: dict[str, Evaluation]) -> None:
+    few = evaluate(task, encoder, world, Asked(limit=5))
+    assert max(score.count for score in few.scores) < max(score.count for score in found[task].scores)
+
+
+def test_the_world_has_what_it_needs(task: str, world: Table) -> None:
+    assert task in possible(world, "test")
+
+
+def test_it_is_documented(task: str) -> None:
+    text = (DOCS / "tasks.md").read_text(encoding="utf-8")
+    assert f"\n| `{task}` | " in text
