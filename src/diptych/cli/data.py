@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from diptych.cli import screen
+from diptych.cli.verbs import Verbs
 
 if TYPE_CHECKING:
     from diptych.data.importing import ImportResult
 
-data_app = typer.Typer(help="Make tables of pictures and texts, and look at them.", no_args_is_help=True)
+data_app = typer.Typer(help="Make tables of pictures and texts, and look at them.", cls=Verbs)
 
 
 @data_app.command("scenes")

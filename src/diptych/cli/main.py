@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -11,13 +12,14 @@ import typer
 
 from diptych import __version__
 from diptych.cli import data, demo, doctor, evaluate, report, screen, train, weights
+from diptych.cli.verbs import Verbs
 from diptych.errors import DiptychError
 
 app = typer.Typer(
     name="diptych",
+    cls=Verbs,
     help="Train vision-and-language models on pictures and texts, and see what they learned.",
     epilog="First time here? Run: diptych demo",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -62,18 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(words, prog_name="diptych")
     except DiptychError as error:
-        if debug:
-            raise
-        screen.error(str(error))
+        _tell(error, str(error), debug)
         sys.exit(error.exit_code)
     except Exception as error:
-        if debug:
-            raise
-        screen.error(
-            f"{type(error).__name__}: {error}\n"
-            "This looks like a bug of diptych; run the command again with --debug and report what it prints."
-        )
+        bug = "This looks like a bug of diptych; run the command again with --debug and report what it prints."
+        _tell(error, f"{type(error).__name__}: {error}\n{bug}", debug)
         sys.exit(1)
+
+
+def _tell(error: Exception, message: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exception(error)
+    else:
+        screen.error(message)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli import screen
+from diptych.cli.verbs import Verbs
 from diptych.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from diptych.data.table import Table
     from diptych.tasks.encoder import DualEncoder
 
-report_app = typer.Typer(help="What runs learned, as pages to look at.", no_args_is_help=True)
+report_app = typer.Typer(help="What runs learned, as pages to look at.", cls=Verbs)
 
 
 @report_app.command("show")

@@ -82,6 +82,8 @@ def find_run(recipe: Sequence[str], repeat: Path | None, resumed: Path | None) -
             return systems.recipe(system, name)
         case [spec] if ".py" in spec:
             return systems.outside_recipe(spec)
+        case [name] if (owner := _system_with(name)) is not None:
+            raise UsageError(f"{name} is a recipe of {owner}; write: diptych train {owner} {name}")
         case [system]:
             raise UsageError(f"which recipe of {system}? There are: {', '.join(systems.recipes(system))}")
         case _:
@@ -89,6 +91,13 @@ def find_run(recipe: Sequence[str], repeat: Path | None, resumed: Path | None) -
             raise UsageError(
                 f"found {found}; expected one of: SYSTEM RECIPE (e.g. clip tiny), path/mine.py:run, --repeat run.json"
             )
+
+
+def _system_with(recipe: str) -> str | None:
+    """The system that has a recipe of that name."""
+    from diptych import systems
+
+    return next((system for system in systems.NAMES if recipe in systems.recipes(system)), None)
 
 
 def train_and_review(

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from diptych.cli import screen
+from diptych.cli.verbs import Verbs
 
 if TYPE_CHECKING:
     from diptych.systems.converting import Description, Layout
 
-weights_app = typer.Typer(
-    help="Published weights: what they are, and from one layout to another.", no_args_is_help=True
-)
+weights_app = typer.Typer(help="Published weights: what they are, and from one layout to another.", cls=Verbs)
 
 _SOURCE_HELP = "A run, OpenAI's .pt, a folder of open_clip or Hugging Face, or a name on their hub."
 

@@ -78,8 +78,10 @@ class Order:
     world_size: int = 1
 
     def __post_init__(self) -> None:
-        if self.num_rows < 1 or self.batch < 1:
-            raise UsageError(f"an order needs rows and a batch; found {self.num_rows} rows and batch {self.batch}")
+        if self.num_rows < 1:
+            raise UsageError("the split to train on has no rows; expected at least one")
+        if self.batch < 1:
+            raise UsageError(f"training.batch is {self.batch}; expected at least one row a step")
         if not 0 <= self.rank < self.world_size:
             raise UsageError(f"rank must be in [0, {self.world_size}), found {self.rank}")
         if self.batch_rows < self.world_size:
