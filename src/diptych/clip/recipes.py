@@ -88,7 +88,7 @@ def demo() -> Run:
         objective=Contrastive(),
         inputs=InputSettings(tokenizer="train:wordpiece", vocab_size=1024, transform="none"),
         optim=OptimSettings(lr=3e-3, warmup_steps=50),
-        training=TrainingSettings(steps=900, batch=256, precision="float32", eval_every=150, eval_rows=500),
+        training=TrainingSettings(steps=700, batch=256, precision="float32", eval_every=100, eval_rows=500),
     )
 
 
@@ -112,7 +112,7 @@ def flickr8k() -> Run:
     model = ClipConfig(
         embed_dim=256,
         image="resnet",
-        image_size=96,
+        image_size=64,
         image_width=16,
         image_layers=(1, 1, 1, 1),
         image_heads=8,
@@ -122,8 +122,6 @@ def flickr8k() -> Run:
         text_width=192,
         text_layers=2,
         text_heads=3,
-        causal=False,
-        text_pool="mean",
     )
     return Run(
         system="clip",
@@ -134,7 +132,7 @@ def flickr8k() -> Run:
             tokenizer="train:wordpiece", vocab_size=4096, transform="random_resized_crop", crop_scale=(0.5, 1.0)
         ),
         optim=OptimSettings(lr=1e-3, warmup_steps=100, weight_decay=0.5),
-        training=TrainingSettings(epochs=40, batch=256, eval_every=200, eval_rows=1000),
+        training=TrainingSettings(epochs=80, batch=256, eval_every=250, eval_rows=1000),
     )
 
 

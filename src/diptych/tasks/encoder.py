@@ -60,7 +60,7 @@ class TowerModel(Protocol):
     def modules(self) -> Iterator[nn.Module]:
         """As `nn.Module` has it."""
 
-    def to(self, device: torch.device) -> Any:
+    def to(self, device: torch.device, *, memory_format: torch.memory_format) -> Any:
         """As `nn.Module` has it."""
 
 
@@ -98,7 +98,7 @@ class DualEncoder:
         self.inputs = inputs
         self.device = device
         self.name = name
-        model.to(device)
+        model.to(device, memory_format=torch.channels_last)
 
     @property
     def scale(self) -> float:

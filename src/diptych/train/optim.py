@@ -97,4 +97,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: 
                 f"the optimizer's {full_name!r} of shape {tuple(value.shape)} fits no parameter of the model; "
                 "the checkpoint is of another model. Begin again with another --out."
             )
-        optimizer.state[parameter][kind] = value.to(parameter.device, copy=True)
+        # Laid out in memory as the parameter is: the fused optimizer walks over both side by side.
+        like = value.new_empty(()).to(parameter.device) if kind == "step" else torch.empty_like(parameter)
+        optimizer.state[parameter][kind] = like.copy_(value)
