@@ -79,7 +79,7 @@ def _software() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    from diptych.train.device import bf16_speedup, cpu_name, resolve_device
+    from diptych.train.device import GAIN, bf16_speedup, cpu_name, resolve_device
 
     chosen = resolve_device("auto")
     yield Finding("--device auto", str(chosen))
@@ -92,7 +92,7 @@ def _devices() -> Iterator[Finding]:
         )
     yield Finding("CPU", f"{cpu_name()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
     faster = bf16_speedup(chosen)
-    use = "used by precision=auto" if faster > 1.1 else "precision=auto stays with float32"
+    use = "used by precision=auto" if faster >= GAIN else "precision=auto stays with float32"
     yield Finding("bf16", f"{faster:.2f} times as fast as float32 here: {use}")
 
 
