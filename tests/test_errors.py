@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from diptych.errors import MissingExtraError, nearest, require_extra, unknown
+from diptych.errors import MissingExtraError, nearest, neighbour, require_extra, unknown
 
 
 def test_nearest_finds_a_slip_of_the_finger_and_not_just_anything() -> None:
@@ -21,3 +23,9 @@ def test_a_missing_extra_names_the_pip_line() -> None:
     with pytest.raises(MissingExtraError, match=r"pip install 'diptych\[track\]'"):
         require_extra("no_such_module_anywhere", "track", "TensorBoard logging")
     require_extra("json", "track", "anything")  # installed: no error
+
+
+def test_a_path_that_is_not_there_has_a_neighbour_or_none(tmp_path: Path) -> None:
+    (tmp_path / "flickr8k").mkdir()
+    assert neighbour(tmp_path / "flicker8k") == f"; did you mean {tmp_path / 'flickr8k'}?"
+    assert neighbour(tmp_path / "coco") == neighbour(tmp_path / "gone" / "flickr8k") == ""

@@ -289,7 +289,7 @@ def systems_encoder(model: torch.nn.Module, config: ClipConfig, tokenizer: Token
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("nowhere.pt", "there is no file or folder nowhere.pt; expected a run folder"),
+        ("nowhere.pt", "there is no file or folder nowhere.pt. Expected a run folder"),
         ("runs", "there is no file or folder runs"),
         ("nobody/nothing", r"neither from the hub's cache nor from the hub .*pass its folder"),
         ("hf-hub:nobody/nothing", "nobody/nothing is no file or folder here"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class DiptychError(Exception):
@@ -58,6 +59,14 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     by_lower = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
     return by_lower[close[0]] if close else None
+
+
+def neighbour(path: Path) -> str:
+    """For a path that is not there: "; did you mean photos/cats?" where something beside it has nearly its name."""
+    if not path.parent.is_dir():
+        return ""
+    guess = nearest(path.name, (other.name for other in path.parent.iterdir()))
+    return f"; did you mean {path.parent / guess}?" if guess is not None else ""
 
 
 def unknown(kind: str, name: str, names: Iterable[str]) -> str:

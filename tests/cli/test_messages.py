@@ -106,7 +106,7 @@ FAILURE = {
         "There are: attribute, colour_thing, count, full, partial, relation, things"
     ),
     "evaluate runs/odl --task retrieval --data scenes": (
-        "there is no file or folder runs/odl (did you mean runs/old?); expected a run folder, a file of weights, a "
+        "there is no file or folder runs/odl; did you mean runs/old? Expected a run folder, a file of weights, a "
         "folder of open_clip or Hugging Face, or a name on the hub such as openai/clip-vit-base-patch32"
     ),
     "evaluate runs/old --task choices --data plain --split train --device cpu": (
@@ -199,6 +199,21 @@ def test_values_of_another_kind_name_their_option(run: Run) -> None:
         assert told.endswith(". Run diptych train --help to see what it takes.\n")
 
 
+def test_a_name_that_may_be_on_the_hub_is_looked_for_beside_first(run: Run) -> None:
+    """In brackets stand the words of `datasets`."""
+    code, _, told = run("data import ntes out")
+    assert code == 1
+    before, _, after = last_lines(told).partition(" (ConnectionError: ")
+    assert before == (
+        "Error: there is nothing at ntes; did you mean notes? "
+        "No data set of that name could be had from the Hugging Face hub"
+    )
+    assert after.endswith(
+        "). Check the path, or the name (USER/NAME or USER/NAME:CONFIG) and the network; where there is none, download "
+        "it elsewhere, `save_to_disk(FOLDER)` it, and import FOLDER"
+    )
+
+
 @pytest.mark.parametrize("line", ["", "data", "report", "weights"])
 def test_without_a_verb_the_help_is_shown(run: Run, line: str) -> None:
     code, out, told = run(line)
@@ -262,7 +277,7 @@ def test_no_color_means_no_escape_codes(place: Path, colour: bool) -> None:
 
 def last_lines(told: str) -> str:
     """From the error on; progress may have been told before it."""
-    return told[told.rindex("Error: ") :].rstrip("\n")
+    return told[("\n" + told).rindex("\nError: ") :].rstrip("\n")
 
 
 def process(folder: Path, words: list[str], **environment: str) -> subprocess.Popen[str]:

@@ -39,13 +39,13 @@ def next_step(command: str) -> None:
     console().print(f"[bold]Next:[/] {escaped(command)}")
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output: the first column to the left, the others to the right."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> None:
+    """A table on standard output: the first column to the left, the others to the right unless they hold words."""
     from rich.table import Table
 
     drawn = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if index == 0 else "right", header_style="dim")
+        drawn.add_column(column, justify="left" if words or index == 0 else "right", header_style="dim")
     for row in rows:
         drawn.add_row(*[escaped(cell) for cell in row])
     console().print(drawn)

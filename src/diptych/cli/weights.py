@@ -30,7 +30,7 @@ def identify(
     from diptych.overrides import to_plain
 
     found = systems.describe(source)
-    screen.table(source, ("", "found"), _rows(found))
+    screen.table(source, ("", "found"), _rows(found), words=True)
     for name, reason in found.ignored.items():
         screen.out(f"Left out: {name}, {reason}")
     screen.out()

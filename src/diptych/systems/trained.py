@@ -15,7 +15,7 @@ from diptych.clip import weights as clip_weights
 from diptych.clip.layouts import huggingface, open_clip
 from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer, clip_tokenizer, load_tokenizer
 from diptych.data.vocabulary import CLIP_FILE
-from diptych.errors import WeightsError, nearest
+from diptych.errors import WeightsError, neighbour
 from diptych.systems.runs import read_run
 from diptych.train.run import InputSettings
 
@@ -103,9 +103,10 @@ def _from_hub(name: str) -> Path:
     folder = Path(name).parent
     in_a_folder = folder != Path() and folder.is_dir()  # then a run that is misspelt, and no name on the hub
     if found is None or in_a_folder or Path(name).suffix in clip_weights.SUFFIXES:
+        guess = neighbour(Path(name)) or "."
         raise WeightsError(
-            f"there is no file or folder {name}{_neighbour(Path(name))}; expected a run folder, a file of weights, a "
-            "folder of open_clip or Hugging Face, or a name on the hub such as openai/clip-vit-base-patch32"
+            f"there is no file or folder {name}{guess} Expected a run folder, a file of weights, a folder of open_clip "
+            "or Hugging Face, or a name on the hub such as openai/clip-vit-base-patch32"
         )
     repository = found[2]
     config = _download_first(repository, (open_clip.CONFIG_FILE, huggingface.CONFIG_FILE))
@@ -138,9 +139,3 @@ def _download_first(repository: str, names: Sequence[str]) -> Path:
         f"cache nor from the hub ({type(reason).__name__}). Check the name and the network, or download the model "
         "and pass its folder"
     ) from reason
-
-
-def _neighbour(path: Path) -> str:
-    """What stands beside a path that is not there and is called nearly the same."""
-    guess = nearest(path.name, (other.name for other in path.parent.iterdir())) if path.parent.is_dir() else None
-    return "" if guess is None else f" (did you mean {path.parent / guess}?)"

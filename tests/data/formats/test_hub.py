@@ -46,7 +46,7 @@ def test_one_split_on_disk(saved: Path, good) -> None:
 
 def test_without_a_network_the_error_says_what_to_do() -> None:
     with pytest.raises(
-        DataError, match=r"no data set of that name could be had from the Hugging Face hub .*save_to_disk"
+        DataError, match=r"No data set of that name could be had from the Hugging Face hub .*save_to_disk"
     ):
         list(hub.read(Path("someone/flickr8k-of-nowhere")))
 

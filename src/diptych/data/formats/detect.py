@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diptych.data.formats.record import Record
 from diptych.data.rejects import Reject
-from diptych.errors import DataError, UsageError, nearest, unknown
+from diptych.errors import DataError, UsageError, neighbour, unknown
 
 NAMES = (
     "datasets",
@@ -41,7 +41,7 @@ def detect(source: str, format: str | None) -> str:  # noqa: A002 - the word tha
     if not path.exists():
         if format == "datasets" or (format is None and hub.may_be_hub_name(source)):
             return "datasets"
-        raise DataError(f"there is nothing at {source}{_neighbour(path)}")
+        raise DataError(f"there is nothing at {source}{_beside(path)}")
     if path.is_dir() and (path / "table.json").is_file():
         raise DataError(f"{source} is a table already; use it as it is: --data {source}")
     if format is not None:
@@ -110,12 +110,8 @@ def _sniffer(name: str) -> Callable[[Path], bool]:
     }[name]
 
 
-def _neighbour(path: Path) -> str:
-    """What stands beside a path that is not there and is called nearly the same."""
-    if not path.parent.is_dir():
-        return f", nor a folder {path.parent}"
-    guess = nearest(path.name, (other.name for other in path.parent.iterdir()))
-    return f"; did you mean {path.parent / guess}?" if guess is not None else ""
+def _beside(path: Path) -> str:
+    return neighbour(path) if path.parent.is_dir() else f", nor a folder {path.parent}"
 
 
 def _unrecognised(path: Path) -> str:

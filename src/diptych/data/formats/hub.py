@@ -15,7 +15,7 @@ from diptych.data.formats.parquet import narrowed, row_record
 from diptych.data.formats.places import Pictures
 from diptych.data.formats.record import Record, split_name
 from diptych.data.rejects import Reject
-from diptych.errors import DataError
+from diptych.errors import DataError, neighbour
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -89,7 +89,8 @@ def _cannot_load(source: Path, error: Exception) -> str:
     if source.exists():
         return f"{source} cannot be loaded as a data set of the library `datasets` ({why})"
     return (
-        f"there is nothing at {source}, and no data set of that name could be had from the Hugging Face hub ({why}). "
+        f"there is nothing at {source}{neighbour(source) or '.'} No data set of that name could be had from the "
+        f"Hugging Face hub ({why}). "
         "Check the path, or the name (USER/NAME or USER/NAME:CONFIG) and the network; where there is none, download "
         "it elsewhere, `save_to_disk(FOLDER)` it, and import FOLDER"
     )
