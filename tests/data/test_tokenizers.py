@@ -11,6 +11,7 @@ import pickle
 import string
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,9 @@ BERT_WORDS += ["##" + letter for letter in string.ascii_lowercase] + ["dog", "##
 CAPTIONS = [
     f"a {size} {colour} {thing}" for size in ("big", "tiny") for colour in ("red", "blue") for thing in ("boat", "cup")
 ]
-ASSIGNED = st.text(
-    alphabet=st.characters(exclude_categories=["C"])
-)  # what is unassigned depends on the version of Unicode
+ASSIGNED = st.text(  # the library's tables of marks and letters are of Unicode 8, Python's are newer
+    alphabet=st.characters(exclude_categories=["C"]).filter(lambda one: unicodedata.ucd_3_2_0.category(one) != "Cn")
+)
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cn", "Cs"])) | st.lists(
     st.sampled_from([*CLIP_VECTORS, "'S", "I'LL", "'ſ", "\u0345", "ΑΣ", "&#39;", "İ", "\t", "\u00a0", "don’t", "Ⅷ²"])
 ).map("".join)
