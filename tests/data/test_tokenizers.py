@@ -142,6 +142,8 @@ def test_wordpiece_equals_the_released_rules(bert_file: Path, text: str, lower: 
 @settings(max_examples=100, deadline=None)
 @given(text=st.text() | st.text(alphabet="aAbBéÉ中 .'sep##dogs"))
 def test_wordpiece_equals_transformers(bert_file: Path, text: str) -> None:
+    if any(word in text for word in vocabulary.WORDPIECE_CONTROLS):
+        return  # there they are control words, see below
     assert wordpiece_tokenizer(bert_file, lower=True).encode(text, 20) == _bert(bert_file)(text)
 
 
