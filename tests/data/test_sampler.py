@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diptych.data.sampler import Order, permute, permute_many
+from diptych.data.sampler import Order, permute, permute_many, spread_rows
 from diptych.errors import UsageError
 
 
@@ -95,3 +95,17 @@ def test_a_small_table_gives_batches_of_all_its_rows() -> None:
 def test_orders_that_cannot_be_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError):
         Order(**({"num_rows": 9, "batch": 4, "seed": 0} | wrong))
+
+
+@given(num_rows=st.integers(0, 3000), limit=st.none() | st.integers(1, 4000))
+def test_spread_rows_are_evenly_spaced_and_ascend(num_rows: int, limit: int | None) -> None:
+    rows = list(spread_rows(num_rows, limit))
+    assert len(rows) == (num_rows if limit is None else min(limit, num_rows))
+    assert all(0 <= row < num_rows for row in rows)
+    gaps = set(np.diff(rows).tolist())
+    assert min(gaps, default=1) >= 1 and max(gaps, default=1) - min(gaps, default=1) <= 1
+
+
+def test_spread_rows_meet_every_class_of_a_table_in_the_order_of_its_classes() -> None:
+    label = np.repeat(np.arange(10), 7)
+    assert label[spread_rows(70, 20)].tolist() == np.repeat(np.arange(10), 2).tolist()

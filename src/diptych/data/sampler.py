@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isqrt
@@ -109,3 +110,13 @@ class Order:
         last = start + self.batch_rows * (self.rank + 1) // self.world_size
         rows = permute_many(np.arange(first, last), self.num_rows, seed=self.seed, epoch=epoch)
         return [(epoch, row) for row in rows.tolist()]
+
+
+def spread_rows(num_rows: int, limit: int | None) -> Sequence[int]:
+    """At most `limit` rows of [0, num_rows), evenly spaced, ascending and the same every time; None: all of them.
+
+    A table is often in the order of its classes, so that its first rows speak for few of them.
+    """
+    if limit is None or limit >= num_rows:
+        return range(num_rows)
+    return [row * num_rows // limit for row in range(limit)]
