@@ -21,7 +21,6 @@ from typing import Any
 
 import open_clip
 import torch
-from harness import arguments, machine, write_json
 from open_clip_train.scheduler import cosine_lr
 from open_clip_train.train import train_one_epoch
 from PIL import Image
@@ -38,6 +37,7 @@ from diptych.tasks.retrieval import retrieval
 from diptych.train.job import Job
 from diptych.train.loop import fit
 from diptych.train.run import Run
+from harness import arguments, machine, write_json
 
 RECALLS = [f"{way}_r{k}" for way in ("text_to_image", "image_to_text") for k in (1, 5, 10)]
 
