@@ -10,12 +10,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from diptych import __version__
 from diptych.cli import screen
+from diptych.cli.json_file import write_json
 
 EXTRAS = {
     "simplejpeg": ("fast", "JPEG decoding 1.2 to 1.4 times as fast"),
@@ -53,14 +54,6 @@ def doctor(
     if json_file is not None:
         write_json(json_file, {"findings": [asdict(finding) for finding in findings]})
     screen.next_step("diptych demo")
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes `content` as JSON, making the folders on the way."""
-    import json
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _software() -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from diptych.cli import screen
+from diptych.cli.json_file import write_json
 from diptych.cli.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def identify(
         screen.out(f"Left out: {name}, {reason}")
     screen.out()
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(to_plain(found), indent=2) + "\n", encoding="utf-8")
+        write_json(json_file, to_plain(found))
     target = "open_clip" if found.layout == "diptych" else "diptych"
     screen.next_step(f"diptych weights convert {shlex.quote(source)} OUT --to {target}")
 
