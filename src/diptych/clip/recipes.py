@@ -132,7 +132,7 @@ def flickr8k() -> Run:
             tokenizer="train:wordpiece", vocab_size=4096, transform="random_resized_crop", crop_scale=(0.5, 1.0)
         ),
         optim=OptimSettings(lr=1e-3, warmup_steps=100, weight_decay=0.5),
-        training=TrainingSettings(epochs=55, batch=256, eval_every=250, eval_rows=1000),
+        training=TrainingSettings(epochs=40, batch=256, eval_every=250, eval_rows=1000),
     )
 
 
