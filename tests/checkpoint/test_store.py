@@ -14,8 +14,10 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.testing import assert_close
 
+from diptych.checkpoint import files as files_module
 from diptych.checkpoint import store as store_module
 from diptych.checkpoint.store import CheckpointStore, best_or_last, read_checkpoint
+from diptych.data.durable import sha256_of
 from diptych.errors import CheckpointError
 from diptych.progress import Silent
 
@@ -77,6 +79,21 @@ def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
     assert names(tmp_path) == ["step_0000001", "step_0000004", "step_0000005"]
     store.mark_best(5)
     assert names(tmp_path) == ["step_0000004", "step_0000005"]
+
+
+def test_steps_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    store = saved(tmp_path, 9_999_999, 10_000_000, keep=1)
+    assert names(tmp_path) == ["step_10000000"]
+    checkpoint = store.latest()
+    assert checkpoint is not None and checkpoint.step == 10_000_000
+
+
+def test_going_on_reads_each_file_for_its_sum_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = saved(tmp_path, 1, 2)
+    summed: list[Path] = []
+    monkeypatch.setattr(files_module, "sha256_of", lambda path: (summed.append(path), sha256_of(path))[1])
+    assert store.latest() is not None
+    assert len(summed) == len(set(summed)) == 3
 
 
 def test_users_get_the_best_else_the_last(tmp_path: Path) -> None:

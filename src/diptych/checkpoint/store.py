@@ -105,7 +105,7 @@ class CheckpointStore:
         for folder in reversed(folders):
             damage = damage_in(folder)
             if damage is None:
-                return read_checkpoint(folder)
+                return _opened(folder)
             self._progress.say(f"The checkpoint {folder} is damaged ({damage}); trying the one before it.")
         if folders:
             raise CheckpointError(
@@ -131,7 +131,8 @@ class CheckpointStore:
         self.mark_best(best_step)
 
     def _steps(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("step_*") if path.name[5:].isdecimal() and path.is_dir())
+        found = [path for path in self.folder.glob("step_*") if path.name[5:].isdecimal() and path.is_dir()]
+        return sorted(found, key=_step_of)  # by number: from 10,000,000 on a name has a digit more
 
     def _prune(self) -> None:
         best = named_by(self.run_folder / "best")
@@ -173,6 +174,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"the checkpoint {folder} is damaged: {damage}. Use another one of the run, or go on with it by "
             "`diptych train ... --resume`, which takes the newest undamaged one."
         )
+    return _opened(folder)
+
+
+def _opened(folder: Path) -> Checkpoint:
+    """A checkpoint whose files are known to be whole."""
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     if state["format"] > FORMAT:
         raise CheckpointError(
