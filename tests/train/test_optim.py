@@ -46,6 +46,14 @@ def test_a_gradient_is_scaled_to_the_largest_norm_and_its_own_is_told() -> None:
     assert_close(weight.grad, torch.tensor([1.5, 2.0]))
 
 
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+def test_a_gradient_that_is_not_finite_breaks_no_other(broken: float) -> None:
+    whole, hurt = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3))
+    whole.grad, hurt.grad = torch.tensor([3.0, 4.0]), torch.tensor([0.0, broken, 1.0])
+    assert not bool(torch.isfinite(clip_gradients([whole, hurt], 2.5)))
+    assert_close(whole.grad, torch.tensor([3.0, 4.0]))
+
+
 def test_the_average_moves_by_one_minus_its_decay() -> None:
     model = nn.BatchNorm1d(2)
     averaged = AveragedWeights(model, 0.75)

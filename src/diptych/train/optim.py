@@ -36,13 +36,16 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float | None) -> Tensor:
     """The norm of the whole gradient before clipping; gradients are scaled down to `largest` where it is given.
 
+    Where the norm is not finite, gradients stay as they are: scaled by it all would break, and hide which was the first.
+
     Returns:
         () float32; infinite or NaN where a gradient is.
     """
     learning = [parameter for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm([one.grad for one in learning if one.grad is not None])
     if largest is not None:
-        torch.nn.utils.clip_grads_with_norm_(learning, largest, norm)
+        # A norm of 0 scales nothing; a branch on the norm would wait for the device.
+        torch.nn.utils.clip_grads_with_norm_(learning, largest, norm.nan_to_num(nan=0.0, posinf=0.0))
     return norm
 
 
