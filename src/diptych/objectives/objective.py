@@ -25,8 +25,6 @@ class Dual:
     """() what cosines are multiplied by: the inverse of the temperature."""
     group: Tensor
     """(B,) int64: rows of equal group are true pairs."""
-    bias: Tensor | None = None
-    """() added to the logits (SigLIP)."""
     all_image: Tensor | None = None
     """(N, E) of all ranks, filled by the loop for objectives that couple rows; None: the local rows are all."""
     all_text: Tensor | None = None

@@ -112,8 +112,6 @@ class CachedEncode:
                 pairs.append((again.text, _rows(call.dual.text.grad, start, stop)))
                 if number == 0:
                     pairs.append((again.scale, call.dual.scale.grad))
-                    if again.bias is not None and call.dual.bias is not None:
-                        pairs.append((again.bias, call.dual.bias.grad))
                 reached = [(at, grad) for at, grad in pairs if grad is not None and at.requires_grad]
                 if reached:
                     torch.autograd.backward([at for at, _ in reached], [grad.to(at.dtype) for at, grad in reached])
@@ -126,7 +124,7 @@ def encode_in_parts(encode: Encode, batch: Batch, micro_batch: int | None) -> Du
 
 
 def joined(duals: list[Dual]) -> Dual:
-    """The vectors of several batches one below the other; scale and bias are the same in all."""
+    """The vectors of several batches one below the other; the scale is the same in all."""
     return replace(
         duals[0],
         image=torch.cat([dual.image for dual in duals]),
@@ -141,7 +139,6 @@ def _as_leaves(dual: Dual) -> Dual:
         image=dual.image.detach().requires_grad_(),
         text=dual.text.detach().requires_grad_(),
         scale=dual.scale.detach().clone().requires_grad_(),
-        bias=None if dual.bias is None else dual.bias.detach().clone().requires_grad_(),
     )
 
 

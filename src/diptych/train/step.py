@@ -58,13 +58,7 @@ def in_float32(dual: Dual) -> Dual:
 
     bf16 keeps 8 bits of a cosine: too few to order a batch by, and 100 times a cosine is what the softmax reads.
     """
-    return replace(
-        dual,
-        image=dual.image.float(),
-        text=dual.text.float(),
-        scale=dual.scale.float(),
-        bias=None if dual.bias is None else dual.bias.float(),
-    )
+    return replace(dual, image=dual.image.float(), text=dual.text.float(), scale=dual.scale.float())
 
 
 def reseed(seed: int, step: int, micro_batch: int, rank: int = 0) -> None:
