@@ -42,9 +42,7 @@ def doctor(
 ) -> None:
     """Say what this machine has and what to do about anything wrong."""
     findings = [*_software(), *_devices(), *_resources(), *_extras()]
-    screen.table(
-        f"diptych {__version__}", ("", "found"), [(finding.name, finding.found) for finding in findings], words=True
-    )
+    screen.table(f"diptych {__version__}", ("", "found"), [(finding.name, finding.found) for finding in findings])
     wrong = [finding for finding in findings if finding.advice]
     screen.out()
     for finding in wrong:

@@ -11,6 +11,9 @@ from diptych.progress import Progress
 if TYPE_CHECKING:
     from rich.console import Console
 
+NUMERIC = "0123456789-+–∞"
+"""What a cell with a number begins with, or the dash in place of one; an empty cell is either."""
+
 
 def console(*, stderr: bool = False) -> Console:
     """Where to draw; colours only on a terminal, and never with NO_COLOR set."""
@@ -39,13 +42,14 @@ def next_step(command: str) -> None:
     console().print(f"[bold]Next:[/] {escaped(command)}")
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> None:
-    """A table on standard output: the first column to the left, the others to the right unless they hold words."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output: numbers to the right, words and the first column to the left."""
     from rich.table import Table
 
     drawn = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if words or index == 0 else "right", header_style="dim")
+        numbers = index > 0 and all(row[index][:1] in NUMERIC for row in rows)
+        drawn.add_column(column, justify="right" if numbers else "left", header_style="dim")
     for row in rows:
         drawn.add_row(*[escaped(cell) for cell in row])
     console().print(drawn)

@@ -30,7 +30,7 @@ def identify(
     from diptych.overrides import to_plain
 
     found = systems.describe(source)
-    screen.table(source, ("", "found"), _rows(found), words=True)
+    screen.table(source, ("", "found"), _rows(found))
     for name, reason in found.ignored.items():
         screen.out(f"Left out: {name}, {reason}")
     screen.out()
