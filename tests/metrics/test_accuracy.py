@@ -13,21 +13,18 @@ from diptych.metrics.accuracy import (
     mean_per_class,
     predictions,
     ranks_of_labels,
-    top_k_accuracy,
 )
 
 
-def test_top_k_by_hand():
+def test_ranks_by_hand():
     scores = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.3, 0.3, 0.4], [0.1, 0.8, 0.1]])
     labels = torch.tensor([0, 1, 0, 1])
     assert ranks_of_labels(scores, labels).tolist() == [0, 1, 2, 0]  # the third ties with a wrong one
-    assert [top_k_accuracy(scores, labels, k) for k in (1, 2, 3)] == [0.5, 0.75, 1.0]
 
 
 def test_equal_scores_and_nan_are_wrong():
-    assert top_k_accuracy(torch.zeros(3, 4), torch.tensor([0, 1, 2])) == 0
-    assert top_k_accuracy(torch.full((3, 4), torch.nan), torch.tensor([0, 1, 2])) == 0
     for scores in (torch.zeros(3, 4), torch.full((3, 4), torch.nan)):
+        assert ranks_of_labels(scores, torch.tensor([0, 1, 2])).tolist() == [3, 3, 3]
         assert not (predictions(scores, torch.tensor([0, 1, 2])) == torch.tensor([0, 1, 2])).any()
 
 
@@ -53,7 +50,7 @@ def test_the_diagonal_is_what_was_right(num_classes, num_rows, seed):
     assert_close(scores.gather(1, predicted[:, None])[:, 0], scores.amax(dim=1))
     confusion = confusion_matrix(predicted, labels, num_classes)
     assert int(confusion.sum()) == num_rows
-    assert int(confusion.trace()) / num_rows == pytest.approx(top_k_accuracy(scores, labels))
+    assert int(confusion.trace()) == int((ranks_of_labels(scores, labels) == 0).sum())
     assert_close(confusion.sum(dim=1), torch.bincount(labels, minlength=num_classes))
 
 

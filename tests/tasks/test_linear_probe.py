@@ -8,7 +8,8 @@ from torch.testing import assert_close
 from diptych.errors import DataError, ShapeError
 from diptych.metrics.accuracy import predictions
 from diptych.tasks.linear_probe import linear_probe
-from diptych.tasks.logistic import GRID, Labelled, best_strength, fit_logistic, search_strength
+from diptych.tasks.logistic import GRID, Labelled, best_strength, fit_logistic, search_strength, share_right
+from diptych.tasks.vectors import InFile, InMemory
 
 COLOURS = ("red", "green", "blue", "yellow")
 
@@ -47,7 +48,32 @@ def test_a_warm_start_ends_where_a_cold_one_does():
 def test_tiles_of_rows_change_nothing(monkeypatch):
     whole = fit_logistic(clouds(50), num_classes=3, strength=1.0)
     monkeypatch.setattr("diptych.tasks.logistic.TILE", 7)
-    assert_close(fit_logistic(clouds(50), num_classes=3, strength=1.0).weight, whole.weight, atol=1e-6, rtol=0)
+    tiled = fit_logistic(clouds(50), num_classes=3, strength=1.0)
+    assert_close(tiled.weight, whole.weight, atol=1e-6, rtol=0)
+    assert share_right(tiled, clouds(50)) == share_right(whole, clouds(50))
+
+
+def test_no_more_than_a_tile_is_ever_in_float64(monkeypatch):
+    monkeypatch.setattr("diptych.tasks.logistic.TILE", 7)
+    rows = clouds(50)
+    kept = rows.features.clone()
+    some = rows.of(torch.tensor([30, 2, 41, 7, 8, 9, 10, 11]))
+    assert [tile.shape for tile, _ in rows.tiles()] == 7 * [(7, 5)] + [(1, 5)]
+    assert [labels.tolist() for _, labels in some.tiles()] == [[2, 1, 2, 0, 1, 2, 0], [2]]  # in rising order
+    for tile, _ in rows.tiles():
+        tile.zero_()
+    assert torch.equal(rows.features, kept), "a tile is a copy"
+
+
+def test_features_in_a_file_are_those_in_memory(tmp_path):
+    kept, held = InFile(tmp_path / "features"), InMemory()
+    assert kept.whole().shape == held.whole().shape == (0, 0)
+    for num in (3, 1, 4):
+        chunk = torch.randn(num, 5, generator=torch.Generator().manual_seed(num))
+        kept.add(chunk)
+        held.add(chunk)
+    assert torch.equal(kept.whole(), held.whole())
+    assert (tmp_path / "features").stat().st_size == 8 * 5 * 4
 
 
 def test_the_gradient_is_zero_where_it_ends():
@@ -68,7 +94,7 @@ def test_the_grid_has_8_steps_a_decade_and_holds_the_published_value():
 def test_the_search_starts_wide_and_ends_beside_the_best(monkeypatch):
     peak = GRID.index(min(GRID, key=lambda strength: abs(strength - 10**0.5)))
     monkeypatch.setattr("diptych.tasks.logistic.fit_logistic", lambda rows, *, strength, **_: Fitted(strength))
-    monkeypatch.setattr("diptych.tasks.logistic.top_k_accuracy", lambda scores, labels: -abs(scores - peak))
+    monkeypatch.setattr("diptych.tasks.logistic.share_right", lambda fit, _: -abs(GRID.index(fit.strength) - peak))
     searched = search_strength(clouds(9), clouds(9), num_classes=3)
     tried = [GRID.index(strength) for strength in searched]
     assert {0, 16, 32, 48, 64, 80, 96} <= set(tried)
@@ -81,9 +107,6 @@ def test_the_search_starts_wide_and_ends_beside_the_best(monkeypatch):
 class Fitted:
     def __init__(self, strength):
         self.strength = strength
-
-    def scores(self, features):
-        return GRID.index(self.strength)
 
 
 def test_of_equal_accuracies_the_strongest_penalty_is_taken():
@@ -131,6 +154,23 @@ def test_the_last_fit_is_on_training_and_validation(towers, splits):
     scores = model.scores(towers.image_features([test.sample(row) for row in range(12)]))
     assert_close(result.confidence, scores.softmax(dim=1).amax(dim=1))
     assert result.predicted.tolist() == predictions(scores, result.labels).tolist()
+
+
+def test_pictures_of_every_split_that_cannot_be_read_are_told(towers, make_rows, picture):
+    def some(split):
+        rows = [{"image": picture(COLOURS[row % 4]), "label": row % 4, "key": f"{split}{row}"} for row in range(8)]
+        return make_rows([*rows, {"image": b"torn", "label": 0, "key": f"bad {split}"}], split=split)
+
+    result = linear_probe(towers, some("train"), some("validation"), some("test"), class_names=COLOURS)
+    assert [reject.key for reject in result.rejects] == ["bad train", "bad validation", "bad test"]
+    assert (result.numbers()["num_train"], result.numbers()["num"]) == (16, 8)
+
+
+def test_the_features_leave_no_file_behind(towers, splits, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    linear_probe(towers, splits("train", 8), None, splits("test", 4), class_names=COLOURS)
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_without_validation_a_fifth_of_training_stands_in(towers, splits):

@@ -1,4 +1,4 @@
-"""Accuracy of choosing one of several classes: top k, mean per class, confusion."""
+"""Accuracy of choosing one of several classes: rank of the right one, mean per class, confusion."""
 
 from __future__ import annotations
 
@@ -38,17 +38,6 @@ def predictions(scores: Tensor, labels: Tensor) -> Tensor:
     beats = (scores >= right).scatter(1, labels[:, None], False)  # (N, C)
     best_wrong = scores.masked_fill(~beats, -torch.inf).argmax(dim=1)
     return torch.where(beats.any(dim=1), best_wrong, labels)
-
-
-def top_k_accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> float:
-    """The share of rows whose right class is among the k best.
-
-    Args:
-        scores: (N, C).
-        labels: (N,) int64.
-        k: at least 1.
-    """
-    return float((ranks_of_labels(scores, labels) < k).double().mean()) if len(labels) else 0.0
 
 
 def accuracy_by_class(right: Tensor, labels: Tensor, num_classes: int) -> Tensor:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
+from torch import Tensor
 
 from diptych.data.sample import random_for
+from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows
 from diptych.errors import DataError
 from diptych.progress import SILENT, Progress
 from diptych.tasks.classified import Classified, check_labels, classify
 from diptych.tasks.encoder import Towers
-from diptych.tasks.logistic import TILE, Labelled, best_strength, fit_logistic, search_strength
+from diptych.tasks.logistic import Labelled, best_strength, fit_logistic, search_strength
 from diptych.tasks.pictures import EncodedPictures, encode_pictures
+from diptych.tasks.vectors import InFile
 
 VALIDATION_SHARE = 0.2
 """Of the training rows, where a table has no validation split."""
@@ -56,7 +61,9 @@ def linear_probe(
     """Logistic regression on frozen features. CLIP, arXiv:2103.00020, appendix A.3.
 
     Features are taken before the joint projection, without augmentation or normalisation; the strength of the L2
-    penalty is chosen on validation, then the classifier is fitted anew on training and validation together.
+    penalty is chosen on validation, then the classifier is fitted anew on training and validation together. Features
+    go into files of a temporary folder (4 N D bytes in all) and are read from there a tile at a time, so that what is
+    in memory besides the weights grows only by keys and labels.
 
     Args:
         encoder: the model.
@@ -64,26 +71,33 @@ def linear_probe(
         validation: rows to choose the strength on; None: a fifth of the training rows, drawn by `seed`.
         test: rows that the result is about; nothing is chosen on them.
         class_names: C names in the order of the labels.
-        limit: only the first rows of each split, so many.
+        limit: at most so many rows of each split, evenly spread over it.
         seed: of the split that stands in for validation.
         progress: where the work is drawn.
     Raises:
         DataError: a split has no labelled pictures, or a label no name.
     """
-    fitting, fitting_pictures = _labelled(encoder, train, len(class_names), limit, progress)
-    if validation is None:
-        fitting, choosing = _set_apart(fitting, seed)
-        told = f"{len(choosing)} of the training rows, drawn by seed {seed}"
-    else:
-        choosing, _ = _labelled(encoder, validation, len(class_names), limit, progress)
-        told = f"the {len(choosing)} rows of the split {validation.name!r}"
-    testing, pictures = _labelled(encoder, test, len(class_names), limit, progress)
-    searched = search_strength(fitting, choosing, num_classes=len(class_names), progress=progress)
-    strength = best_strength(searched)
-    together = fitting + choosing
-    model = fit_logistic(together, num_classes=len(class_names), strength=strength)
-    tiles = (model.scores(features) for features in testing.features.split(TILE))
-    ranks, predicted, confidence = classify(tiles, testing.labels)
+    with TemporaryDirectory(prefix="diptych-", ignore_cleanup_errors=True) as folder:
+        learning, asked = InFile(Path(folder) / "learning"), InFile(Path(folder) / "asked")
+        found = [
+            _features(learning, encoder, rows, len(class_names), limit, progress)
+            for rows in (train, validation)
+            if rows is not None
+        ]
+        pictures = _features(asked, encoder, test, len(class_names), limit, progress)
+        together = Labelled(features=learning.whole(), labels=torch.cat([_labels(part) for part in found]))
+        if validation is None:
+            fitting, choosing = _set_apart(together, seed)
+            told = f"{len(choosing)} of the training rows, drawn by seed {seed}"
+        else:
+            num = len(found[0].rows)
+            fitting, choosing = together.of(torch.arange(num)), together.of(torch.arange(num, len(together)))
+            told = f"the {len(choosing)} rows of the split {validation.name!r}"
+        searched = search_strength(fitting, choosing, num_classes=len(class_names), progress=progress)
+        strength = best_strength(searched)
+        model = fit_logistic(together, num_classes=len(class_names), strength=strength)
+        testing = Labelled(features=pictures.vectors, labels=_labels(pictures))
+        ranks, predicted, confidence = classify((model.scores(tile) for tile, _ in testing.tiles()), testing.labels)
     return LinearProbeResult(
         split=test.name,
         rows=pictures.rows,
@@ -97,27 +111,33 @@ def linear_probe(
         searched=searched,
         validation=told,
         num_train=len(together),
-        rejects=(*fitting_pictures.rejects, *pictures.rejects),
+        rejects=tuple(reject for part in (*found, pictures) for reject in part.rejects),
     )
 
 
-def _labelled(
-    encoder: Towers, rows: Rows, num_classes: int, limit: int | None, progress: Progress
-) -> tuple[Labelled, EncodedPictures]:
-    """Features and labels of a split."""
+def _features(
+    put: InFile, encoder: Towers, rows: Rows, num_classes: int, limit: int | None, progress: Progress
+) -> EncodedPictures:
+    """The labelled pictures of a split, their features put into a file."""
     found = encode_pictures(
         encoder.image_features,
         rows,
-        range(len(rows) if limit is None else min(len(rows), limit)),
+        spread_rows(len(rows), limit),
         wanted=lambda sample: sample.label is not None,
+        with_texts=False,
+        put=put,
         name=f"features of {rows.name}",
         progress=progress,
     )
     if not found.rows:
         raise DataError(f"the split {rows.name!r} has no row with both a picture and a label; a probe needs labels")
-    labels = torch.tensor([sample.label for sample in found.samples])
-    check_labels(labels, num_classes)
-    return Labelled(features=found.vectors, labels=labels), found
+    check_labels(_labels(found), num_classes)
+    return found
+
+
+def _labels(found: EncodedPictures) -> Tensor:
+    """(P,) int64."""
+    return torch.tensor([sample.label for sample in found.samples])
 
 
 def _set_apart(rows: Labelled, seed: int) -> tuple[Labelled, Labelled]:

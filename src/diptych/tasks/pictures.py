@@ -13,6 +13,7 @@ from diptych.data.sample import Sample
 from diptych.data.table import Rows
 from diptych.errors import DataError
 from diptych.progress import SILENT, Progress
+from diptych.tasks.vectors import InMemory, Vectors
 
 CHUNK = 256
 """Pictures whose files are in memory at once."""
@@ -25,9 +26,9 @@ class EncodedPictures:
     rows: tuple[int, ...]
     """Where they stand in the split, so that a report can read them again."""
     samples: tuple[Sample, ...]
-    """Without their pictures."""
+    """Without their pictures, and without texts where they were not asked for."""
     vectors: Tensor
-    """(P, D) float32, what the encoder made of each."""
+    """(P, D) float32, what the encoder made of each; mapped where they were put into a file."""
     rejects: tuple[Reject, ...]
     """Rows that could not be read or decoded; they are in none of the above."""
 
@@ -39,6 +40,8 @@ def encode_pictures(
     *,
     columns: Sequence[str] = (),
     wanted: Callable[[Sample], bool] = lambda sample: True,
+    with_texts: bool = True,
+    put: Vectors | None = None,
     name: str = "encoding pictures",
     progress: Progress = SILENT,
 ) -> EncodedPictures:
@@ -50,6 +53,9 @@ def encode_pictures(
         chosen: rows of it.
         columns: own columns that the samples shall carry.
         wanted: which samples are of use; the others are passed over.
+        with_texts: whether the samples keep their texts.
+        put: where the vectors go, a chunk at a time; what earlier calls put there comes first in the result's
+            `vectors`. None: into memory.
         name: of the progress bar.
         progress: where it is drawn.
     Raises:
@@ -57,17 +63,18 @@ def encode_pictures(
     """
     kept: list[int] = []
     samples: list[Sample] = []
-    vectors: list[Tensor] = []
+    vectors = InMemory() if put is None else put
     rejects: list[Reject] = []
     with progress.bar(name, total=len(chosen), unit="pictures") as bar:
         for start in range(0, len(chosen), CHUNK):
             chunk = chosen[start : start + CHUNK]
             found = [(row, rows.sample(row, columns)) for row in chunk]
             found = [(row, sample) for row, sample in found if sample.image is not None and wanted(sample)]
-            for row, sample, vector in _encode_chunk(encode, found, rows.name, rejects):
-                kept.append(row)
-                samples.append(replace(sample, image=None))
-                vectors.append(vector)
+            done = list(_encode_chunk(encode, found, rows.name, rejects))
+            if done:
+                vectors.add(torch.stack([vector for _, _, vector in done]))
+            kept += [row for row, _, _ in done]
+            samples += [replace(sample, image=None, texts=sample.texts if with_texts else ()) for _, sample, _ in done]
             bar.advance(len(chunk))
     if rejects and not kept:
         raise DataError(
@@ -81,7 +88,7 @@ def encode_pictures(
     return EncodedPictures(
         rows=tuple(kept),
         samples=tuple(samples),
-        vectors=torch.stack(vectors) if vectors else torch.empty(0, 0),
+        vectors=vectors.whole(),
         rejects=tuple(rejects),
     )
 
