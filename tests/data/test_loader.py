@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ import torch
 from diptych.data.batch import Batch, ImagePart, Targets, TextPart, pad
 from diptych.data.loader import LoadedBatch, evaluation_batches, load_batches
 from diptych.data.sample import Item, Rng, Sample, hash64
-from diptych.data.sampler import Order
+from diptych.data.sampler import Order, spread_rows
 from diptych.data.table import Rows, open_table
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError
@@ -196,11 +196,65 @@ def test_a_batch_of_bad_rows_only_is_a_step_without_a_batch(tmp_path: Path) -> N
 
 def test_evaluation_goes_through_every_row_in_order(tmp_path: Path) -> None:
     rows = _table(tmp_path / "bad", bad=(4,))
-    loaded = list(evaluation_batches(rows, ByteInputs(), batch=4, limit=10, workers=0))
-    assert [key for one in loaded for key in _keys(one)] == [f"key{i}" for i in range(10) if i != 4]
-    assert [len(_keys(one)) for one in loaded] == [4, 3, 2]
+    loaded = list(evaluation_batches(rows, ByteInputs(), batch=9, workers=0))
+    assert [key for one in loaded for key in _keys(one)] == [f"key{i}" for i in range(NUM_ROWS) if i != 4]
+    assert [len(_keys(one)) for one in loaded] == [8, 9, 5]
     text = loaded[0].batch.text if loaded[0].batch is not None else None
     assert text is not None and "".join(map(chr, text.ids[0].tolist())) == "0 first"
+
+
+def test_a_limited_evaluation_is_spread_over_the_table(rows: Rows) -> None:
+    loaded = list(evaluation_batches(rows, ByteInputs(), batch=4, limit=10, draw=PartnerDraw(), workers=0))
+    expected = list(spread_rows(NUM_ROWS, 10))
+    assert [key for one in loaded for key in _keys(one)] == [f"key{i}" for i in expected]
+    assert expected[-1] > 18 and [len(_keys(one)) for one in loaded] == [4, 4, 2]
+
+
+class OwnError(Exception):
+    """Cannot be made again from its message, which is how errors are pickled."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+@dataclass(frozen=True)
+class FailingInputs(ByteInputs):
+    """Raises at one row."""
+
+    error: Exception
+
+    def item(self, sample: Sample, rng: Rng | None) -> Item:
+        if sample.key == "key7":
+            raise self.error
+        return super().item(sample, rng)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (KeyError("colour"), KeyError("colour")),
+        (RuntimeError("a DataLoader worker is a kind of process"), None),
+        (OwnError(1, 2), RuntimeError("OwnError: 1 and 2")),
+    ],
+)
+def test_an_error_in_a_worker_arrives_as_it_is(rows: Rows, error: Exception, expected: Exception | None) -> None:
+    expected = error if expected is None else expected
+    with pytest.raises(type(expected)) as raised:
+        list(evaluation_batches(rows, FailingInputs(error), batch=4, workers=1))
+    assert str(raised.value) == str(expected)
+    assert "in item" in raised.value.__notes__[0]  # where it was raised
+
+
+class EndingInputs(ByteInputs):
+    """Ends its process, as the kernel does when memory is short."""
+
+    def item(self, sample: Sample, rng: Rng | None) -> Item:
+        os._exit(9)
+
+
+def test_a_worker_that_dies_is_told_as_that(rows: Rows) -> None:
+    with pytest.raises(DataError, match=r"a process that decodes pictures died.*use fewer workers"):
+        list(evaluation_batches(rows, EndingInputs(), batch=4, workers=1))
 
 
 def test_what_evaluation_draws_is_the_same_every_time(rows: Rows) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 import signal
+import traceback
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,12 +18,14 @@ from torch.utils.data import DataLoader, Dataset
 from diptych.data.batch import Batch, Inputs, Targets, stack_targets
 from diptych.data.rejects import Reject
 from diptych.data.sample import Item, Rng, random_for
-from diptych.data.sampler import Order
+from diptych.data.sampler import Order, spread_rows
 from diptych.data.table import Rows
 from diptych.errors import DataError
 
 PREFETCH = 4
 """Batches that each worker makes ahead."""
+_DIED = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|killed by signal)", re.DOTALL)
+"""What torch says of a process that ended without an answer."""
 
 
 class Draw(Protocol):
@@ -100,13 +105,13 @@ def evaluation_batches(
         rows: what to evaluate on.
         inputs: the room's way from a sample to a batch.
         batch: rows of a batch; the last may be smaller.
-        limit: only so many rows from the beginning.
+        limit: only so many rows, evenly spread over the table.
         draw: the objective whose targets are wanted; None: nothing is drawn.
         workers: as in `load_batches`.
     """
-    num_rows = len(rows) if limit is None else min(limit, len(rows))
-    reader = RowReader(rows, inputs, draw, (), num_rows, None)
-    return _in_workers(EvaluationSteps(reader, batch), range(-(-num_rows // batch)), workers, None)
+    wanted = spread_rows(len(rows), limit)
+    reader = RowReader(rows, inputs, draw, (), len(rows), None)
+    return _in_workers(EvaluationSteps(reader, wanted, batch), range(-(-len(wanted) // batch)), workers, None)
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,7 @@ class RowReader:
     draw: Draw | None
     columns: tuple[str, ...]
     num_rows: int
+    """That a partner is drawn from."""
     seed: int | None
     """None: evaluation, where the transform is fixed and the draws are the same every time."""
 
@@ -184,11 +190,35 @@ class EvaluationSteps(Dataset[LoadedBatch]):
     """Batch number -> LoadedBatch."""
 
     reader: RowReader
+    wanted: Sequence[int]
     size: int
 
     def __getitem__(self, step: int) -> LoadedBatch:
-        wanted = range(step * self.size, min((step + 1) * self.size, self.reader.num_rows))
-        return self.reader.batch(step, 0, wanted)
+        return self.reader.batch(step, 0, self.wanted[step * self.size : (step + 1) * self.size])
+
+
+@dataclass(frozen=True)
+class _Answers(Dataset[LoadedBatch | Exception]):
+    """What a worker sends: a batch, or why there is none. torch would send an error's text alone, as another error."""
+
+    steps: Dataset[LoadedBatch]
+
+    def __getitem__(self, step: int) -> LoadedBatch | Exception:
+        try:
+            return self.steps[step]
+        except Exception as error:
+            return _sendable(error)
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error with its worker's traceback as a note; where it cannot be sent as it is, its words."""
+    told = f"In a process that decodes pictures:\n{traceback.format_exc()}"
+    try:
+        sent: Exception = pickle.loads(pickle.dumps(error))
+    except Exception:
+        sent = RuntimeError(f"{type(error).__name__}: {error}")
+    sent.add_note(told)
+    return sent
 
 
 class RowError(Exception):
@@ -240,7 +270,7 @@ def _in_workers(
         yield from (steps[step] for step in wanted)
         return
     pool = DataLoader(
-        steps,
+        _Answers(steps),
         batch_size=None,
         sampler=wanted,
         num_workers=num,
@@ -249,10 +279,17 @@ def _in_workers(
         worker_init_fn=_begin_worker,
         generator=torch.Generator(),  # its own, so that torch's global one is not moved
     )
+    for answer in _answers(pool):
+        if isinstance(answer, Exception):
+            raise answer
+        yield answer
+
+
+def _answers(pool: Iterable[LoadedBatch | Exception]) -> Iterator[LoadedBatch | Exception]:
     try:
         yield from pool
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if _DIED.search(str(error)) is None:
             raise
         raise DataError(
             f"a process that decodes pictures died ({error}); memory may be short: use fewer workers, or 0"

@@ -36,7 +36,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float | None) -> Tensor:
     """The norm of the whole gradient before clipping; gradients are scaled down to `largest` where it is given.
 
-    Where the norm is not finite, gradients stay as they are: scaled by it all would break, and hide which was the first.
+    Where the norm is not finite, gradients stay as they are: scaled by it, all would break and hide which did first.
 
     Returns:
         () float32; infinite or NaN where a gradient is.
