@@ -26,7 +26,8 @@ def test_an_unknown_name_gets_the_nearest():
         recipes.named("vit_b32")
 
 
-PAPER = [name for name in recipes.NAMES if name not in ("tiny", "demo", "flickr8k")]
+LAION = ("vit_h_14", "vit_g_14", "vit_big_g_14")
+PAPER = [name for name in recipes.NAMES if name not in ("tiny", "demo", "flickr8k", *LAION)]
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -47,3 +48,16 @@ def test_the_papers_learning_rates():
         "rn50": 5e-4, "rn101": 5e-4, "rn50x4": 5e-4, "rn50x16": 4e-4, "rn50x64": 3.6e-4,
         "vit_b_32": 5e-4, "vit_b_16": 5e-4, "vit_l_14": 4e-4, "vit_l_14_336": 2e-5,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "head_width", "mlp_width", "samples"),
+    [("vit_h_14", 80, 5120, 34.7e9), ("vit_g_14", 88, 6144, 12.2e9), ("vit_big_g_14", 104, 8192, 39e9)],
+)
+def test_what_is_published_of_laions_largest(name, head_width, mlp_width, samples):
+    run = recipes.named(name)
+    assert run.model.image_width / run.model.image_heads == head_width
+    assert int(run.model.image_width * run.model.image_mlp_ratio) == mlp_width
+    assert run.model.activation == "gelu" and run.model.text_width / run.model.text_heads == 64
+    assert run.training.epochs is None and run.inputs.transform == "random_resized_crop"
+    assert run.training.steps * run.training.batch == pytest.approx(samples, rel=5e-3)
