@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import json
+from itertools import product
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 
 from diptych import systems
-from diptych.data.table import Table
+from diptych.data.table import Table, open_table
+from diptych.data.table_writer import TableWriter
 from diptych.report.scores import plain
 from diptych.tasks.encoder import DualEncoder
 from diptych.tasks.evaluation import NAMES, Asked, Evaluation, evaluate, possible
@@ -18,6 +25,14 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 ASKED = Asked(limit=24)
 
+
+def picture(key: str) -> bytes:
+    """A picture of one colour, another for each key."""
+    out = io.BytesIO()
+    Image.new("RGB", (7, 5), f"hsl({7 * sum(key.encode()) % 360}, 80%, 50%)").save(out, "PNG")
+    return out.getvalue()
+
+
 pytestmark = pytest.mark.parametrize("task", NAMES)
 
 
@@ -25,6 +40,21 @@ pytestmark = pytest.mark.parametrize("task", NAMES)
 def encoder(build, world: Table) -> DualEncoder:
     job = build(systems.recipe("clip", "tiny"))
     return DualEncoder(job.model, job.inputs, torch.device("cpu"), "untrained")
+
+
+@pytest.fixture(scope="module")
+def by_class(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """Four classes, one behind the other in every split, with a text and a question each."""
+    folder = tmp_path_factory.mktemp("ordered") / "table"
+    names = ["red", "green", "blue", "white"]
+    kind = pa.list_(pa.struct([("kind", pa.string()), ("texts", pa.list_(pa.string())), ("answer", pa.int32())]))
+    with TableWriter(folder, columns={"choices": kind}, meta={"label_names": names}) as writer:
+        for split, row in product(("train", "validation", "test"), range(40)):
+            label, key = row // 10, f"{split}-{row}"
+            question = {"kind": "colours", "texts": names, "answer": label}
+            texts, fields = [f"{names[label]} {row}"], {"choices": [question]}
+            writer.add(split, key=key, image=picture(key), texts=texts, label=label, fields=fields)
+    return open_table(folder)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +98,24 @@ def test_asked_twice_it_answers_the_same(
 def test_a_limit_asks_fewer(task: str, encoder: DualEncoder, world: Table, found: dict[str, Evaluation]) -> None:
     few = evaluate(task, encoder, world, Asked(limit=5))
     assert max(score.count for score in few.scores) < max(score.count for score in found[task].scores)
+
+
+def test_a_limit_asks_rows_of_every_class(task: str, encoder: DualEncoder, by_class: Table) -> None:
+    """An import of class folders is in the order of the classes; its first rows are all of one."""
+    rows = by_class.split("test")
+    labels = [rows.sample(row).label for row in range(len(rows))]
+    assert labels == sorted(labels), "the table is in the order of its classes"
+    asked: list[Any] = []
+    counting = copy.copy(encoder)
+    for name in ("encode_image", "image_features"):
+        read = getattr(encoder, name)
+        setattr(counting, name, lambda pictures, read=read, **how: asked.extend(pictures) or read(pictures, **how))
+    evaluate(task, counting, by_class, Asked(limit=8))
+    keys = [sample.key for sample in asked]
+    assert len(keys) == len(set(keys))
+    for split in {key.split("-")[0] for key in keys}:
+        of_split = [sample.label for sample in asked if sample.key.startswith(f"{split}-")]
+        assert sorted(of_split) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_the_world_has_what_it_needs(task: str, world: Table) -> None:

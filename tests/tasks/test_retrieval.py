@@ -4,6 +4,9 @@ import pyarrow as pa
 import pytest
 import torch
 
+from diptych.data.sampler import spread_rows
+from diptych.data.scenes.settings import easy
+from diptych.data.scenes.splits import evaluation_cell, split_sizes
 from diptych.errors import DataError
 from diptych.tasks.retrieval import retrieval
 
@@ -88,8 +91,17 @@ def test_texts_of_a_kind_from_a_table_without_kinds(towers, four):
         retrieval(towers, four(), text_kind="full")
 
 
-def test_the_limit_takes_the_first_rows(towers, four):
-    assert retrieval(towers, four(), limit=3).keys == ("k0", "k1", "k2")
+def test_the_limit_takes_rows_of_the_whole_split(towers, four):
+    assert retrieval(towers, four(), limit=2).keys == ("k0", "k2")
+    assert retrieval(towers, four(), limit=9).keys == ("k0", "k1", "k2", "k3")
+
+
+def test_a_gallery_of_500_scenes_shows_500_things_colours_and_backgrounds():
+    """The split test of 40,000 scenes has 756 rows; no two are of the same three, and so none of those asked."""
+    scenes = easy(num=40_000)
+    rows = spread_rows(split_sizes(scenes)["test"], 500)
+    cells = [evaluation_cell(scenes, "test", row) for row in rows]
+    assert len({(cell.pair, cell.background) for cell in cells}) == 500
 
 
 def test_rows_without_text_or_picture_are_passed_over(towers, make_rows, picture):

@@ -25,7 +25,9 @@ def evaluate(
     task: Tasks,
     data: Annotated[Path, typer.Option(help="A table made by `diptych data import` or `diptych data scenes`.")],
     split: Annotated[str, typer.Option(help="Which rows are asked about.")] = "test",
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows of a split, so many.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many rows, evenly spread over the split.")
+    ] = None,
     text_kind: Annotated[
         str | None,
         typer.Option(

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from diptych.data.rejects import Reject
+from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows
 from diptych.errors import DataError
 from diptych.metrics.intervals import wilson
@@ -90,7 +91,7 @@ def choices(encoder: Towers, rows: Rows, *, limit: int | None = None, progress: 
     Args:
         encoder: the model.
         rows: the split.
-        limit: only the first rows, so many.
+        limit: at most so many rows, evenly spread over the split.
         progress: where the work is drawn.
     Raises:
         DataError: there is no such column, no question, or an answer that is none of its texts.
@@ -98,7 +99,7 @@ def choices(encoder: Towers, rows: Rows, *, limit: int | None = None, progress: 
     found = encode_pictures(
         encoder.encode_image,
         rows,
-        range(len(rows) if limit is None else min(len(rows), limit)),
+        spread_rows(len(rows), limit),
         columns=(COLUMN,),
         wanted=lambda sample: bool(sample.fields[COLUMN]),
         progress=progress,

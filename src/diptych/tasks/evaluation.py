@@ -35,7 +35,7 @@ class Asked:
 
     split: str = "test"
     limit: int | None = None
-    """Only the first rows, so many."""
+    """At most so many rows of a split, evenly spread over it."""
     text_kind: str | None = None
     """retrieval: see there."""
     templates: tuple[str, ...] = ()

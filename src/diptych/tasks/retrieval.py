@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diptych.data.rejects import Reject
 from diptych.data.sample import Sample
+from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows
 from diptych.errors import DataError, unknown
 from diptych.metrics.recall import median_rank, ranks_in_tiles, recall_at_k, truth_by_group
@@ -92,7 +93,7 @@ def retrieval(
     Args:
         encoder: the model.
         rows: the split.
-        limit: only the first rows, so many.
+        limit: at most so many rows, evenly spread over the split.
         text_kind: only texts of this kind, by the column `text_kinds` beside the texts, or "all". None: full
             descriptions where the table says which are, since a short one ("a car") is true of many pictures; else all.
         progress: where the work is drawn.
@@ -104,7 +105,7 @@ def retrieval(
     found = encode_pictures(
         encoder.encode_image,
         rows,
-        range(min(len(rows), len(rows) if limit is None else limit)),
+        spread_rows(len(rows), limit),
         columns=columns,
         wanted=lambda sample: bool(texts_of_kind(sample, text_kind)),
         progress=progress,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows
 from diptych.errors import DataError
 from diptych.metrics.recall import dot_products
@@ -50,7 +51,7 @@ def zero_shot(
         rows: the split; rows without a label are passed over.
         class_names: C classes in the order of the labels, at least two, each with one name or several.
         templates: texts in which `{}` stands for the name; their vectors are averaged by class.
-        limit: only the first rows, so many.
+        limit: at most so many rows, evenly spread over the split.
         progress: where the work is drawn.
     Raises:
         DataError: no row has both picture and label, or a label has no name.
@@ -61,7 +62,7 @@ def zero_shot(
     found = encode_pictures(
         encoder.encode_image,
         rows,
-        range(len(rows) if limit is None else min(len(rows), limit)),
+        spread_rows(len(rows), limit),
         wanted=lambda sample: sample.label is not None,
         progress=progress,
     )

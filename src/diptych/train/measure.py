@@ -55,7 +55,7 @@ def measure(
         encoder: the model; None where the run ended too early for one.
         table: with the split; None where it is gone.
         split: what is asked.
-        limit: at most so many pictures.
+        limit: at most so many pictures, evenly spread over the split.
         text_kind: which texts look for pictures, as `tasks.retrieval` takes it.
         progress: where the work is drawn.
     """
