@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from diptych.overrides import to_plain
+from diptych.train import ranges
+from diptych.train.ranges import check_ranges
 
 FORMAT = 1
 """The number in run.json."""
@@ -29,6 +31,16 @@ class InputSettings:
     workers: int | None = None
     """Processes that decode; None chooses by the machine. Batches do not depend on it."""
 
+    def __post_init__(self) -> None:
+        check_ranges(
+            "inputs",
+            self,
+            vocab_size=ranges.COUNT,
+            crop_margin=ranges.ENLARGEMENT,
+            crop_scale=ranges.SHARES,
+            workers=ranges.NOT_NEGATIVE,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimSettings:
@@ -45,6 +57,19 @@ class OptimSettings:
     """Largest norm of the whole gradient."""
     ema: float | None = None
     """Decay of an averaged copy of the weights, which then is what is evaluated and exported."""
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "optim",
+            self,
+            lr=ranges.POSITIVE,
+            betas=ranges.DECAYS,
+            eps=ranges.POSITIVE,
+            weight_decay=ranges.NOT_NEGATIVE,
+            warmup_steps=ranges.NOT_NEGATIVE,
+            clip_norm=ranges.POSITIVE,
+            ema=ranges.DECAY,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +107,25 @@ class TrainingSettings:
     """Steps that `--on-nan skip` may leave out in a row."""
     max_bad_rows: float = 0.1
     """Share of the rows that may turn out bad before the run stops."""
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "training",
+            self,
+            steps=ranges.COUNT,
+            epochs=ranges.POSITIVE,
+            batch=ranges.COUNT,
+            micro_batch=ranges.COUNT,
+            seed=ranges.SEED,
+            log_every=ranges.COUNT,
+            eval_every=ranges.COUNT,
+            eval_rows=ranges.COUNT,
+            checkpoint_every=ranges.COUNT,
+            checkpoint_minutes=ranges.NOT_NEGATIVE,
+            keep=ranges.COUNT,
+            skip_limit=ranges.NOT_NEGATIVE,
+            max_bad_rows=ranges.SHARE,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
