@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from diptych.data.sample import random_for
 from diptych.data.scenes import STYLES, SceneSettings, TextMix, easy, hard, style
 from diptych.data.scenes.choices import choices_about
+from diptych.data.scenes.columns import COLUMNS
 from diptych.data.scenes.placing import MARGIN, relation_between
 from diptych.data.scenes.plan import compose
-from diptych.data.scenes.scene import COLUMNS, Scene, make_scene
+from diptych.data.scenes.scene import Scene, make_scene
 from diptych.data.scenes.settings import THINGS
 from diptych.data.scenes.splits import (
     evaluation_cell,

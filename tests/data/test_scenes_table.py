@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 import pytest
 
-from diptych.data.scenes import draw_scenes, easy, hard
+from diptych.data.sample import Sample
+from diptych.data.scenes import draw_scenes, easy, hard, painters
+from diptych.data.scenes.columns import COLUMNS
 from diptych.data.scenes.drawing import world_of
-from diptych.data.scenes.scene import COLUMNS, make_scene
+from diptych.data.scenes.scene import make_scene
 from diptych.data.scenes.splits import split_sizes
 from diptych.data.table import open_table
-from diptych.errors import RunExistsError
+from diptych.errors import DataError, InterruptedRunError, RunExistsError
 
 WORLD = easy(num=48, size_px=32)
 
@@ -29,7 +33,7 @@ class Counting:
     said: list[str] = field(default_factory=list)
 
     def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> Self:
-        self.total = total
+        self.total, self.begun = total, done
         return self
 
     def advance(self, num: float = 1, note: str = "") -> None:
@@ -112,18 +116,90 @@ def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_script_without_a_main_guard_is_told_of_it(tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_draws_with_several_processes_too(tmp_path: Path) -> None:
+    """They import nothing of the script, which may be slow to import, or would start itself again."""
     script = tmp_path / "mine.py"
     script.write_text(
         "from pathlib import Path\n"
         "from diptych.data.scenes import draw_scenes, easy\n"
+        "print('once')\n"
         f"draw_scenes(Path({str(tmp_path / 'world')!r}), easy(num=300, size_px=32), workers=2)\n"
     )
     ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 1
-    assert "DataError: a worker that drew scenes died" in ended.stderr
-    assert "under `if __name__ == '__main__':`, or draw with workers=1" in ended.stderr
-    assert not (tmp_path / "world").exists()
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "once\n", "")
+    assert open_table(tmp_path / "world").splits["train"] > 200
+
+
+def test_who_draws_imports_neither_torch_nor_arrow() -> None:
+    asked = "import sys, diptych.data.scenes.painters; print({'torch', 'pyarrow'} & sys.modules.keys())"
+    ended = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "set()\n"
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_told_and_what_is_drawn_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(self: Counting, num: float = 1, note: str = "") -> None:
+        self.done += num
+        for painter in begun:
+            painter._process.kill()
+
+    begun: list[painters._Painter] = []
+    begin = painters._Painter.__init__
+    monkeypatch.setattr(painters._Painter, "__init__", lambda self, world: (begun.append(self), begin(self, world))[1])
+    monkeypatch.setattr(Counting, "advance", kill)
+    with pytest.raises(DataError, match="died"):
+        draw_scenes(tmp_path / "world", easy(num=3000, size_px=32), progress=Counting(), workers=2)
+    assert len(begun) == 2
+    assert list((tmp_path / "world.partial").glob("train-00000.arrow"))
+
+
+class Stopping(Counting):
+    """Ctrl-C as soon as so many scenes are drawn."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def advance(self, num: float = 1, note: str = "") -> None:
+        super().advance(num)
+        if self.done >= self.after:
+            os.kill(os.getpid(), self.signal)
+
+    signal = signal.SIGINT
+
+
+class Terminating(Stopping):
+    signal = signal.SIGTERM
+
+
+@pytest.mark.parametrize("stopping", [Stopping, Terminating])
+def test_stopped_and_resumed_is_never_interrupted(stopping: type[Stopping], tmp_path: Path) -> None:
+    world = easy(num=300, size_px=32)
+    draw_scenes(tmp_path / "whole", world)
+    for after in (100, 128):
+        with pytest.raises(
+            InterruptedRunError, match=r"stopped; \d+ of 300 scenes are kept in .*the same command goes on"
+        ):
+            draw_scenes(tmp_path / "world", world, progress=stopping(after))
+        assert not (tmp_path / "world").exists()
+    told = Counting()
+    draw_scenes(tmp_path / "world", world, progress=told)
+    assert 128 < told.begun < 300
+    assert told.begun + told.done == told.total == 300
+    assert all_rows(tmp_path / "world") == all_rows(tmp_path / "whole")
+
+
+def all_rows(folder: Path) -> dict[str, list[Sample]]:
+    table = open_table(folder)
+    splits = {name: table.split(name) for name in table.splits}
+    return {name: [rows.sample(row, tuple(COLUMNS)) for row in range(len(rows))] for name, rows in splits.items()}
+
+
+def test_another_world_does_not_go_on_from_the_first(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedRunError):
+        draw_scenes(tmp_path / "world", easy(num=300, size_px=32), progress=Stopping(1))
+    with pytest.raises(DataError, match=r"num=300, seed=0, size_px=32'.*now.*num=300, seed=1, size_px=32, clutter=3"):
+        draw_scenes(tmp_path / "world", replace(easy(num=300, size_px=32, seed=1), clutter=3))
 
 
 @pytest.mark.slow

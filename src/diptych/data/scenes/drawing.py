@@ -1,23 +1,25 @@
-"""Drawing a whole world into a table, on one core or several, to the same bytes."""
+"""Drawing a whole world into a table, on one core or several, to the same pictures, and going on where it stopped."""
 
 from __future__ import annotations
 
-from collections import deque
+import signal
+import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
-from itertools import islice
-from multiprocessing import get_context
+from contextlib import closing, contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from diptych.data.scenes.scene import COLUMNS, Scene, make_scene
+from diptych.data.scenes.painters import Piece, draw_all
+from diptych.data.scenes.scene import key_of
 from diptych.data.scenes.settings import SIZES, SceneSettings
 from diptych.data.scenes.splits import split_sizes, unseen_pairs
-from diptych.data.table_writer import TableWriter
-from diptych.errors import DataError
+from diptych.errors import DataError, InterruptedRunError
 from diptych.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from diptych.data.index import KeySet
+    from diptych.data.table_writer import TableWriter
 
 TEMPLATES = ("a {}", "a picture of a {}", "a drawing of a {}")
 """What zero-shot classification puts a thing's name into: wordings that training texts have."""
@@ -25,24 +27,53 @@ TEMPLATES = ("a {}", "a picture of a {}", "a drawing of a {}")
 CHUNK = 128
 """Scenes that a worker draws at a time."""
 
-Chunk = tuple[str, int, int]
-
 
 def draw_scenes(out: Path, settings: SceneSettings, *, progress: Progress = SILENT, workers: int = 1) -> None:
-    """Draws the world of `settings` and writes it as the table `out`.
+    """Draws the world of `settings` and writes it as the table `out`, going on where an earlier attempt stopped.
+
+    The first Ctrl-C or SIGTERM ends it after the scenes at hand, a second one at once.
 
     Args:
         out: the folder that will be the table.
         settings: the world; see `easy` and `hard`.
         progress: told of every scene.
-        workers: processes that draw; the table is the same for any number.
+        workers: processes that draw; the rows are the same for any number.
     Raises:
         RunExistsError: `out` is there already.
-        DataError: a worker died.
+        DataError: a worker died, or an unfinished attempt was at another world.
+        InterruptedRunError: the user stopped it; the same call goes on.
     """
-    writer = TableWriter(out, columns=COLUMNS, meta=world_of(settings), source=f"scenes, seed {settings.seed}")
-    with writer, progress.bar("drawing scenes", settings.num, "scenes") as bar:
-        for scenes in _drawn(settings, workers):
+    # Here, because the processes that draw import this package and need no Arrow.
+    from diptych.data.scenes.columns import COLUMNS
+    from diptych.data.table_writer import TableWriter
+
+    writer = TableWriter(out, columns=COLUMNS, meta=world_of(settings), source=source_of(settings), resume=True)
+    with writer:
+        try:
+            with _stoppable() as stop:
+                _write(writer, settings, progress, workers, stop)
+        except KeyboardInterrupt as error:
+            writer.end_shards()
+            raise InterruptedRunError(
+                f"stopped; {sum(writer.rows.values()):,} of {settings.num:,} scenes are kept in {writer.folder}, and "
+                "the same command goes on from there"
+            ) from error
+        except DataError:
+            writer.end_shards()
+            raise
+
+
+def _write(
+    writer: TableWriter, settings: SceneSettings, progress: Progress, workers: int, stop: threading.Event
+) -> None:
+    """Draws and writes what is not there yet."""
+    done = len(writer.written_keys())
+    pieces = list(_missing(settings, writer.written_keys()))
+    with (
+        progress.bar("drawing scenes", settings.num, "scenes", done) as bar,
+        closing(draw_all(settings, pieces, min(workers, len(pieces)))) as drawn,
+    ):
+        for scenes in drawn:
             for scene in scenes:
                 writer.add(
                     scene.split,
@@ -53,6 +84,8 @@ def draw_scenes(out: Path, settings: SceneSettings, *, progress: Progress = SILE
                     fields=scene.fields,
                 )
             bar.advance(len(scenes))
+            if stop.is_set():
+                raise KeyboardInterrupt
 
 
 def world_of(settings: SceneSettings) -> dict[str, Any]:
@@ -71,36 +104,43 @@ def world_of(settings: SceneSettings) -> dict[str, Any]:
     }
 
 
-def _drawn(settings: SceneSettings, workers: int) -> Iterator[list[Scene]]:
-    """All scenes in order, a chunk at a time."""
-    chunks = iter(list(_chunks(settings)))
-    if workers <= 1:
-        yield from (_draw(settings, chunk) for chunk in chunks)
-        return
-    # Spawned, not forked: a fork of a process with threads (torch, pyarrow) can hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        ahead: deque[Future[list[Scene]]] = deque(
-            pool.submit(_draw, settings, chunk) for chunk in islice(chunks, 4 * workers)
-        )
-        try:
-            while ahead:
-                yield ahead.popleft().result()
-                ahead.extend(pool.submit(_draw, settings, chunk) for chunk in islice(chunks, 1))
-        except BrokenProcessPool as error:
-            raise DataError(
-                f"a worker that drew scenes died ({error}); expected {workers} to live on. In a script, call "
-                f"draw_scenes under `if __name__ == '__main__':`, or draw with workers=1"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+def source_of(settings: SceneSettings) -> str:
+    """The world in a line: how many, the seed, the size, and every dial that is not at its default."""
+    always, usual = ("num", "seed", "size_px"), SceneSettings()
+    dials = [
+        f"{dial.name}={getattr(settings, dial.name)}"
+        for dial in fields(settings)
+        if dial.name in always or getattr(settings, dial.name) != getattr(usual, dial.name)
+    ]
+    return f"scenes, {', '.join(dials)}"
 
 
-def _chunks(settings: SceneSettings) -> Iterator[Chunk]:
+def _missing(settings: SceneSettings, written: KeySet) -> Iterator[Piece]:
+    """What is still to be drawn, in order."""
     for split, size in split_sizes(settings).items():
         for start in range(0, size, CHUNK):
-            yield split, start, min(start + CHUNK, size)
+            chunk = range(start, min(start + CHUNK, size))
+            indices = [index for index in chunk if key_of(split, index) not in written]
+            if indices:
+                yield split, indices
 
 
-def _draw(settings: SceneSettings, chunk: Chunk) -> list[Scene]:
-    split, start, stop = chunk
-    return [make_scene(settings, split, index) for index in range(start, stop)]
+@contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; where signals cannot be had (in threads), nothing sets it."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, _: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

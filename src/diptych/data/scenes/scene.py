@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import pyarrow as pa
 
 from diptych.data.scenes.asking import questions_about, refer_to, statements_about
 from diptych.data.scenes.choices import choices_about
@@ -15,25 +12,6 @@ from diptych.data.scenes.plan import PlannedObject
 from diptych.data.scenes.settings import SceneSettings
 from diptych.data.scenes.splits import plan_scene
 from diptych.data.scenes.texts import texts_of
-
-_BOX = [(name, pa.int32()) for name in ("x0", "y0", "x1", "y1")]
-_LOOK = [("name", pa.string()), ("label", pa.int32()), *((name, pa.string()) for name in ("colour", "texture", "size"))]
-_RELATION = [("subject", pa.int32()), ("name", pa.string()), ("object", pa.int32())]
-_QUESTION = [(name, pa.string()) for name in ("question", "answer", "kind")]
-_CHOICE = [("kind", pa.string()), ("texts", pa.list_(pa.string())), ("answer", pa.int32())]
-
-COLUMNS: Mapping[str, pa.DataType] = {
-    "text_kinds": pa.list_(pa.string()),
-    "objects": pa.list_(pa.struct([*_LOOK, *_BOX])),
-    "relations": pa.list_(pa.struct(_RELATION)),
-    "background": pa.string(),
-    "word": pa.list_(pa.struct([("text", pa.string()), *_BOX])),
-    "statements": pa.list_(pa.struct([("text", pa.string()), ("truth", pa.bool_())])),
-    "questions": pa.list_(pa.struct(_QUESTION)),
-    "referring": pa.list_(pa.struct([("text", pa.string()), *_BOX])),
-    "choices": pa.list_(pa.struct(_CHOICE)),
-}
-"""The columns that a table of scenes has beyond the standard ones; docs/scenes.md says what they hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +26,7 @@ class Scene:
     label: int | None
     """What the scene shows, where that is one thing; several have no one label."""
     fields: dict[str, Any]
-    """A value for each of COLUMNS."""
+    """A value for each of `columns.COLUMNS`."""
 
 
 def make_scene(settings: SceneSettings, split: str, index: int) -> Scene:
@@ -70,8 +48,14 @@ def make_scene(settings: SceneSettings, split: str, index: int) -> Scene:
         "choices": [] if split == "train" else choices_about(settings, plan, rng),
     }
     label = plan.objects[0].label if len(plan.objects) == 1 else None
-    key = f"{split}-{index:06d}"
-    return Scene(split=split, key=key, image=to_png(painting.image), texts=texts, label=label, fields=fields)
+    return Scene(
+        split=split, key=key_of(split, index), image=to_png(painting.image), texts=texts, label=label, fields=fields
+    )
+
+
+def key_of(split: str, index: int) -> str:
+    """The key of a scene in its table."""
+    return f"{split}-{index:06d}"
 
 
 def _object(planned: PlannedObject, box: PixelBox) -> dict[str, Any]:
