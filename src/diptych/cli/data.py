@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -33,13 +32,17 @@ def scenes(
         list[str] | None, typer.Option("--set", metavar="DIAL=VALUE", help="Any dial of the world, e.g. clutter=8.")
     ] = None,
 ) -> None:
-    """Draw the built-in picture world: small scenes with texts, boxes, statements and questions."""
+    """Draw the built-in picture world: small scenes with texts, boxes, statements and questions.
+
+    Stopped, the same command goes on.
+    """
     from diptych.data import scenes as world
+    from diptych.data.loader import usable_cores
     from diptych.overrides import apply_overrides
 
     dials = apply_overrides(world.style(style, num=n, seed=seed, size_px=size), settings or [])
     with screen.progress() as progress:
-        world.draw_scenes(out, dials, progress=progress, workers=workers or os.cpu_count() or 1)
+        world.draw_scenes(out, dials, progress=progress, workers=workers or usable_cores())
     screen.next_step(_train_on(out))
 
 

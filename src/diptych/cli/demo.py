@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli import screen
+from diptych.errors import DataError
 
 if TYPE_CHECKING:
     from diptych.data.table import Table
@@ -22,7 +24,9 @@ QUICK_STEPS = 60
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; runs/demo, or runs/demo-quick, if left out.")
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A minute's run that shows every part working and learns little.")
     ] = False,
@@ -34,6 +38,7 @@ def demo(
     """
     from diptych.cli.train import show, train_and_review
 
+    out = out or Path("runs/demo-quick" if quick else "runs/demo")
     with screen.progress() as progress:
         table = _scenes(out / "scenes", QUICK_SCENES if quick else NUM_SCENES, progress)
     again = f"The same command goes on: diptych demo{' --quick' if quick else ''} --out {shlex.quote(str(out))}"
@@ -53,10 +58,26 @@ def _run(quick: bool) -> Run:
 
 
 def _scenes(folder: Path, num: int, progress: Progress) -> Table:
-    """The picture world in `folder`, drawn if it is not there yet."""
+    """The picture world in `folder`, drawn as far as it is not there yet.
+
+    Raises:
+        DataError: another world, or another table, lies there.
+    """
+    from diptych.data.loader import usable_cores
     from diptych.data.scenes import draw_scenes, easy
+    from diptych.data.scenes.drawing import world_of
     from diptych.data.table import open_table
 
+    world = easy(num=num, size_px=SIZE_PX)
     if not folder.exists():
-        draw_scenes(folder, easy(num=num, size_px=SIZE_PX), progress=progress)
-    return open_table(folder)
+        draw_scenes(folder, world, progress=progress, workers=usable_cores())
+    table = open_table(folder)
+    found, wanted = table.meta.get("settings") or {}, json.loads(json.dumps(world_of(world)))["settings"]
+    if found != wanted:
+        differing = [name for name in wanted if found.get(name) != wanted[name]]
+        raise DataError(
+            f"{folder} holds another world than this demo draws: "
+            f"{', '.join(f'{name} {found.get(name)} (expected {wanted[name]})' for name in differing[:3])}. "
+            "Choose another --out, or remove that folder"
+        )
+    return table
