@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from diptych.metrics.calibration import calibration_bins
 from diptych.report.calibration import calibration, calibration_words, retrieval_confidence
 from diptych.report.confusion import confusion_table, worst_classes
 from diptych.report.embedding_map import apart, embedding_map, lay_out
@@ -128,3 +129,11 @@ def test_status(status, told):
 
 def test_a_run_without_a_step_has_a_headline():
     assert loss_headline(EMPTY, []) == "This run ended before its first step was logged"
+
+
+def test_the_page_tells_the_calibration_error_of_the_table():
+    rng = torch.Generator().manual_seed(2)
+    confidence = torch.rand(300, generator=rng)
+    right = torch.rand(300, generator=rng) < 0.5 * confidence
+    told = f"expected calibration error {100 * calibration_bins(confidence, right).error():.1f} points"
+    assert told in calibration_words(confidence, right)

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from diptych.errors import ShapeError
 
+NUM_BINS = 15
+"""As Guo et al. have them; the error depends on it, so every table and page takes this one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationBins:
@@ -30,7 +33,7 @@ class CalibrationBins:
         return float((self.count * gap).sum() / self.count.sum().clamp(min=1))
 
 
-def calibration_bins(confidence: Tensor, right: Tensor, num_bins: int = 15) -> CalibrationBins:
+def calibration_bins(confidence: Tensor, right: Tensor, num_bins: int = NUM_BINS) -> CalibrationBins:
     """Sorts answers into bins of equal width by their confidence. Guo et al., arXiv:1706.04599, section 2.
 
     Args:

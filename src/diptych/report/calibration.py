@@ -6,12 +6,11 @@ import torch
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
-from diptych.metrics.calibration import CalibrationBins, calibration_bins
+from diptych.metrics.calibration import NUM_BINS, CalibrationBins, calibration_bins
 from diptych.report.charts import HUES, QUIET, new_chart, title, to_svg
 from diptych.report.found import Found
 from diptych.report.page import Section, missing, paragraphs
 
-NUM_BINS = 10
 TITLE = "Calibration"
 HOW = (
     "For every text the model spreads 100 % over all pictures; what the first one gets is how sure it is. Left the "
@@ -56,7 +55,7 @@ def calibration_chart(confidence: Tensor, right: Tensor, *, name: str, of: str) 
         name: of the chart, its own in the page.
         of: what was answered, in words.
     """
-    bins = calibration_bins(confidence, right, NUM_BINS)
+    bins = calibration_bins(confidence, right)
     figure, (left, side) = new_chart(panels=2, height=3.0)
     middles = [(index + 0.5) / NUM_BINS for index in range(NUM_BINS)]
     filled = (bins.count > 0).tolist()
@@ -78,7 +77,7 @@ def calibration_chart(confidence: Tensor, right: Tensor, *, name: str, of: str) 
 
 def calibration_words(confidence: Tensor, right: Tensor) -> str:
     """The mean confidence beside the share that is right, in a sentence."""
-    error = calibration_bins(confidence, right, NUM_BINS).error()
+    error = calibration_bins(confidence, right).error()
     sure, share = float(confidence.mean()), float(right.double().mean())
     way = "as sure as it may be" if abs(sure - share) < 0.03 else "too sure" if sure > share else "not sure enough"
     return (
