@@ -62,3 +62,13 @@ def test_what_is_no_state_dict_is_told(content, tmp_path):
     torch.save(content, tmp_path / "weights.pt")
     with pytest.raises(WeightsError, match="holds no state dict"):
         read_tensors(tmp_path / "weights.pt")
+
+
+def test_a_damaged_list_of_names_is_refused(tmp_path):
+    file = tmp_path / "weights.pt"
+    torch.save(STATE, file)
+    content = bytearray(file.read_bytes())
+    content[content.rindex(b"PK\x01\x02")] = 0  # the mark before the last name
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"weights\.pt is a damaged archive .*get it again"):
+        is_torchscript(file)

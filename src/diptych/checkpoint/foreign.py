@@ -44,11 +44,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether the file is a TorchScript archive: a zip that carries code."""
+    """Whether the file is a TorchScript archive: a zip that carries code.
+
+    Raises:
+        WeightsError: it ends as a zip does, and is a damaged one.
+    """
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except Exception as error:  # a damaged list of names raises whatever its bytes happen to say
+        raise WeightsError(f"{path} is a damaged archive ({_first_line(error)}); get it again") from error
 
 
 def read_torchscript(path: Path) -> dict[str, Tensor]:
