@@ -26,11 +26,6 @@ class OutsideObjective:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def is_outside(spec: str) -> bool:
-    """Whether what stands on the command line names a recipe of a file, as `path/mine.py:run`."""
-    return spec.rpartition(":")[0].endswith(".py") or spec.endswith(".py")
-
-
 def outside_recipe(spec: str) -> Run:
     """Imports the file and calls its function.
 
