@@ -22,6 +22,7 @@ from diptych.clip.layouts.layout import read_json
 from diptych.clip.model import CLIP, ClipConfig
 from diptych.data.durable import flush_to_disk
 from diptych.errors import WeightsError
+from diptych.nn.unfilled import unfilled
 
 Layout = Literal["openai", "open_clip", "huggingface"]
 LAYOUTS = ("openai", "open_clip", "huggingface")
@@ -154,8 +155,7 @@ def _in_float32(tensor: Tensor) -> Tensor:
 
 
 def _shapes(config: ClipConfig) -> dict[str, torch.Size]:
-    with torch.device("meta"):
-        return {name: tensor.shape for name, tensor in CLIP(config).state_dict().items()}
+    return {name: tensor.shape for name, tensor in unfilled(CLIP, config).state_dict().items()}
 
 
 def _open_clip_config(source: Path) -> ClipConfig:

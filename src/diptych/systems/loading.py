@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.errors import WeightsError
-from diptych.systems.building import new_model
+from diptych.nn.unfilled import unfilled
 from diptych.systems.rooms import room
 from diptych.systems.trained import read_trained
 from diptych.tasks.encoder import DualEncoder
@@ -26,7 +26,7 @@ def load(source: str | Path, device: str = "auto") -> DualEncoder:
     """
     where = resolve_device(device)
     trained = read_trained(source)
-    model: Any = new_model(trained.system, trained.config)
+    model: Any = unfilled(room(trained.system).model, trained.config)
     try:
         model.load_state_dict(trained.state)
     except RuntimeError as error:
