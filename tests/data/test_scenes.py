@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -272,3 +273,51 @@ def test_unknown_style_names_the_nearest() -> None:
 def test_settings_say_what_they_take(change: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         replace(easy(), **change)
+
+
+@pytest.mark.parametrize(
+    ("dials", "said"),
+    [
+        ({"objects": (0, 0, 0, 0, 1), "num_colours": 4}, "scenes of 5, each of a thing and a colour of its own"),
+        ({"objects": (0.0, 0.0)}, "objects is 0 throughout"),
+        ({"objects": (1.0, -1.0)}, "objects: the weight of 2 is -1.0; expected 0 or more"),
+        ({"objects": (float("nan"),)}, "the weight of 1 is nan"),
+        ({"words": 1.5}, "words is 1.5; expected a share between 0 and 1"),
+        ({"clutter": -1}, "clutter is -1"),
+        ({"sides": ((0.3, 0.2), (0.5, 0.6), (0.7, 0.8))}, "sides of small objects go from 0.3 to 0.2"),
+        ({"main_side": -0.1}, "main_side is -0.1"),
+    ],
+)
+def test_dials_are_checked_in_words(dials: dict, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        replace(easy(), **dials)
+
+
+def test_a_mix_must_have_something_to_say_of_every_scene() -> None:
+    nothing = dict.fromkeys((dial.name for dial in fields(TextMix)), 0.0)
+    with pytest.raises(UsageError, match="leaves nothing to say"):
+        TextMix(**nothing | {"relation": 1.0, "word": 1.0})
+    with pytest.raises(UsageError, match="mix: the weight of count is -1"):
+        TextMix(count=-1)
+    world = replace(easy(num=16, size_px=32), mix=TextMix(**nothing | {"full": 1.0}))
+    assert set(make_scene(world, "train", 0).fields["text_kinds"]) == {"full"}
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_the_smallest_world_full_of_things_is_drawn(repeats: bool) -> None:
+    """At times no new pair remains, every thing is there, or one thing in all of its colours."""
+    objects = (0, 0, 0, 0, 0, 1) if repeats else (0, 0, 0, 1)
+    tiny = ((0.08, 0.09), (0.1, 0.11), (0.12, 0.13))
+    world = replace(
+        easy(num=200, size_px=32),
+        num_things=4,
+        num_colours=4,
+        objects=objects,
+        sides=tiny,
+        main_side=0.0,
+        other_side=1.0,
+        repeats=repeats,
+    )
+    scenes = [make_scene(world, split, index) for split in ("train", "test") for index in range(16)]
+    assert max(len(scene.fields["objects"]) for scene in scenes) == len(objects)
+    assert all(scene.fields["statements"] for scene in scenes)

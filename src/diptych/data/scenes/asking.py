@@ -32,12 +32,20 @@ def statements_about(settings: SceneSettings, plan: Plan, rng: Rng) -> list[dict
 def _existence(settings: SceneSettings, plan: Plan, rng: Rng, *, truth: bool) -> str:
     there = [(planned.thing, planned.colour) for planned in plan.objects]
     thing, colour = pick(rng, there)
-    same_thing = rng.random() < 0.5
+    pairs = _named_pairs(settings)
+    absent = [pair for pair in pairs if pair not in there]
+    # A crowd may show all colours that its thing may have; then another thing is named.
+    same_thing = rng.random() < 0.5 and any(name == thing for name, _ in absent)
     while not truth and (thing, colour) in there:
-        label, number = pick(rng, seen_pairs(settings))
-        if not same_thing or settings.things[label].name == thing:
-            thing, colour = settings.things[label].name, settings.colours[number]
+        named = pick(rng, pairs)
+        if not same_thing or named[0] == thing:
+            thing, colour = named
     return f"there is {a(f'{colour} {thing}')}"
+
+
+def _named_pairs(settings: SceneSettings) -> list[tuple[str, str]]:
+    """(thing, colour) of every pair that training may see."""
+    return [(settings.things[label].name, settings.colours[number]) for label, number in seen_pairs(settings)]
 
 
 def _quality(settings: SceneSettings, plan: Plan, rng: Rng, *, truth: bool) -> str:
@@ -115,8 +123,9 @@ def _questions(settings: SceneSettings, plan: Plan, rng: Rng) -> Iterator[tuple[
 def _whether_there(settings: SceneSettings, plan: Plan, rng: Rng) -> tuple[str, str, str]:
     there = {planned.thing for planned in plan.objects}
     thing = pick(rng, plan.objects).thing
-    if rng.random() < 0.5:
-        thing = pick(rng, [other.name for other in settings.things if other.name not in there])
+    absent = [other.name for other in settings.things if other.name not in there]
+    if rng.random() < 0.5 and absent:
+        thing = pick(rng, absent)
     return f"is there {a(thing)}?", "yes" if thing in there else "no", "existence"
 
 

@@ -97,9 +97,12 @@ def compose(settings: SceneSettings, rng: Rng, pairs: Sequence[Pair], cell: Cell
     word = pick(rng, WORDS) if num == 1 and rng.random() < settings.words else None
     looks = [cell.pair]
     while len(looks) < num:
-        looks.append(_another(settings, rng, pairs, looks))
+        look = _another(settings, rng, pairs, looks)
+        if look is None:
+            break
+        looks.append(look)
     poses = [strike_pose(label, rng) for label, _ in looks]
-    places, relations = _arrange(settings, rng, poses, word=word, nest=num > 1 and looks[0][1] != looks[1][1])
+    places, relations = _arrange(settings, rng, poses, word=word, nest=len(looks) > 1 and looks[0][1] != looks[1][1])
     objects = tuple(
         _object(settings, rng, look, place, texture=cell.texture if number == 0 else None)
         for number, (look, place) in enumerate(zip(looks, places, strict=False))
@@ -119,14 +122,20 @@ def _any_cell(settings: SceneSettings, rng: Rng, pairs: Sequence[Pair]) -> Cell:
     return Cell(pair=pick(rng, pairs), texture=texture, background=background)
 
 
-def _another(settings: SceneSettings, rng: Rng, pairs: Sequence[Pair], looks: Sequence[Pair]) -> Pair:
-    """A pair for one more object; unless the world repeats, of a thing and a colour that are new to the scene."""
+def _another(settings: SceneSettings, rng: Rng, pairs: Sequence[Pair], looks: Sequence[Pair]) -> Pair | None:
+    """A pair for one more object; unless the world repeats, of a thing and a colour that are new to the scene.
+
+    None where no such pair remains: of four things in four colours, the last may be the pair kept from training.
+    """
+    things, colours = {thing for thing, _ in looks}, {colour for _, colour in looks}
+    if not settings.repeats and all(thing in things or colour in colours for thing, colour in pairs):
+        return None
     while True:
         label, colour = pick(rng, pairs)
         if settings.repeats:
             if (label, colour) not in looks or rng.random() < 0.1:
                 return label, colour
-        elif all(label != other and colour != another for other, another in looks):
+        elif label not in things and colour not in colours:
             return label, colour
 
 

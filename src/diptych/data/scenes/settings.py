@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 from diptych.data.scenes.more_things import more_things
 from diptych.data.scenes.palette import BACKGROUNDS, COLOURS, TEXTURES
@@ -37,6 +39,16 @@ class TextMix:
     """Where two things stand to each other; only scenes that have one (a third of the easy ones) can say it."""
     word: float = 0.60
     """The written word, where there is one."""
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where no kind, or one less than never, is asked for."""
+        everywhere = {name: share for name, share in asdict(self).items() if name not in ("relation", "word")}
+        _check_weights("mix", asdict(self))
+        if not sum(everywhere.values()):
+            raise UsageError(
+                f"mix leaves nothing to say of a scene with one object and no word; give one of "
+                f"{', '.join(everywhere)} more than 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +93,32 @@ class SceneSettings:
         _check_range("num_textures", self.num_textures, 2, len(TEXTURES))
         _check_range("num_texts", self.num_texts, 4, 12)
         _check_range("objects", len(self.objects), 1, 6)
+        _check_range("clutter", self.clutter, 0, 1000)
+        for name in ("words", "main_side", "other_side"):
+            _check_share(name, getattr(self, name))
+        self._check_objects()
+        self._check_sides()
+
+    def _check_objects(self) -> None:
+        _check_weights("objects", {f"{number}": share for number, share in enumerate(self.objects, 1)})
+        if not sum(self.objects):
+            raise UsageError("objects is 0 throughout; say how often a scene has one object, two ..., e.g. 0.65,0.35")
+        most = max(number for number, share in enumerate(self.objects, 1) if share)
+        if not self.repeats and most > min(self.num_things, self.num_colours):
+            raise UsageError(
+                f"objects asks for scenes of {most}, each of a thing and a colour of its own, and there are "
+                f"{self.num_things} things and {self.num_colours} colours; ask for fewer objects or set repeats=true"
+            )
+
+    def _check_sides(self) -> None:
         if len(self.sides) != len(SIZES):
             raise UsageError(f"sides has {len(self.sides)} ranges; it needs one for each of {', '.join(SIZES)}")
+        for name, (low, high) in zip(SIZES, self.sides, strict=True):
+            if not 0 < low <= high <= 1:
+                raise UsageError(
+                    f"sides of {name} objects go from {low} to {high}; expected two shares of the picture's width "
+                    "between 0 and 1, the smaller first"
+                )
 
     @property
     def things(self) -> tuple[Thing, ...]:
@@ -108,6 +144,17 @@ class SceneSettings:
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise UsageError(f"{name} is {value}; a picture world takes {low} to {high}")
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name} is {value}; expected a share between 0 and 1")
+
+
+def _check_weights(name: str, weights: Mapping[str, float]) -> None:
+    for part, weight in weights.items():
+        if not 0 <= weight < math.inf:
+            raise UsageError(f"{name}: the weight of {part} is {weight}; expected 0 or more")
 
 
 def easy(*, num: int = 10_000, seed: int = 0, size_px: int = 96) -> SceneSettings:
