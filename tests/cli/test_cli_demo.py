@@ -22,16 +22,16 @@ def test_the_scenes_that_lie_there_must_be_the_demos(tmp_path: Path) -> None:
 
 
 def test_the_two_forms_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Reached(Exception):
+    class ReachedError(Exception):
         pass
 
     def told(folder: Path, num: int, progress: object) -> None:
-        raise Reached(folder.as_posix(), num)
+        raise ReachedError(folder.as_posix(), num)
 
     monkeypatch.setattr(demo, "_scenes", told)
-    with pytest.raises(Reached) as full:
+    with pytest.raises(ReachedError) as full:
         demo.demo()
-    with pytest.raises(Reached) as quick:
+    with pytest.raises(ReachedError) as quick:
         demo.demo(quick=True)
     assert full.value.args == ("runs/demo/scenes", 40_000)
     assert quick.value.args == ("runs/demo-quick/scenes", 2_000)
