@@ -23,6 +23,18 @@ def to_plain(value: Any) -> Any:
     return value
 
 
+def flat(plain: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested values on one level, their names joined by dots.
+
+    >>> flat({"steps": 9, "optim": {"lr": 0.1}})
+    {'steps': 9, 'optim.lr': 0.1}
+    """
+    found: dict[str, Any] = {}
+    for name, value in plain.items():
+        found |= flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
+    return found
+
+
 def from_plain(cls: type[T], plain: Mapping[str, Any], where: str = "") -> T:
     """The dataclass `cls` from what `to_plain` made of it; fields left out take their defaults.
 

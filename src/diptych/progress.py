@@ -56,3 +56,17 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+def spoken_time(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> spoken_time(42), spoken_time(151), spoken_time(7860)
+    ('42 s', '2 min 31 s', '2 h 11 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -2,12 +2,11 @@
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diptych.metrics.intervals import bootstrap, wilson
+from diptych.metrics.intervals import wilson
 
 
 @given(st.integers(1, 500), st.data())
@@ -32,19 +31,3 @@ def test_wilson_of_nothing_knows_nothing():
 def test_wilson_of_more_hits_than_rows_is_a_bug_of_ours():
     with pytest.raises(ValueError, match="3 hits of 2"):
         wilson(3, 2)
-
-
-def test_bootstrap_agrees_with_the_normal_interval_of_a_mean():
-    values = np.random.default_rng(0).normal(5, 2, size=400)
-    low, high = bootstrap(values, rng=np.random.default_rng(1))
-    reach = 1.96 * values.std() / math.sqrt(400)
-    assert (low, high) == pytest.approx((values.mean() - reach, values.mean() + reach), abs=0.05)
-
-
-def test_bootstrap_of_equal_values_has_no_width():
-    assert bootstrap([0.5] * 7, rng=np.random.default_rng(0), num_draws=20) == (0.5, 0.5)
-
-
-def test_bootstrap_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="no values"):
-        bootstrap([], rng=np.random.default_rng(0))

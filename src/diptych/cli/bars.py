@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
+from diptych.progress import spoken_time
+
 LINE_EVERY_S = 10.0
 
 
@@ -20,16 +22,6 @@ def spoken_rate(per_s: float, unit: str) -> str:
     """A rate with as many digits as a person reads: "1,240 scenes/s", "0.8 steps/s"."""
     digits = f"{per_s:,.0f}" if per_s >= 10 else f"{per_s:.2g}"
     return f"{digits} {unit or 'items'}/s"
-
-
-def spoken_time(seconds: float) -> str:
-    """A duration: "42 s", "3 min 20 s", "2 h 5 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 class _Count(ProgressColumn):

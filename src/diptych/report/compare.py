@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from diptych.errors import DataError
+from diptych.progress import spoken_time
 from diptych.report.curves import lines_chart
 from diptych.report.history import History, read_history, series
-from diptych.report.machine import duration, flat
+from diptych.report.machine import said
 from diptych.report.page import Page, Section, missing, note
 from diptych.report.scores import Score, from_plain, listed, words
 from diptych.report.tables import table
@@ -74,13 +75,13 @@ def compared(runs: Sequence[PastRun]) -> tuple[tuple[str, ...], list[tuple[str, 
         for name, score in named.items()
     ]
     steps = ("steps", "–", *[f"{run.history.last_step:,}" for run in runs])
-    time = ("time trained", "–", *[duration(run.history.seconds) for run in runs])
+    time = ("time trained", "–", *[spoken_time(run.history.seconds) for run in runs])
     return ("", "chance", *[run.name for run in runs]), [*rows, steps, time]
 
 
 def differing_settings(runs: Sequence[PastRun]) -> list[tuple[str, ...]]:
     """The settings that are not the same in all runs: the name, then the value in each."""
-    settings = [dict(flat(run.run)) for run in runs]
+    settings = [dict(said(run.run)) for run in runs]
     names = dict.fromkeys(name for one in settings for name in one)
     rows = [(name, *[one.get(name, "–") for one in settings]) for name in names]
     return [row for row in rows if len(set(row[1:])) > 1]

@@ -96,11 +96,6 @@ def _picture_block(found: Found, row: int, scores: list[float], best: list[int])
     return f'<div class="found">{image}<div><ol>{items}</ol>{where}</div></div>'
 
 
-def _text_line(text: str, score: float, right: bool) -> str:
-    opening, mark = ('<li class="mark-right">', "✓ ") if right else ("<li>", "")
-    return f"{opening}<span>{mark}{escape(text)}</span><span>{score:.2f}</span></li>"
-
-
 def _matrix(found: Found, texts: list[int], pictures: list[int], cosine: torch.Tensor) -> str:
     low, high = float(cosine.min()), float(cosine.max())
     heads = "".join(

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diptych.overrides import flat
+from diptych.progress import spoken_time
 from diptych.report.history import History
 from diptych.report.page import note
 from diptych.report.tables import facts, folded, table
@@ -16,11 +18,11 @@ MOST_REJECTS = 50
 def run_facts(log: History, run: Mapping[str, Any]) -> str:
     """What the start event says of the machine, and every setting of the run."""
     start = log.start
-    machine = flat(_mapping(start, "machine")) + flat(_mapping(start, "versions"))
+    machine = said(_mapping(start, "machine")) + said(_mapping(start, "versions"))
     work = [
         ("recipe", " ".join(str(run[name]) for name in ("system", "recipe") if name in run)),
         *[(words, _value(start[name])) for name, words in _WORK.items() if name in start],
-        ("time trained", duration(log.seconds)),
+        ("time trained", spoken_time(log.seconds)),
     ]
     parts = [facts([pair for pair in work if pair[1]], caption="The run")]
     if machine:
@@ -28,7 +30,7 @@ def run_facts(log: History, run: Mapping[str, Any]) -> str:
     else:
         parts.append(note("The log does not say on what machine the run began: it ended before that was written."))
     if run:
-        parts.append(folded("Every setting", facts(flat(run), caption="run.json")))
+        parts.append(folded("Every setting", facts(said(run), caption="run.json")))
     if log.notes:
         told = [(f"step {event.get('step', 0)}", str(event.get("text", ""))) for event in log.notes]
         parts.append(folded(f"Notes of the log ({len(told)})", facts(told[-MOST_REJECTS:], caption="Notes")))
@@ -51,29 +53,9 @@ def rejects_table(rejects: Sequence[tuple[str, str]]) -> str:
     return table(("reason", "rows"), rows, caption="Reasons") + folded("Row by row", by_row)
 
 
-def duration(seconds: float) -> str:
-    """A time as a person says it.
-
-    >>> duration(42), duration(151), duration(7860)
-    ('42 s', '2 min 31 s', '2 h 11 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """Nested values on one level, their names joined by dots."""
-    pairs: list[tuple[str, str]] = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            pairs += flat(value, f"{before}{name}.")
-        else:
-            pairs.append((before + str(name), _value(value)))
-    return pairs
+def said(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Nested values on one level, in words."""
+    return [(name, _value(value)) for name, value in flat(values).items()]
 
 
 _WORK = {

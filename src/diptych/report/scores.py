@@ -8,6 +8,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
+from diptych.data.show import ShownTable
 from diptych.metrics.intervals import wilson
 
 
@@ -108,15 +109,6 @@ def cells(score: Score) -> tuple[str, str, str, str, str]:
 
 
 COLUMNS = ("", "result", "chance", "95 % interval", "measured on")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShownTable:
-    """A table in plain words, for a terminal."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
 
 
 def shown_tables(scores: Sequence[Score]) -> list[ShownTable]:

@@ -46,7 +46,6 @@ def measure(
     *,
     split: str,
     limit: int,
-    text_kind: str | None = None,
     progress: Progress = SILENT,
 ) -> Measured:
     """Retrieval, questions and classes of a split, as far as the table has them.
@@ -56,7 +55,6 @@ def measure(
         table: with the split; None where it is gone.
         split: what is asked.
         limit: at most so many pictures, evenly spread over the split.
-        text_kind: which texts look for pictures, as `tasks.retrieval` takes it.
         progress: where the work is drawn.
     """
     if encoder is None:
@@ -65,7 +63,7 @@ def measure(
         return Measured(why_not="the table that the run was trained on was not at hand; name it with --data.")
     try:
         rows = table.split(split)
-        result = retrieval(encoder, rows, limit=limit, text_kind=text_kind, progress=progress)
+        result = retrieval(encoder, rows, limit=limit, progress=progress)
     except DiptychError as error:
         return Measured(why_not=str(error))
     names = tuple(table.meta.get("label_names", ()))

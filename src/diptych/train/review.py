@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from diptych.checkpoint.files import write_whole
+from diptych.data.show import ShownTable
 from diptych.data.table import Table
-from diptych.progress import SILENT, Progress
+from diptych.progress import SILENT, Progress, spoken_time
 from diptych.report.history import History, read_history, series
-from diptych.report.machine import duration
 from diptych.report.page import Page, Section, missing, render
 from diptych.report.results import classes_section, rejects_section, results_section
 from diptych.report.retrieval import retrieval_sections
-from diptych.report.scores import Score, ShownTable, from_plain, plain, shown_tables, words
+from diptych.report.scores import Score, from_plain, plain, shown_tables, words
 from diptych.report.sentences import loss_headline, retrieval_headline, status_line
 from diptych.report.training import machine_section, training_sections
 from diptych.tasks.answer_sections import wrong_of_kind
@@ -51,36 +51,29 @@ def write_report(
     *,
     encoder: Towers | None,
     table: Table | None,
-    status: str | None = None,
     split: str | None = None,
-    limit: int | None = None,
-    text_kind: str | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Review:
-    """Writes report.html and metrics.json into a run folder.
+    """Writes report.html and metrics.json into a run folder, about as many pictures as the run's own evaluations had.
 
     Args:
         run_folder: with run.json and log.jsonl, as far as the run got.
         encoder: the trained model; None where no checkpoint was written: the report then shows the curves.
         table: what the run was trained on; None where it is gone.
-        status: how the run ended; None: as its log says.
         split: what is asked; None: the split that the run was evaluated on.
-        limit: at most so many pictures; None: as many as in the run's own evaluations.
-        text_kind: which texts look for pictures, as `tasks.retrieval` takes it.
         seed: of what is drawn.
         progress: where the work is drawn.
     """
     history, run = read_history(run_folder), _read_run(run_folder)
-    status = status or (history.end or {}).get("status", "unfinished")
     asked = split or _training(run).get("eval_split", "validation")
-    limit = limit or _training(run).get("eval_rows", 1000)
-    measured = measure(encoder, table, split=asked, limit=limit, text_kind=text_kind, progress=progress)
+    limit = _training(run).get("eval_rows", 1000)
+    measured = measure(encoder, table, split=asked, limit=limit, progress=progress)
     headline = _headline(history, measured)
     metrics = {
         "format": FORMAT,
         "headline": headline,
-        "status": status,
+        "status": (history.end or {}).get("status", "unfinished"),
         "step": history.last_step,
         "split": measured.split,
         "results": plain(measured.scores),
@@ -189,7 +182,7 @@ def _figures(history: History, scores: Sequence[Score]) -> list[tuple[str, str]]
     told = [(f"{seen:,}", "pictures seen")] if seen else []
     parameters = history.start.get("parameters")
     told += [(f"{parameters:,}", "parameters")] if isinstance(parameters, int) else []
-    told += [(duration(history.seconds), "of training")] if history.seconds else []
+    told += [(spoken_time(history.seconds), "of training")] if history.seconds else []
     return shown + told
 
 
