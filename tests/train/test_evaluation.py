@@ -15,7 +15,7 @@ from diptych.data.batch import Batch, Targets
 from diptych.data.loader import LoadedBatch, evaluation_batches
 from diptych.data.sample import Item, Rng, hash64
 from diptych.data.table import Table
-from diptych.errors import UsageError
+from diptych.errors import DataError, UsageError
 from diptych.objectives.contrastive import Contrastive
 from diptych.objectives.objective import Dual, Encode, Loss
 from diptych.train.evaluation import evaluate
@@ -62,6 +62,11 @@ def test_a_collapsed_model_finds_nothing_and_its_loss_is_chance() -> None:
     assert found.metrics["text_to_image_r1"] == 0.0  # a tie counts against the model
     assert found.loss == pytest.approx(math.log(4), abs=1e-5)  # the last three rows would have said log 3
     assert found.score("loss") == -found.loss
+
+
+def test_evaluating_without_rows_says_so() -> None:
+    with pytest.raises(DataError, match="no rows; expected at least one"):
+        evaluate(Step(Oracle(3), Contrastive()), [], device=CPU)
 
 
 def test_rows_of_one_group_are_right_for_each_other() -> None:

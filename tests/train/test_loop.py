@@ -20,7 +20,7 @@ from diptych.checkpoint.store import CheckpointStore, best_or_last
 from diptych.data.batch import Batch, Targets
 from diptych.data.sampler import Order
 from diptych.data.table import Table, open_table
-from diptych.errors import InterruptedRunError, RunExistsError, TrainingError, UsageError
+from diptych.errors import DataError, InterruptedRunError, RunExistsError, TrainingError, UsageError
 from diptych.objectives.contrastive import Contrastive
 from diptych.objectives.objective import Encode, Loss, Term
 from diptych.progress import Silent, SilentBar
@@ -44,6 +44,8 @@ class AtStep(Silent):
         self.lines.append(message)
 
     def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> SilentBar:
+        if name != "training":
+            return SilentBar()
         self.done = int(done)
         return _Bar(self)
 
@@ -124,7 +126,7 @@ def test_the_run_folder_holds_what_the_design_says(whole: Path) -> None:
     scores = {line["step"]: line["metrics"] for line in events(whole, "eval") if line["step"]}
     means = {step: (one["text_to_image_r1"] + one["image_to_text_r1"]) / 2 for step, one in scores.items()}
     assert means[best.step] == max(means.values())
-    assert best.state["run"] == json.loads((whole / "run.json").read_text())
+    assert {**best.state["run"], "origin": "scratch"} == json.loads((whole / "run.json").read_text())
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 8, 11, 12])
@@ -276,6 +278,71 @@ def test_skipping_ends_at_its_limit(small_room: ModuleType, small_table: Table, 
     job = small_room.small_job(settings=["training.skip_limit=2"])
     with pytest.raises(TrainingError, match=r"step 3 .*skip_limit=2"):
         fit(Job(job.run, job.model, Always(), job.inputs), small_table, tmp_path, device="cpu", on_nan="skip")
+
+
+class InFirstEvaluation(AtStep):
+    """Ends the run before its first evaluation has seen a row."""
+
+    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> SilentBar:
+        if name == "evaluating":
+            kill()
+        return super().bar(name, total, unit, done)
+
+
+def job_with_weights(small_room: ModuleType, origin: str = "given.pt") -> Job:
+    """A job whose weights are none that were drawn."""
+    job: Job = small_room.small_job()
+    with torch.no_grad():
+        for parameter in job.model.parameters():
+            parameter.mul_(0.5)
+    return Job(job.run, job.model, job.objective, job.inputs, origin)
+
+
+def test_given_weights_are_kept_before_the_first_evaluation(
+    small_room: ModuleType, small_table: Table, tmp_path: Path
+) -> None:
+    with pytest.raises(Killed):
+        fit(job_with_weights(small_room), small_table, tmp_path / "run", device="cpu", progress=InFirstEvaluation())
+    assert not events(tmp_path / "run", "eval")
+    fit(small_room.small_job(), small_table, tmp_path / "run", device="cpu", resume=True)
+    fit(job_with_weights(small_room), small_table, tmp_path / "whole", device="cpu")
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert best_or_last(tmp_path / "run").state["origin"] == "given.pt"
+    assert "| weights before | given.pt |" in (tmp_path / "run" / "card.md").read_text()
+
+
+def test_a_run_that_lost_its_given_weights_goes_on_only_with_them(
+    small_room: ModuleType, small_table: Table, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(Killed):
+        fit(job_with_weights(small_room), small_table, out, device="cpu", progress=InFirstEvaluation())
+    shutil.rmtree(out / "checkpoints")
+    with pytest.raises(RunExistsError, match=r"began with the weights of given\.pt .* Pass --init given\.pt again"):
+        fit(small_room.small_job(), small_table, out, device="cpu", resume=True)
+    with pytest.raises(RunExistsError, match=r"began with the weights of given\.pt, .* those of other\.pt"):
+        fit(job_with_weights(small_room, "other.pt"), small_table, out, device="cpu", resume=True)
+    given = job_with_weights(small_room, str(Path("given.pt").resolve()))
+    assert fit(given, small_table, out, device="cpu", resume=True).status == "finished"
+    assert events(out, "start")[0]["origin"] == str(Path("given.pt").resolve())
+
+
+def test_rows_that_cannot_be_evaluated_on_are_told_once(small_room: ModuleType, tmp_path: Path) -> None:
+    table = open_table(small_room.write_table(tmp_path / "table", num_bad=2))
+    settings = ["training.eval_split=train", "training.max_bad_rows=0.5", "training.batch=23"]
+    fit(small_room.small_job(settings=settings), table, tmp_path / "run", device="cpu")
+    lines = events(tmp_path / "run", "eval", "reject")
+    first = [line["event"] for line in lines].index("eval")
+    assert [line["key"] for line in lines[:first]] == ["train0", "train1"]
+    told = [line["key"] for line in lines[first:] if line["event"] == "reject"]
+    assert sorted(told) == ["train0", "train1"]  # by the training, once more; by three more evaluations, never
+
+
+def test_a_split_without_a_row_to_evaluate_on_is_told_in_words(small_room: ModuleType, tmp_path: Path) -> None:
+    table = open_table(small_room.write_table(tmp_path / "table", num_bad=23))
+    job = small_room.small_job(settings=["training.eval_split=train"])
+    with pytest.raises(DataError, match=r"none of the 23 rows .* can be read; the first, .*row 0: .*not 4 x 4"):
+        fit(job, table, tmp_path / "run", device="cpu")
 
 
 def test_a_bad_row_costs_itself_and_a_line(small_room: ModuleType, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from diptych.overrides import to_plain
 from diptych.systems.outside import OutsideObjective
 from diptych.systems.rooms import room
 from diptych.systems.trained import Trained, read_trained
-from diptych.train.job import Job
+from diptych.train.job import SCRATCH, Job
 from diptych.train.run import InputSettings, Run
 
 FREE = ("temperature", "max_scale")
@@ -58,7 +58,7 @@ def build(
     if trained is not None:
         _begin_with(model, run, trained)
     inputs = room(run.system).inputs(run.model, run.inputs, tokenizer)
-    origin = "scratch" if trained is None else trained.source
+    origin = SCRATCH if trained is None else trained.source
     return Job(run=run, model=model, objective=run.objective, inputs=inputs, origin=origin)
 
 
@@ -76,10 +76,8 @@ def new_model(system: str, config: Any, objective: Any = None, *, seed: int = 0)
 def _begin_with(model: nn.Module, run: Run, trained: Trained) -> None:
     """Puts trained weights into the model's towers; the heads of its objective stay as they were drawn."""
     state, config = trained.state, trained.config
-    if trained.system == run.system == "clip" and config.image_size != run.model.image_size:
-        from diptych.clip.weights import resize_positions
-
-        state, config = resize_positions(state, config, run.model.image_size)
+    if trained.system == run.system and config.image_size != run.model.image_size:
+        state, config = room(run.system).weights.resize_positions(state, config, run.model.image_size)
     theirs, ours = to_plain(config), to_plain(run.model)
     differing = [name for name in ours if name not in FREE and theirs.get(name) != ours[name]]
     if trained.system != run.system or differing:

@@ -17,7 +17,8 @@ from diptych.train.run import FORMAT, InputSettings, OptimSettings, Run, Trainin
 def read_run(path: Path) -> Run:
     """The run in a `run.json`, or in the run folder that holds one.
 
-    An objective from outside the package is described, not imported: see `OutsideObjective`.
+    An objective from outside the package is described, not imported: see `OutsideObjective`. The origin of its first
+    weights is no setting, and left out.
 
     Raises:
         CheckpointError: a newer diptych wrote it, or it is damaged.
@@ -43,7 +44,7 @@ def run_from_plain(plain: Mapping[str, Any]) -> Run:
         CheckpointError: a newer format.
         UsageError: a setting is unknown, missing or of another type.
     """
-    known = ("format", "system", "recipe", "model", "objective", "inputs", "optim", "training")
+    known = ("format", "system", "recipe", "model", "objective", "inputs", "optim", "training", "origin")
     if not isinstance(plain, Mapping) or not {"format", "system", "model", "objective"} <= plain.keys():
         raise UsageError(f"this is no run of diptych; expected an object with {', '.join(known)}")
     if not isinstance(plain["format"], int) or plain["format"] > FORMAT:

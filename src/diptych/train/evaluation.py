@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +12,11 @@ from torch.nn import functional as F
 
 from diptych.data.batch import Batch, move_targets
 from diptych.data.loader import LoadedBatch
-from diptych.errors import UsageError
+from diptych.data.rejects import Reject
+from diptych.errors import DataError, UsageError
 from diptych.metrics.recall import median_rank, ranks_in_tiles, recall_at_k, truth_by_group
 from diptych.objectives.objective import Dual, Encode, Loss
+from diptych.progress import SILENT, Progress
 from diptych.train.caching import encode_in_parts
 from diptych.train.step import Step
 
@@ -28,6 +30,8 @@ class Evaluation:
     rows: int
     metrics: dict[str, float]
     """Recall at 1, 5, 10 both ways, shares from 0 to 1, and median ranks from 1; empty without two towers."""
+    rejects: tuple[Reject, ...] = ()
+    """Rows that could not be read and were left out."""
 
     def score(self, metric: str) -> float:
         """What the best checkpoint is chosen by, higher is better: "recall" or "loss".
@@ -84,7 +88,13 @@ class _RecordingEncode:
 
 @torch.no_grad()
 def evaluate(
-    step: Step, batches: Iterable[LoadedBatch], *, device: torch.device, micro_batch: int | None = None
+    step: Step,
+    batches: Iterable[LoadedBatch],
+    *,
+    device: torch.device,
+    micro_batch: int | None = None,
+    num_rows: int | None = None,
+    progress: Progress = SILENT,
 ) -> Evaluation:
     """The loss of `batches` and the recall among all their rows.
 
@@ -95,23 +105,40 @@ def evaluate(
         batches: from `evaluation_batches`.
         device: where the model is.
         micro_batch: rows that go through the model at once.
+        num_rows: that `batches` will bring, for the bar; None: not known.
+        progress: where it is drawn.
+    Raises:
+        DataError: there is not a row that can be read.
     """
     kept = _Vectors()
     whole = Loss()
-    largest = num_rows = 0
+    rejects: list[Reject] = []
+    largest = rows = 0
     step.eval()
-    for loaded in batches:
-        if loaded.batch is None:
-            continue
-        batch, targets = loaded.batch.to(device), move_targets(loaded.targets, device)
-        loss = step.objective.loss(_RecordingEncode(step.encode, micro_batch, kept), batch, targets)
-        num_rows += len(batch)
-        largest = max(largest, len(batch))
-        if len(batch) == largest or not step.objective.couples_rows:
-            whole = whole + loss
+    with progress.bar("evaluating", total=num_rows, unit="rows") as bar:
+        for loaded in batches:
+            rejects += loaded.rejects
+            if loaded.batch is not None:
+                batch, targets = loaded.batch.to(device), move_targets(loaded.targets, device)
+                loss = step.objective.loss(_RecordingEncode(step.encode, micro_batch, kept), batch, targets)
+                rows += len(batch)
+                largest = max(largest, len(batch))
+                if len(batch) == largest or not step.objective.couples_rows:
+                    whole = whole + loss
+            bar.advance(len(loaded.rejects) + (0 if loaded.batch is None else len(loaded.batch)))
     step.train()
+    if rows == 0:
+        raise DataError(_nothing_to_evaluate(rejects))
     counts = {name: term.count for name, term in whole.terms.items()}
-    return Evaluation(loss=float(whole.divided(counts)), rows=num_rows, metrics=_recalls(kept))
+    return Evaluation(loss=float(whole.divided(counts)), rows=rows, metrics=_recalls(kept), rejects=tuple(rejects))
+
+
+def _nothing_to_evaluate(rejects: Sequence[Reject]) -> str:
+    advice = "Choose another split by training.eval_split, or import the table again."
+    if not rejects:
+        return f"the split to evaluate on has no rows; expected at least one. {advice}"
+    first = f"the first, {rejects[0].source}: {rejects[0].reason}"
+    return f"none of the {len(rejects)} rows to evaluate on can be read; {first}. {advice}"
 
 
 def _recalls(kept: _Vectors) -> dict[str, float]:

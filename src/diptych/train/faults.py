@@ -48,8 +48,21 @@ class BadRows:
             if row is None or row in self.state.bad_rows:
                 continue
             self.state.bad_rows.append(row)
-            self.log.write("reject", self.state.step, {"key": reject.key, "reason": reject.reason})
-            self.progress.say(f"Left out row {reject.key!r}: {reject.reason}")
+            self._tell(reject)
+        self._stop_at_too_many()
+
+    def note_evaluated(self, rejects: Sequence[Reject]) -> None:
+        """Takes down what an evaluation had to leave out; only an evaluation without any row stops a run."""
+        for reject in rejects:
+            if reject.key not in self.state.bad_eval_keys:
+                self.state.bad_eval_keys.append(reject.key)
+                self._tell(reject)
+
+    def _tell(self, reject: Reject) -> None:
+        self.log.write("reject", self.state.step, {"key": reject.key, "reason": reject.reason})
+        self.progress.say(f"Left out row {reject.key!r}: {reject.reason}")
+
+    def _stop_at_too_many(self) -> None:
         num_bad = len(self.state.bad_rows)
         if num_bad > self.most * len(self.rows):
             raise TrainingError(

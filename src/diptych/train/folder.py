@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from diptych.checkpoint.files import write_whole
 from diptych.data.batch import Inputs
 from diptych.errors import CheckpointError, RunExistsError
+from diptych.overrides import flat
+from diptych.train.job import SCRATCH
 from diptych.train.run import FORMAT, Run, plain_run
 
 FREE = {
@@ -29,7 +31,7 @@ def holds_run(folder: Path) -> bool:
     return (folder / "run.json").is_file()
 
 
-def begin_folder(out: Path, run: Run, inputs: Inputs, *, resume: bool) -> None:
+def begin_folder(out: Path, run: Run, inputs: Inputs, *, resume: bool, origin: str = SCRATCH) -> str:
     """Makes the folder with `tokenizer/` and `run.json`, or checks that the run in it is this one.
 
     Args:
@@ -37,25 +39,45 @@ def begin_folder(out: Path, run: Run, inputs: Inputs, *, resume: bool) -> None:
         run: what is to be trained.
         inputs: what saves the tokenizer.
         resume: whether a run that is there may go on.
+        origin: where the weights come from that this call was given.
+    Returns:
+        Where the weights came from that the run began with, which `run.json` says beside the settings.
     Raises:
-        RunExistsError: there is a run and `resume` is False, or it differs from `run` in settings that matter.
+        RunExistsError: there is a run and `resume` is False, or it differs from `run` in settings that matter, or it
+            began with other weights than those that are given.
         CheckpointError: a newer diptych wrote the run.
     """
     plain = plain_run(run)
     if holds_run(out):
         if not resume:
             raise RunExistsError(f"{out} holds a run already; pass --resume to go on with it, or choose another --out.")
-        _check_same(out, json.loads((out / "run.json").read_text(encoding="utf-8")), plain)
+        there = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        began = there.pop("origin", SCRATCH)
+        _check_same(out, there, plain)
+        origin = _same_origin(out, began, origin)
     else:
         out.mkdir(parents=True, exist_ok=True)
         inputs.save(out)
-    write_whole(out / "run.json", json.dumps(plain, indent=2) + "\n")  # last: its presence says that a run is here
+    text = json.dumps({**plain, "origin": origin}, indent=2) + "\n"
+    write_whole(out / "run.json", text)  # last: its presence says that a run is here
+    return origin
+
+
+def _same_origin(out: Path, began: str, given: str) -> str:
+    """What the run began with, where nothing else is given now; one path may be written in several ways."""
+    if given == SCRATCH or Path(given).resolve() == Path(began).resolve():
+        return began
+    how = "without --init" if began == SCRATCH else f"with the weights of {began}"
+    raise RunExistsError(
+        f"the run in {out} began {how}, so it cannot go on with those of {given}. Leave --init as it was, or choose "
+        "another --out."
+    )
 
 
 def _check_same(out: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     if there.get("format", 0) > FORMAT:
         raise CheckpointError(f"{out / 'run.json'} has format {there['format']}; this diptych reads up to {FORMAT}.")
-    old, new = dict(_flat(json.loads(json.dumps(there)))), dict(_flat(json.loads(json.dumps(now))))
+    old, new = flat(json.loads(json.dumps(there))), flat(json.loads(json.dumps(now)))
     differing = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     differing = [name for name in differing if name not in FREE]
     if differing:
@@ -64,11 +86,3 @@ def _check_same(out: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> 
             f"{out} holds a run with other settings, so it cannot go on with these:{lines}\n"
             "Leave those settings as they were, or choose another --out."
         )
-
-
-def _flat(plain: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in plain.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{where}{name}.")
-        else:
-            yield where + name, value

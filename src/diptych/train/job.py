@@ -10,6 +10,9 @@ from diptych.data.batch import Inputs
 from diptych.objectives.objective import Objective
 from diptych.train.run import Run
 
+SCRATCH = "scratch"
+"""The origin of weights that were drawn."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -20,5 +23,5 @@ class Job:
     """A room's model, an `Encode`: Batch -> Encoding, with the objectives' `heads`."""
     objective: Objective
     inputs: Inputs
-    origin: str = "scratch"
+    origin: str = SCRATCH
     """Where the model's weights come from before training, for people."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from diptych.train.device import Precision, repeatable, resolve_precision
 from diptych.train.evaluation import evaluate
 from diptych.train.faults import BadRows, NanWatch, NotFiniteError
 from diptych.train.folder import begin_folder
-from diptych.train.job import Job
+from diptych.train.job import SCRATCH, Job
 from diptych.train.learner import Learner, Update
 from diptych.train.log import RunLog
 from diptych.train.meter import Meter
@@ -50,6 +50,7 @@ def fit(
     on_nan: Literal["stop", "skip"] = "stop",
     tensorboard: bool = False,
     progress: Progress = SILENT,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> FitResult:
     """Trains the job's model on a table, into a run folder.
 
@@ -64,16 +65,17 @@ def fit(
         on_nan: "skip" leaves steps without a finite loss out, up to `training.skip_limit` in a row.
         tensorboard: also log for TensorBoard.
         progress: who is told.
+        on_begin: called when all checks are passed; from here on the log says how the run ends.
     Raises:
         RunExistsError: `out` holds a run, and `resume` is False or it is another one.
         TrainingError: the loss is not finite (`nan.json` says what led there), or too many rows are bad.
         InterruptedRunError: the second Ctrl-C.
     """
     plan = make_plan(job, table, out, device)
-    begin_folder(out, job.run, job.inputs, resume=resume)
+    origin = begin_folder(out, job.run, job.inputs, origin=job.origin, resume=resume)
     store = CheckpointStore(out, job.run.training.keep, progress)
     checkpoint = store.latest() if resume else None
-    state, precision = _begin_state(checkpoint, plan)
+    state, precision = _begin_state(checkpoint, plan, origin)
     with repeatable(plan.device):
         learner = Learner(job, steps=plan.steps, device=plan.device, precision=precision)
         if checkpoint is not None:
@@ -87,6 +89,7 @@ def fit(
             tensorboard=tensorboard,
         )
         with log, StopSignals(progress) as stop:
+            on_begin()
             if checkpoint is None:
                 log.write("start", 0, first_event(plan, precision))
                 progress.say(f"Training on {plan.device} in {precision.name} ({precision.reason}).")
@@ -109,11 +112,16 @@ def fit(
             return loop.run()
 
 
-def _begin_state(checkpoint: Checkpoint | None, plan: Plan) -> tuple[TrainState, Precision]:
+def _begin_state(checkpoint: Checkpoint | None, plan: Plan, origin: str) -> tuple[TrainState, Precision]:
     """Where the run begins or goes on, and in what precision: the one that it began with."""
     if checkpoint is None:
+        if origin != SCRATCH and plan.job.origin == SCRATCH:
+            raise RunExistsError(
+                f"the run in {plan.out} began with the weights of {origin} and was stopped before its first "
+                f"checkpoint, so they are not in it. Pass --init {origin} again, or choose another --out."
+            )
         precision = resolve_precision(plan.job.run.training.precision, plan.device)
-        return TrainState(table=plan.table.fingerprint, precision=precision.name), precision
+        return TrainState(table=plan.table.fingerprint, precision=precision.name, origin=origin), precision
     state = TrainState.of(checkpoint.state)
     if state.table != plan.table.fingerprint:
         raise RunExistsError(
@@ -190,6 +198,8 @@ class _Loop:
                 if self.stop.received is not None:
                     self._save()
                     return "interrupted"
+                if self.saved_step < 0:
+                    self._save()  # before anything can end the run: weights that were given are nowhere else in it
                 is_best = self._evaluation_is_due() and self._evaluate()
                 if is_best or self._checkpoint_is_due():
                     self._save()
@@ -252,8 +262,9 @@ class _Loop:
     def _evaluate(self) -> bool:
         """Measures on the held-out split; whether the weights are the best so far."""
         split, state = self.settings.eval_split, self.state
+        rows = self.plan.table.split(split)
         batches = evaluation_batches(
-            self.plan.table.split(split),
+            rows,
             self.plan.job.inputs,
             batch=self.settings.batch,
             limit=self.settings.eval_rows,
@@ -261,7 +272,15 @@ class _Loop:
             workers=self.plan.job.run.inputs.workers,
         )
         with self.learner.weights_to_use():
-            found = evaluate(self.learner.step, batches, device=self.plan.device, micro_batch=self.settings.micro_batch)
+            found = evaluate(
+                self.learner.step,
+                batches,
+                device=self.plan.device,
+                micro_batch=self.settings.micro_batch,
+                num_rows=min(len(rows), self.settings.eval_rows),
+                progress=self.progress,
+            )
+        self.bad_rows.note_evaluated(found.rejects)
         score = found.score(self.settings.eval_metric)
         state.evaluated = state.step
         state.last_metrics = {"loss": found.loss, **found.metrics}
@@ -274,7 +293,7 @@ class _Loop:
 
     def _checkpoint_is_due(self) -> bool:
         step, every = self.state.step, self.settings.checkpoint_every
-        by_steps = step in (0, self.plan.steps) or (every is not None and step % every == 0)
+        by_steps = step == self.plan.steps or (every is not None and step % every == 0)
         by_time = self.log.time_s - self.saved_at_s >= 60 * self.settings.checkpoint_minutes
         return self.saved_step != step and (by_steps or by_time)
 

@@ -9,6 +9,7 @@ import torch
 
 from diptych.data.sampler import Order
 from diptych.data.table import Rows, Table
+from diptych.errors import DataError
 from diptych.train.device import resolve_device
 from diptych.train.job import Job
 from diptych.train.schedule import num_steps
@@ -34,11 +35,15 @@ def make_plan(job: Job, table: Table, out: Path, device: str) -> Plan:
 
     Raises:
         UsageError: there is no such device, or the length of the run is not set.
-        DataError: the table lacks a split that the run needs.
+        DataError: the table lacks a split that the run needs, or there are no rows to evaluate on.
     """
     training = job.run.training
     rows = table.split(job.run.inputs.split)
-    table.split(training.eval_split)  # better now than after the first steps
+    if len(table.split(training.eval_split)) == 0:  # better now than after the first steps
+        raise DataError(
+            f"the split {training.eval_split!r} of {table.path} has no rows; expected at least one to evaluate on. "
+            "Choose another by --set training.eval_split=NAME"
+        )
     order = Order(num_rows=len(rows), batch=training.batch, seed=training.seed)
     return Plan(
         job=job,

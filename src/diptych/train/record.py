@@ -83,7 +83,7 @@ def write_run_card(plan: Plan, state: TrainState) -> None:
         },
         metrics=state.best_metrics or state.last_metrics,
         facts={
-            "weights before": job.origin,
+            "weights before": state.origin,
             "steps": f"{state.step} of {plan.steps}",
             "checkpoint of these figures": state.step if state.best_step is None else state.best_step,
             "time_s": round(state.time_s, 1),

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from diptych.train.job import SCRATCH
+
 
 @dataclass(kw_only=True)
 class TrainState:
@@ -20,6 +22,8 @@ class TrainState:
     """Fingerprint of the table."""
     precision: str = "float32"
     """What "auto" came to, so that the same is used on going on."""
+    origin: str = SCRATCH
+    """Where the weights came from before the first step."""
     evaluated: int = -1
     """The last step whose evaluation is in the log."""
     best_step: int | None = None
@@ -30,6 +34,8 @@ class TrainState:
     """Steps left out since the last good one, under `--on-nan skip`."""
     bad_rows: list[int] = field(default_factory=list)
     """Rows of the training split that could not be read, in the order they were met."""
+    bad_eval_keys: list[str] = field(default_factory=list)
+    """Rows of the split to evaluate on that could not be read, so that each is told once."""
     loss_scale: dict[str, Any] = field(default_factory=dict)
     """Of fp16's gradient scaler; empty in other precisions."""
 
