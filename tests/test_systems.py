@@ -305,7 +305,7 @@ def test_what_cannot_be_loaded_is_said(
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(WeightsError, match="no CLIP weights that are known here"):
+    with pytest.raises(WeightsError, match="holds no weights that are known here; expected OpenAI's"):
         diptych.load(tmp_path, device="cpu")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from diptych.clip.model import ClipConfig
     from diptych.data.table import Table
     from diptych.tasks.encoder import DualEncoder
 
@@ -17,19 +18,22 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load", "open_table"]
 
 
-def load(source: str | Path, *, device: str = "auto") -> DualEncoder:
+def load(source: str | Path, *, device: str = "auto", config: str | Path | ClipConfig | None = None) -> DualEncoder:
     """A trained model that knows its tokenizer and its picture transform.
 
     Args:
         source: a run folder of ours, an OpenAI `.pt`, an open_clip or Hugging Face folder, or a hub name.
         device: "auto", "cpu", "cuda", "mps" or as torch spells it.
+        config: what model the weights are of, where nothing beside them says it (a bare `.pt` or `.safetensors` of
+            open_clip): the name of a recipe, e.g. "vit_h_14", a JSON file of the model's settings, or a ClipConfig.
 
     Raises:
+        UsageError: the config is unknown, or given for a run, which has its own.
         WeightsError: the file is none of these, or its tensors do not fit; nothing is guessed.
     """
     from diptych import systems
 
-    return systems.load(source, device=device)
+    return systems.load(source, device=device, config=config)
 
 
 def open_table(path: str | Path) -> Table:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from diptych.cli.main import main
 from diptych.clip.model import CLIP, ClipConfig
 from diptych.clip.weights import write_weights
 from diptych.data.tokenizers import train_tokenizer
+from diptych.overrides import to_plain
 from diptych.systems.building import new_model
 
 TEXTS = ["a red boat", "two cups on a table", "<|endoftext|> is a word"]
@@ -63,7 +66,7 @@ def test_identify_names_what_it_found(published: Path, tmp_path: Path, capsys: p
     shown = capsys.readouterr().out
     for word in ("open_clip", "vit, 1 layers, 64 wide, patches of 16", "quick_gelu", "49408 words, at most 77 tokens"):
         assert word in shown
-    assert f"Next: diptych weights convert {published} OUT --to diptych" in shown.replace("\n", " ")
+    assert f"Next: diptych weights convert {published} published-diptych --to diptych\n" in shown
     found = json.loads((tmp_path / "new" / "found.json").read_text())
     assert (found["layout"], found["config"]["embed_dim"]) == ("open_clip", 24)
     assert found["num_parameters"] == sum(one.numel() for one in CLIP(CONFIG).parameters())
@@ -119,9 +122,56 @@ def test_what_goes_wrong_is_said(published: Path, tmp_path: Path, capsys: pytest
     cases = (
         (("convert", published, tmp_path / "out", "--to", "huggingfase"), 2, "did you mean 'huggingface'"),
         (("convert", published, tmp_path / "full", "--to", "diptych"), 1, "holds something already"),
-        (("identify", tmp_path / "full"), 1, "no CLIP weights that are known here"),
+        (("identify", tmp_path / "full"), 1, "holds no weights that are known here; expected OpenAI's .pt"),
         (("identify", tmp_path / "nothing.pt"), 1, "there is no file or folder"),
     )
     for arguments, code, message in cases:
         assert run("weights", *arguments) == code
+        assert message in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.fixture(scope="module")
+def bare(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of `published` without the config beside them."""
+    folder = tmp_path_factory.mktemp("weights") / "bare"
+    folder.mkdir()
+    return shutil.copy(published / "open_clip_model.safetensors", folder / "laion's.safetensors")
+
+
+def test_weights_that_do_not_say_what_they_are_are_told(
+    published: Path, bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = Path("sizes.json")
+    said.write_text(json.dumps(to_plain(CONFIG)))
+    assert run("weights", "identify", bare) == 1
+    assert "--config RECIPE" in capsys.readouterr().err.replace("\n", " ")
+    assert run("weights", "identify", bare, "--config", said) == 0
+    command = capsys.readouterr().out.rpartition("Next: ")[2]
+    assert run(*shlex.split(command)[1:]) == 0  # the Next line, as it is pasted
+    expected = diptych.load(published, device="cpu").encode_text(TEXTS)
+    for loaded in (
+        diptych.load("laion's.safetensors-diptych", device="cpu"),
+        diptych.load(bare, device="cpu", config=CONFIG),
+        diptych.load(bare, device="cpu", config=said),
+    ):
+        assert_close(loaded.encode_text(TEXTS), expected, rtol=0, atol=0)
+    assert run("weights", "identify", bare, "--config", said) == 0
+    assert shlex.split(capsys.readouterr().out.rpartition("Next: ")[2])[4] == "laion's.safetensors-diptych-2"
+
+
+def test_a_config_that_is_wrong_is_told(
+    published: Path, bare: Path, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "typo.json").write_text('{"embed_dmi": 24}')
+    (tmp_path / "list.json").write_text("[24]")
+    assert run("weights", "convert", own, tmp_path / "run", "--to", "diptych") == 0
+    for source, config, code, message in (
+        (bare, "vit_h14", 2, "there is no recipe 'vit_h14'; did you mean 'vit_h_14'"),
+        (bare, "vit_h_14", 1, "keys that the model needs are missing"),
+        (bare, tmp_path / "typo.json", 2, "did you mean 'model.embed_dim'"),
+        (bare, tmp_path / "list.json", 2, "holds list; expected an object"),
+        (tmp_path / "run", "vit_h_14", 2, "says what model it is; leave the config out"),
+    ):
+        assert run("weights", "identify", source, "--config", config) == code
         assert message in capsys.readouterr().err.replace("\n", " ")

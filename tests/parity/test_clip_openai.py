@@ -168,7 +168,7 @@ def test_widths_that_are_not_openais_are_not_guessed(tmp_path):
     odd = ClipConfig(**{**vars(VIT), "image_width": 96, "image_heads": 4})
     archive_of(odd, tmp_path / "model.pt")
     with pytest.raises(
-        WeightsError, match=r"widths \(96 for pictures, 512 for text\) are not OpenAI's.*give the config"
+        WeightsError, match=r"widths \(96 for pictures, 512 for text\) are not OpenAI's.*say which model it is"
     ):
         read_weights(tmp_path / "model.pt")
     assert read_weights(tmp_path / "model.pt", odd).config == odd

@@ -18,26 +18,42 @@ if TYPE_CHECKING:
 weights_app = typer.Typer(help="Published weights: what they are, and from one layout to another.", cls=Verbs)
 
 _SOURCE_HELP = "A run, OpenAI's .pt, a folder of open_clip or Hugging Face, or a name on their hub."
+Config = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RECIPE|FILE.json",
+        help="What model these weights are of, where nothing beside them says it, e.g. vit_h_14.",
+    ),
+]
 
 
 @weights_app.command("identify")
 def identify(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP)],
+    config: Config = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it as JSON too.")] = None,
 ) -> None:
     """Say what weights these are: layout, towers, sizes, activation, preprocessing."""
     from diptych import systems
     from diptych.overrides import to_plain
 
-    found = systems.describe(source)
+    found = systems.describe(source, config)
     screen.table(source, ("", "found"), _rows(found))
     for name, reason in found.ignored.items():
         screen.out(f"Left out: {name}, {reason}")
     screen.out()
     if json_file is not None:
         write_json(json_file, to_plain(found))
-    target = "open_clip" if found.layout == "diptych" else "diptych"
-    screen.next_step(f"diptych weights convert {shlex.quote(source)} OUT --to {target}")
+    screen.next_step(_next(source, config, "open_clip" if found.layout == "diptych" else "diptych"))
+
+
+def _next(source: str, config: str | None, layout: str) -> str:
+    """The command that converts these weights to `layout`, into a folder that is not there yet."""
+    name = f"{Path(source.removeprefix('hf-hub:')).resolve().name}-{layout}"
+    candidates = (Path(f"{name}{ending}") for ending in ("", *(f"-{number}" for number in range(2, 1000))))
+    out = next(folder for folder in candidates if not folder.exists())
+    words = ["diptych", "weights", "convert", source, str(out), "--to", layout]
+    return shlex.join([*words, *([] if config is None else ["--config", config])])
 
 
 @weights_app.command("convert")
@@ -45,11 +61,12 @@ def convert(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
     to: Annotated[str, typer.Option("--to", metavar="LAYOUT", help="open_clip, huggingface or diptych.")],
+    config: Config = None,
 ) -> None:
     """Write weights as a folder that open_clip, transformers or diptych loads."""
     from diptych import systems
 
-    for sentence in systems.convert(source, out, cast("Layout", to)):
+    for sentence in systems.convert(source, out, cast("Layout", to), config):
         screen.out(sentence)
     screen.out(f"Written: {out} ({_how_to_load(out, to)})")
     screen.next_step(f"diptych weights identify {shlex.quote(str(out))}")

@@ -27,6 +27,20 @@ from diptych.nn.unfilled import unfilled
 Layout = Literal["openai", "open_clip", "huggingface"]
 LAYOUTS = ("openai", "open_clip", "huggingface")
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+EXPECTED = (
+    f"OpenAI's .pt, a folder with {open_clip.CONFIG_FILE} or Hugging Face's {huggingface.CONFIG_FILE} of model_type "
+    f"'clip', or a file of weights ({', '.join(SUFFIXES)})"
+)
+HUB_FILES = {
+    open_clip.CONFIG_FILE: (open_clip.WEIGHT_FILES,),
+    huggingface.CONFIG_FILE: (
+        huggingface.WEIGHT_FILES,
+        (huggingface.PREPROCESSOR_FILE, huggingface.PROCESSOR_FILE),
+        ("merges.txt",),
+        ("vocab.json",),
+    ),
+}
+"""The file that says the config -> groups of files on the hub, of each the first that is there is needed."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +93,7 @@ def read_weights(source: Path, config: ClipConfig | None = None) -> Published:
             config = huggingface.read_config(source) if config is None else config
             keys = huggingface.KEYS
         case None:
-            raise WeightsError(
-                f"{source} holds no CLIP weights that are known here; expected OpenAI's .pt, a folder with "
-                f"{open_clip.CONFIG_FILE} or Hugging Face's {huggingface.CONFIG_FILE} of model_type 'clip', or a file "
-                f"of weights ({', '.join(SUFFIXES)})"
-            )
+            raise WeightsError(f"{source} holds no CLIP weights that are known here; expected {EXPECTED}")
     state = {name: _in_float32(tensor) for name, tensor in keys.to_ours(theirs, _shapes(config), str(source)).items()}
     return Published(layout, config, state, keys.ignored(theirs))
 

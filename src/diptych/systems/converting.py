@@ -12,12 +12,11 @@ from torch import Tensor
 
 from diptych.checkpoint.files import write_whole
 from diptych.checkpoint.store import CheckpointStore, best_or_last
-from diptych.clip import weights as clip_weights
 from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer
 from diptych.errors import RunExistsError, UsageError, unknown
-from diptych.objectives.contrastive import Contrastive
+from diptych.systems.rooms import recipe, recipes, room
 from diptych.systems.runs import read_run
-from diptych.systems.trained import Trained, read_trained, source_path
+from diptych.systems.trained import Trained, read_published, read_trained, source_path
 from diptych.train.run import Run, plain_run
 
 Layout = Literal["open_clip", "huggingface", "diptych"]
@@ -38,8 +37,8 @@ class Description:
     """Tensors of the file that have no place in the model, and why they may be left out."""
 
 
-def describe(source: str | Path) -> Description:
-    """Says what a source of weights holds, reading all of its tensors; see `load` for what it may be.
+def describe(source: str | Path, config: Any = None) -> Description:
+    """Says what a source of weights holds, reading all of its tensors; see `load` for what both may be.
 
     Raises:
         WeightsError: it is of no known layout, damaged, or does not fit what it says of itself.
@@ -47,12 +46,14 @@ def describe(source: str | Path) -> Description:
     path = source_path(source)
     state: Mapping[str, Tensor]
     if (path / "run.json").is_file():
+        if config is not None:
+            raise UsageError(f"{source} is a run, whose run.json says what model it is; leave the config out")
         run = read_run(path)
         layout, system, config, ignored = "diptych", run.system, run.model, {}
         state = best_or_last(path).model()
     else:
-        found = clip_weights.read_weights(path)
-        layout, system, config, ignored = str(found.layout), "clip", found.config, dict(found.ignored)
+        system, found = read_published(path, config)
+        layout, config, ignored = found.layout, found.config, dict(found.ignored)
         state = found.state
     # The statistics of batch norm are saved as weights are, and are none.
     learnt = [tensor for name, tensor in state.items() if "running_" not in name and "num_batches" not in name]
@@ -66,7 +67,7 @@ def describe(source: str | Path) -> Description:
     )
 
 
-def convert(source: str | Path, out: Path, layout: Layout) -> list[str]:
+def convert(source: str | Path, out: Path, layout: Layout, config: Any = None) -> list[str]:
     """Writes trained weights, with config, preprocessing and vocabulary, as a folder of another layout.
 
     Args:
@@ -74,6 +75,7 @@ def convert(source: str | Path, out: Path, layout: Layout) -> list[str]:
         out: a folder that is not there yet, or empty.
         layout: "open_clip" (`local-dir:OUT`), "huggingface" (`CLIPModel.from_pretrained(OUT)`), or "diptych", a run
             folder that `load`, `evaluate` and `--init` take.
+        config: as `load` takes it.
     Returns:
         What the user should know of the result, a sentence each.
     Raises:
@@ -85,11 +87,11 @@ def convert(source: str | Path, out: Path, layout: Layout) -> list[str]:
         raise UsageError(unknown("layout", layout, LAYOUTS))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunExistsError(f"{out} holds something already; choose another folder")
-    trained = read_trained(source)
+    trained = read_trained(source, config)
     if layout == "diptych":
         _write_run(trained, out)
         return []
-    clip_weights.write_weights(out, trained.config, trained.state, layout)
+    room(trained.system).weights.write(out, trained.config, trained.state, layout)
     return _write_vocabulary(trained.tokenizer, out, layout, trained.config.context)
 
 
@@ -98,7 +100,7 @@ def _write_run(trained: Trained, out: Path) -> None:
         system=trained.system,
         recipe="converted",
         model=trained.config,
-        objective=Contrastive(),
+        objective=recipe(trained.system, recipes(trained.system)[0]).objective,
         inputs=trained.inputs,
     )
     out.mkdir(parents=True, exist_ok=True)

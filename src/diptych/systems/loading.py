@@ -13,19 +13,22 @@ from diptych.tasks.encoder import DualEncoder
 from diptych.train.device import resolve_device
 
 
-def load(source: str | Path, device: str = "auto") -> DualEncoder:
+def load(source: str | Path, device: str = "auto", config: Any = None) -> DualEncoder:
     """A trained model that knows its tokenizer and its picture transform.
 
     Args:
         source: a run folder (its best checkpoint, else the last; averaged weights where the run has them), OpenAI's
             `.pt`, a folder or file of open_clip, a folder of Hugging Face's `CLIPModel`, or a name on their hub.
         device: see `resolve_device`.
+        config: what model published weights are of, where nothing beside them says it (a bare `.pt` of open_clip): the
+            name of a recipe, e.g. "vit_h_14", a JSON file of the model's settings, or the room's config itself.
     Raises:
+        UsageError: the config is unknown, or given for a run, which has its own.
         WeightsError: it is none of these, or its tensors do not fit; nothing is guessed.
         CheckpointError: the run has no checkpoint, or it is damaged or newer than this diptych.
     """
     where = resolve_device(device)
-    trained = read_trained(source)
+    trained = read_trained(source, config)
     model: Any = unfilled(room(trained.system).model, trained.config)
     try:
         model.load_state_dict(trained.state)

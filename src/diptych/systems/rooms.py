@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from diptych.errors import UsageError, unknown
+from diptych.errors import UsageError, WeightsError, unknown
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from diptych.data.batch import Inputs
     from diptych.data.tokenizers import Tokenizer
@@ -18,6 +19,39 @@ if TYPE_CHECKING:
 
 NAMES = ("clip",)
 OBJECTIVES = ("contrastive",)
+
+
+class Published(Protocol):
+    """A model that others trained, as a room reads it."""
+
+    @property
+    def layout(self) -> str: ...  # noqa: D102
+    @property
+    def config(self) -> Any: ...  # noqa: D102
+    @property
+    def state(self) -> Mapping[str, Tensor]: ...  # noqa: D102
+    @property
+    def ignored(self) -> Mapping[str, str]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoomWeights:
+    """What a room knows of weights that others published: its file weights.py as values."""
+
+    identify: Callable[[Path], str | None]
+    """Whose layout a file or folder has; None for none of the room's."""
+    expected: str
+    """What the room takes, in words."""
+    read: Callable[[Path, Any], Published]
+    """A file or folder, and the config where it does not say one itself."""
+    write: Callable[[Path, Any, Mapping[str, Tensor], Any], None]
+    """A folder, config, state and layout."""
+    resize_positions: Callable[[Mapping[str, Tensor], Any, int], tuple[dict[str, Tensor], Any]]
+    """State, config and the new size of pictures."""
+    hub_files: Mapping[str, tuple[tuple[str, ...], ...]]
+    """The file on the hub that says the config -> groups of files, of each the first that is there is needed."""
+    vocabulary: str
+    """The tokenizer of published models, as `inputs.tokenizer` names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +64,7 @@ class Room:
     inputs: Callable[[Any, InputSettings, Tokenizer], Inputs]
     recipes: tuple[str, ...]
     recipe: Callable[[str], Run]
+    weights: RoomWeights
 
 
 def room(system: str) -> Room:
@@ -40,13 +75,41 @@ def room(system: str) -> Room:
     """
     match system:
         case "clip":
-            from diptych.clip import recipes
+            from diptych.clip import recipes, weights
             from diptych.clip.inputs import ClipInputs
             from diptych.clip.model import CLIP, ClipConfig
 
-            return Room(config=ClipConfig, model=CLIP, inputs=ClipInputs, recipes=recipes.NAMES, recipe=recipes.named)
+            return Room(
+                config=ClipConfig,
+                model=CLIP,
+                inputs=ClipInputs,
+                recipes=recipes.NAMES,
+                recipe=recipes.named,
+                weights=RoomWeights(
+                    identify=weights.identify,
+                    expected=weights.EXPECTED,
+                    read=weights.read_weights,
+                    write=weights.write_weights,
+                    resize_positions=weights.resize_positions,
+                    hub_files=weights.HUB_FILES,
+                    vocabulary="clip",
+                ),
+            )
         case _:
             raise UsageError(unknown("system", system, NAMES))
+
+
+def system_of(weights: Path) -> str:
+    """The system whose room knows the layout of published weights.
+
+    Raises:
+        WeightsError: none does.
+    """
+    for name in NAMES:
+        if room(name).weights.identify(weights) is not None:
+            return name
+    expected = "; or ".join(room(name).weights.expected for name in NAMES)
+    raise WeightsError(f"{weights} holds no weights that are known here; expected {expected}")
 
 
 def objective_class(name: str) -> type[Objective]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +12,17 @@ from typing import Any
 from torch import Tensor
 
 from diptych.checkpoint.store import best_or_last
-from diptych.clip import weights as clip_weights
-from diptych.clip.layouts import huggingface, open_clip
 from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer, clip_tokenizer, load_tokenizer
 from diptych.data.vocabulary import CLIP_FILE
-from diptych.errors import WeightsError, neighbour
+from diptych.errors import UsageError, WeightsError, neighbour, unknown
+from diptych.overrides import from_plain
+from diptych.systems.rooms import NAMES, Published, recipe, recipes, room, system_of
 from diptych.systems.runs import read_run
 from diptych.train.run import InputSettings
 
 _HUB_NAME = re.compile(r"(hf-hub:)?([\w.-]+/[\w.-]+)")
+_FILE_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+"""A name that ends so is of a file, and no model of the hub."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +39,65 @@ class Trained:
     tokenizer: Tokenizer
 
 
-def read_trained(source: str | Path) -> Trained:
+def read_trained(source: str | Path, config: Any = None) -> Trained:
     """Reads a run folder of ours, OpenAI's `.pt`, what open_clip or Hugging Face wrote, or a name on their hub.
 
+    Args:
+        source: file, folder or name.
+        config: for published weights that do not say what model they are of: see `model_config`.
     Raises:
+        UsageError: a config for a run, which has its own, or one that is unknown.
         WeightsError: it is none of these, or its tensors do not fit; nothing is guessed.
         CheckpointError: the run has no checkpoint, or it is damaged or newer than this diptych.
     """
     path = source_path(source)
-    return _of_run(path) if (path / "run.json").is_file() else _published(path, str(source))
+    if (path / "run.json").is_file():
+        if config is not None:
+            raise UsageError(f"{source} is a run, whose run.json says what model it is; leave the config out")
+        return _of_run(path)
+    return _published(path, str(source), config)
+
+
+def read_published(path: Path, config: Any = None) -> tuple[str, Published]:
+    """Weights that others published, with the system whose room reads them.
+
+    Args:
+        path: file or folder.
+        config: see `model_config`.
+    Raises:
+        WeightsError: no room knows them, or they do not fit.
+    """
+    system = system_of(path)
+    return system, room(system).weights.read(path, model_config(system, config))
+
+
+def model_config(system: str, given: Any) -> Any:
+    """The config of a model, given as itself, as the name of a recipe that has it, or as a JSON file of its fields.
+
+    Raises:
+        UsageError: there is no such recipe or file, or a field is unknown or of another type.
+    """
+    match given:
+        case str() if given in recipes(system):
+            return recipe(system, given).model
+        case Path() | str() if Path(given).is_file():
+            return from_plain(room(system).config, _json_object(Path(given)), "model.")
+        case Path() | str():
+            raise UsageError(
+                unknown("recipe", str(given), recipes(system)) + "; or give a JSON file of the model's settings"
+            )
+        case _:
+            return given
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} holds {type(found).__name__}; expected an object with the model's settings")
+    return found
 
 
 def source_path(source: str | Path) -> Path:
@@ -70,18 +123,18 @@ def _of_run(folder: Path) -> Trained:
     )
 
 
-def _published(path: Path, source: str) -> Trained:
-    published = clip_weights.read_weights(path)
+def _published(path: Path, source: str, config: Any) -> Trained:
+    system, published = read_published(path, config)
     tokenizer = _tokenizer_beside(path if path.is_dir() else path.parent)
     if tokenizer.vocab_size != published.config.vocab_size:
         raise WeightsError(
             f"{source} has {published.config.vocab_size} words and the tokenizer found for it {tokenizer.vocab_size}; "
             "put the model's own vocabulary (vocab.json and merges.txt, or tokenizer.json) beside its weights"
         )
-    inputs = InputSettings(tokenizer="clip", vocab_size=tokenizer.vocab_size)
+    inputs = InputSettings(tokenizer=room(system).weights.vocabulary, vocab_size=tokenizer.vocab_size)
     return Trained(
         source=source,
-        system="clip",
+        system=system,
         config=published.config,
         state=published.state,
         inputs=inputs,
@@ -102,21 +155,17 @@ def _from_hub(name: str) -> Path:
     found = _HUB_NAME.fullmatch(name)
     folder = Path(name).parent
     in_a_folder = folder != Path() and folder.is_dir()  # then a run that is misspelt, and no name on the hub
-    if found is None or in_a_folder or Path(name).suffix in clip_weights.SUFFIXES:
+    if found is None or in_a_folder or Path(name).suffix in _FILE_SUFFIXES:
         guess = neighbour(Path(name)) or "."
         raise WeightsError(
             f"there is no file or folder {name}{guess} Expected a run folder, a file of weights, a folder of open_clip "
             "or Hugging Face, or a name on the hub such as openai/clip-vit-base-patch32"
         )
     repository = found[2]
-    config = _download_first(repository, (open_clip.CONFIG_FILE, huggingface.CONFIG_FILE))
-    if config.name == open_clip.CONFIG_FILE:
-        _download_first(repository, open_clip.WEIGHT_FILES)
-    else:
-        _download_first(repository, huggingface.WEIGHT_FILES)
-        _download_first(repository, (huggingface.PREPROCESSOR_FILE, huggingface.PROCESSOR_FILE))
-        _download_first(repository, ("merges.txt",))
-        _download_first(repository, ("vocab.json",))
+    needed = {config: groups for system in NAMES for config, groups in room(system).weights.hub_files.items()}
+    config = _download_first(repository, tuple(needed))
+    for group in needed[config.name]:
+        _download_first(repository, group)
     return config.parent
 
 

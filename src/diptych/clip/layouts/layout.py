@@ -11,6 +11,12 @@ from typing import Any
 from diptych.clip.model import ClipConfig
 from diptych.errors import WeightsError
 
+HOW_TO_SAY = (
+    "say which model it is: diptych.load(SOURCE, config=RECIPE), or `diptych weights convert SOURCE OUT --to diptych "
+    "--config RECIPE`, with the name of a recipe such as vit_h_14 or a JSON file of the model's settings"
+)
+"""What to do about weights that do not say what model they are of."""
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object.
@@ -23,7 +29,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise WeightsError(
             f"{path.parent} has no {path.name}; what it says cannot be seen in the weights and is not guessed. Put it "
-            "there, or give the config of the model"
+            f"there, or {HOW_TO_SAY}"
         ) from error
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read as JSON: {error}") from error

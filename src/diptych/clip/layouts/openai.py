@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from diptych.checkpoint.keymap import KeyMap, Rule
+from diptych.clip.layouts.layout import HOW_TO_SAY
 from diptych.clip.model import ClipConfig
 from diptych.errors import WeightsError
 
@@ -55,7 +56,7 @@ def infer_config(state: Mapping[str, Tensor], source: str) -> ClipConfig:
     if image["image_width"] not in widths or text_width not in TEXT_WIDTHS:
         raise WeightsError(
             f"{source} has no config, and its widths ({image['image_width']} for pictures, {text_width} for text) are "
-            "not OpenAI's; heads and activation cannot be seen in weights and are not guessed: give the config"
+            f"not OpenAI's; heads and activation cannot be seen in weights and are not guessed: {HOW_TO_SAY}"
         )
     return ClipConfig(activation="quick_gelu", **image, **text)
 
