@@ -29,7 +29,7 @@ SKIPPED = {
     "pip install -c constraints.txt .": "is how these tests came to run",
 }
 """Lines of bash that no test runs, and why."""
-INSTEAD = {"diptych demo": "diptych demo --quick --device cpu"}
+INSTEAD = {"diptych demo": "diptych demo --quick --device cpu --out runs/demo"}
 """Lines that take minutes, and their short form, which is run for the README alone."""
 NEEDS = {
     "README.md": ("my_pictures",),
@@ -173,7 +173,7 @@ def jpeg() -> bytes:
 
 
 def put_pictures(folder: Path, scenes: Path) -> None:
-    """Scenes as somebody's own pictures: PNG files and a metadata.jsonl."""
+    """Scenes as somebody's own pictures: PNG files and a metadata.jsonl, its lines as the quickstart shows them."""
     (folder / "images").mkdir(parents=True)
     table, lines = open_table(scenes), []
     for split in ("train", "validation", "test"):
@@ -182,5 +182,5 @@ def put_pictures(folder: Path, scenes: Path) -> None:
             assert isinstance(sample.image, bytes)
             name = f"images/{sample.key.replace('/', '-')}.png"
             (folder / name).write_bytes(sample.image)
-            lines.append(json.dumps({"file_name": name, "text": sample.texts[0], "split": split}))
+            lines.append(json.dumps({"file_name": name, "text": sample.texts[0]}))
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from diptych.cli import data
 from diptych.cli.main import main
 
 
@@ -51,7 +52,8 @@ def test_import_says_what_came_and_what_is_next(diptych, source: Path, tmp_path:
     assert f"1 rejected, listed in {out}/rejects.jsonl" in said
     next_line = said.strip().splitlines()[-1]
     assert next_line.startswith("Next: diptych train clip tiny --data ")
-    assert shlex.split(next_line)[-4:] == ["--data", str(out), "--out", "runs/my table"]
+    words = ["--data", str(out), "--out", "runs/my table", "--set", "training.eval_split=train"]
+    assert shlex.split(next_line)[-6:] == words
     written = json.loads(counts.read_text())
     assert (written["splits"], written["texts"], written["rejects"]) == ({"train": 2}, 2, 1)
     assert (written["format"], written["out"]) == ("imagefolder", str(out))
@@ -116,3 +118,36 @@ def test_show_of_what_is_no_table_says_how_to_make_one(diptych, source: Path) ->
     code, _, said = diptych("data", "show", source)
     assert code == 1
     assert "diptych data import" in said
+
+
+def test_import_says_what_it_held_out_and_trains_on_the_splits_there_are(diptych, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(20):
+        Image.new("RGB", (5, 3), (number, 0, 0)).save(folder / f"{number}.png")
+    lines = "".join(json.dumps({"file_name": f"{number}.png", "text": "a text"}) + "\n" for number in range(20))
+    (folder / "metadata.jsonl").write_text(lines)
+    code, said, _ = diptych("data", "import", folder, tmp_path / "out", "--validation", "0.2", "--json", tmp_path / "j")
+    held = json.loads((tmp_path / "j").read_text())["splits"]["validation"]
+    assert code == 0
+    assert f"held out {held} of 20 as validation" in said
+    assert said.strip().endswith("--out runs/out")
+    code, said, _ = diptych("data", "import", folder, tmp_path / "whole", "--validation", "0")
+    assert "held out" not in said
+    assert said.strip().endswith("--out runs/whole --set training.eval_split=train")
+    code, _, said = diptych("data", "import", folder, tmp_path / "other", "--validation", "1")
+    assert code == 2
+    assert "--validation is 1.0" in said
+
+
+@pytest.mark.parametrize(
+    ("splits", "settings"),
+    [
+        (("train", "validation", "test"), []),
+        (("train", "test"), ["training.eval_split=test"]),
+        (("restval",), ["inputs.split=restval", "training.eval_split=restval"]),
+    ],
+)
+def test_the_next_command_names_splits_that_are_there(splits: tuple[str, ...], settings: list[str]) -> None:
+    words = shlex.split(data._next(Path("a b"), splits))
+    assert [word for word in words if "=" in word] == settings

@@ -49,7 +49,7 @@ def test_every_row_has_a_key_a_picture_and_something_said_of_it(name: str, sourc
     assert len({row.key for row in rows}) == len(rows) == 3
     for row in rows:
         assert isinstance(row.image, bytes) or (row.image is not None and row.image.is_file())
-        assert row.split == "train" and row.source
+        assert row.split in (None, "train") and row.source
         assert bool(row.texts) != (row.label_name is not None)
 
 

@@ -114,7 +114,7 @@ def test_pictures_inside_an_archive_cannot_be_referred_to(tmp_path: Path) -> Non
 def test_a_few_bad_rows_are_listed_and_the_rest_is_imported(tmp_path: Path) -> None:
     source = put_source(tmp_path / "in", named(20))
     (source / "7.png").write_bytes(b"no picture")
-    result = import_table(str(source), tmp_path / "out")
+    result = import_table(str(source), tmp_path / "out", validation=0)
     assert (result.splits["train"], result.rejects) == (19, 1)
     (reject,) = read_rejects(tmp_path / "out" / "rejects.jsonl")
     assert (reject.key, reject.source) == ("7.png", "metadata.jsonl line 8")
@@ -126,15 +126,48 @@ def test_too_many_bad_rows_stop_and_the_same_call_goes_on_once_mended(tmp_path: 
     for number in (7, 11):
         (source / f"{number}.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"2 of the 20 rows .* more than --max-rejects 0\.05 allows") as caught:
-        import_table(str(source), tmp_path / "out")
+        import_table(str(source), tmp_path / "out", validation=0)
     listed = tmp_path / "out.partial" / "rejects.jsonl"
     assert str(listed) in str(caught.value)
     assert [reject.key for reject in read_rejects(listed)] == ["7.png", "11.png"]
     assert not (tmp_path / "out").exists()
     (source / "7.png").write_bytes(picture_bytes(7))
-    result = import_table(str(source), tmp_path / "out")
+    result = import_table(str(source), tmp_path / "out", validation=0)
     assert (result.kept, result.splits["train"], result.texts) == (10, 19, 19)
     assert [reject.key for reject in read_rejects(tmp_path / "out" / "rejects.jsonl")] == ["11.png"]
+
+
+@pytest.mark.parametrize("num", [20, 40, 400])
+def test_rows_are_held_out_by_their_key_alone(num: int, tmp_path: Path) -> None:
+    result = import_table(str(put_source(tmp_path / "in", named(num))), tmp_path / "out")
+    table = open_table(tmp_path / "out")
+    assert result.held_out == table.splits["validation"] == max(1, result.held_out)
+    assert sum(table.splits.values()) == num
+    assert table.splits["validation"] < num / 5
+    again = import_table(str(put_source(tmp_path / "half", named(num)[::-1])), tmp_path / "again", validation=0.5)
+    held = {table.split("validation").key(row) for row in range(result.held_out)}
+    more = open_table(tmp_path / "again").split("validation")
+    assert held <= {more.key(row) for row in range(again.held_out)}  # the same keys first, in whatever order they come
+    assert num / 5 < again.held_out < num * 4 / 5
+
+
+def test_few_rows_and_sources_with_splits_are_left_whole(tmp_path: Path) -> None:
+    assert import_table(str(put_source(tmp_path / "few", named(19))), tmp_path / "1").splits == {"train": 19}
+    rows = [{**row, "split": "train"} for row in named(30)]
+    assert import_table(str(put_source(tmp_path / "named", rows)), tmp_path / "2").splits == {"train": 30}
+    whole = import_table(str(put_source(tmp_path / "off", named(30))), tmp_path / "3", validation=0)
+    assert (whole.splits, whole.held_out) == ({"train": 30}, 0)
+
+
+def test_rows_of_one_group_are_never_parted(tmp_path: Path) -> None:
+    rows = [{**row, "group": f"g{number // 10}"} for number, row in enumerate(named(200))]
+    result = import_table(str(put_source(tmp_path / "in", rows)), tmp_path / "out", validation=0.3)
+    assert 0 < result.held_out < 200
+    assert result.held_out % 10 == 0
+    alone = import_table(
+        str(put_source(tmp_path / "one", [{**row, "group": "g"} for row in named(30)])), tmp_path / "1"
+    )
+    assert alone.splits == {"train": 30}
 
 
 def test_more_bad_rows_can_be_allowed(tmp_path: Path) -> None:

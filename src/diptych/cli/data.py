@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,7 +43,7 @@ def scenes(
     dials = apply_overrides(world.style(style, num=n, seed=seed, size_px=size), settings or [])
     with screen.progress() as progress:
         world.draw_scenes(out, dials, progress=progress, workers=workers or usable_cores())
-    screen.next_step(_train_on(out))
+    screen.next_step(_next(out, ("train", "validation")))
 
 
 @data_app.command("import")
@@ -58,6 +58,9 @@ def import_(
     reference: Annotated[
         bool, typer.Option("--reference", help="Store where the pictures lie, not their bytes.")
     ] = False,
+    validation: Annotated[
+        float, typer.Option(help="Share held out as validation where the source names no splits; 0: none.")
+    ] = 0.05,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the counts to this file.")] = None,
 ) -> None:
     """Make a table of pictures and texts that somebody has: folders, CSV, JSON lines, Parquet, COCO, tars ...
@@ -74,6 +77,7 @@ def import_(
             max_rejects=max_rejects,
             max_pixels=max_pixels,
             reference=reference,
+            validation=validation,
             progress=progress,
         )
     if json_file is not None:
@@ -103,7 +107,7 @@ def show(
     if html is not None:
         contact_sheet(table, html)
         screen.out(f"Contact sheet: {html}")
-        screen.next_step(_train_on(folder))
+        screen.next_step(_next(folder, table.splits))
     else:
         screen.next_step(f"diptych data show {_quoted(folder)} --html {_quoted(folder.resolve().name + '.html')}")
 
@@ -114,6 +118,10 @@ def _tell(result: ImportResult) -> None:
     order = sorted(result.splits, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
     rows = [(name, f"{result.splits[name]:,}") for name in order]
     screen.table(f"{result.out} (read as {result.format})", ("split", "pictures"), rows)
+    if result.held_out:
+        screen.out(
+            f"held out {result.held_out:,} of {sum(result.splits.values()):,} as validation (--validation 0: none)"
+        )
     if result.rejects:
         screen.out()
         reasons = [(reason, f"{num:,}") for reason, num in list(result.reasons.items())[:8]]
@@ -121,16 +129,21 @@ def _tell(result: ImportResult) -> None:
     screen.out()
 
 
-def _train_on(folder: Path) -> str:
-    """The command that trains the smallest model on a table."""
-    return f"diptych train clip tiny --data {_quoted(folder)} --out {_quoted(Path('runs') / folder.resolve().name)}"
+def _next(folder: Path, splits: Collection[str]) -> str:
+    """The command that trains the smallest model on a table, told the splits that there are; else a look."""
+    if not splits:
+        return f"diptych data show {_quoted(folder)} --html {_quoted(folder.resolve().name + '.html')}"
+    words = f"diptych train clip tiny --data {_quoted(folder)} --out {_quoted(Path('runs') / folder.resolve().name)}"
+    train = "train" if "train" in splits else next(iter(splits))
+    asked = next((name for name in ("validation", "test") if name in splits), train)
+    if train != "train":
+        words += f" --set inputs.split={train}"
+    return words if asked == "validation" else f"{words} --set training.eval_split={asked}"
 
 
 def _after_import(result: ImportResult) -> str:
     """Training where there are texts; a look where there are only labels."""
-    if result.texts:
-        return _train_on(result.out)
-    return f"diptych data show {_quoted(result.out)} --html {_quoted(result.out.resolve().name + '.html')}"
+    return _next(result.out, result.splits if result.texts else ())
 
 
 def _quoted(path: Path | str) -> str:

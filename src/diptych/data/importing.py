@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import pyarrow as pa
 from diptych.data.formats import detect
 from diptych.data.formats.checking import checked, in_order
 from diptych.data.formats.gather import Gatherer
-from diptych.data.formats.record import Record
-from diptych.data.formats.survey import Survey, survey
+from diptych.data.formats.record import TRAIN, Record
+from diptych.data.formats.survey import Survey, place_of, survey
 from diptych.data.images import MAX_PIXELS
 from diptych.data.layout import REJECTS_FILE, check_split_name, partial_of
 from diptych.data.rejects import Reject, RejectLog
@@ -24,6 +25,12 @@ from diptych.progress import SILENT, Bar, Progress
 
 MAX_TEXT = 100_000
 """Characters of one text."""
+
+
+VALIDATION = "validation"
+
+FEWEST_TO_SHARE = 20
+"""A source of fewer rows is trained on whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +48,8 @@ class ImportResult:
     """How many rejects have each reason, the most frequent first."""
     kept: int
     """Rows that an earlier, unfinished attempt had written."""
+    held_out: int
+    """Rows made the split "validation" here, since the source names no splits."""
 
 
 def import_table(
@@ -51,6 +60,7 @@ def import_table(
     max_rejects: float = 0.05,
     max_pixels: int = MAX_PIXELS,
     reference: bool = False,
+    validation: float = 0.05,
     progress: Progress = SILENT,
 ) -> ImportResult:
     """Writes the pictures and texts of `source` as the table `out`.
@@ -66,6 +76,8 @@ def import_table(
         max_rejects: share of the rows, 0 to 1; more than this many bad ones stop the import.
         max_pixels: larger pictures are rejected.
         reference: store where the pictures lie instead of their bytes.
+        validation: share of the rows, 0 to below 1, that are held out as the split "validation" where the source names
+            no split at all and has 20 rows or more: those with the least hash of their group (or key), at least one.
         progress: sees rows go by.
 
     Raises:
@@ -77,6 +89,10 @@ def import_table(
     """
     if not 0 <= max_rejects <= 1:
         raise UsageError(f"--max-rejects is {max_rejects}; expected a share of the rows between 0 and 1, e.g. 0.05")
+    if not 0 <= validation < 1:
+        raise UsageError(
+            f"--validation is {validation}; expected a share of the rows from 0 (hold out none) to below 1, e.g. 0.05"
+        )
     if out.exists():
         raise RunExistsError(f"{out} is there already; choose another folder, or remove it first")
     name = detect.detect(source, format)
@@ -89,7 +105,7 @@ def import_table(
                 raise UsageError(
                     f"--reference is for pictures in files of their own; {source} ({name}) holds them inside"
                 )
-            task = _Import(source, name, out, found, max_rejects, reference)
+            task = _Import(source, name, out, found, max_rejects, reference, _held_out(found, validation))
             return task.run(read(), partial(checked, max_pixels=max_pixels, reference=reference), progress)
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
@@ -97,12 +113,24 @@ def import_table(
         ) from error
 
 
+def _held_out(found: Survey, share: float) -> float:
+    """Rows whose place is below this are held out; 0 where none are."""
+    least, most = found.places
+    if found.splits or share == 0 or found.rows < FEWEST_TO_SHARE:
+        return 0.0
+    cut = max(share, math.nextafter(least, 1.0))
+    return cut if most >= cut else 0.0  # rows of one group are not parted
+
+
 class _Import:
     """One attempt, from the second reading to the finished table."""
 
-    def __init__(self, source: str, name: str, out: Path, found: Survey, max_rejects: float, reference: bool) -> None:
+    def __init__(
+        self, source: str, name: str, out: Path, found: Survey, max_rejects: float, reference: bool, cut: float
+    ) -> None:
+        """`cut` is of `_held_out`."""
         self._source, self._name, self._out, self._found = source, name, out, found
-        self._max_rejects, self._reference = max_rejects, reference
+        self._max_rejects, self._reference, self._cut = max_rejects, reference, cut
         self._columns = found.types.types()
         self._reasons: Counter[str] = Counter()
         self._texts = 0
@@ -137,6 +165,7 @@ class _Import:
             rejects=self._reasons.total(),
             reasons=dict(self._reasons.most_common()),
             kept=kept,
+            held_out=splits.get(VALIDATION, 0) if self._cut else 0,
         )
 
     def _write(
@@ -188,17 +217,22 @@ class _Import:
         if not record.texts and self._found.label(record) is None and record.fields.get("objects") is None:
             return Reject(record.key, record.source, "it has no text, label or objects")
         try:
-            check_split_name(record.split)
+            check_split_name(self._split(record))
             for name, type_ in self._columns.items():
                 pa.array([self._found.types.value(name, record.fields.get(name))], type=type_)
         except (DataError, pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             return Reject(record.key, record.source, str(error))
         return record
 
+    def _split(self, record: Record) -> str:
+        if record.split is not None:
+            return record.split
+        return VALIDATION if place_of(record.group or record.key) < self._cut else TRAIN
+
     def _add(self, record: Record, writer: TableWriter) -> None:
         fields = {name: self._found.types.value(name, record.fields.get(name)) for name in self._columns}
         writer.add(
-            record.split,
+            self._split(record),
             key=record.key,
             image=record.image if isinstance(record.image, bytes) else None,
             image_path=str(record.image) if isinstance(record.image, Path) else None,
@@ -226,4 +260,7 @@ class _Import:
 
     def _about(self) -> str:
         place = Path(self._source)
-        return f"{place.resolve() if place.exists() else place} as {self._name}{' by reference' * self._reference}"
+        held = f", {self._cut:.6g} of it held out" if self._cut else ""
+        return (
+            f"{place.resolve() if place.exists() else place} as {self._name}{' by reference' * self._reference}{held}"
+        )

@@ -16,9 +16,9 @@ def test_the_folder_is_the_label(tmp_path: Path, put_picture, good) -> None:
     assert classfolder.label_names(tmp_path) == ["dress", "hat"]
     rows = good(classfolder.read(tmp_path))
     assert [(row.key, row.split, row.label, row.label_name) for row in rows] == [
-        ("dress/1.png", "train", 0, "dress"),
-        ("dress/deeper/2.png", "train", 0, "dress"),
-        ("hat/1.png", "train", 1, "hat"),
+        ("dress/1.png", None, 0, "dress"),
+        ("dress/deeper/2.png", None, 0, "dress"),
+        ("hat/1.png", None, 1, "hat"),
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diptych.data.formats.lists import printable
 from diptych.data.formats.places import child_folders, files_below, inside, relative_name
-from diptych.data.formats.record import PICTURE_SUFFIXES, TRAIN, USUAL_SPLITS, Record, split_name
+from diptych.data.formats.record import PICTURE_SUFFIXES, USUAL_SPLITS, Record, split_name
 from diptych.data.rejects import Reject
 from diptych.errors import DataError
 
@@ -46,7 +46,7 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
                 yield _record(path, source, root, split, name, names.index(name))
 
 
-def _record(path: Path, source: Path, root: Path, split: str, name: str, label: int) -> Record | Reject:
+def _record(path: Path, source: Path, root: Path, split: str | None, name: str, label: int) -> Record | Reject:
     key = relative_name(path, source)
     if path.suffix.lower() not in PICTURE_SUFFIXES:
         return Reject(key, key, f"not a picture by its name ({path.suffix or 'no suffix'})")
@@ -57,10 +57,10 @@ def _record(path: Path, source: Path, root: Path, split: str, name: str, label: 
     return Record(key=key, source=key, image=image, split=split, label=label, label_name=name)
 
 
-def _splits(source: Path) -> list[tuple[str, list[Path]]]:
+def _splits(source: Path) -> list[tuple[str | None, list[Path]]]:
     """Splits and their class folders; folders that are all called as splits, with folders in them, are splits."""
     folders = child_folders(source)
     inner = [(folder, child_folders(folder)) for folder in folders]
     if folders and all(folder.name.lower() in USUAL_SPLITS and classes for folder, classes in inner):
         return [(split_name(folder.name), classes) for folder, classes in inner]
-    return [(TRAIN, folders)]
+    return [(None, folders)]

@@ -10,7 +10,7 @@ from typing import Any
 from diptych.data.formats.json_stream import top_level
 from diptych.data.formats.objects import one_object
 from diptych.data.formats.places import Pictures, files_near, relative_name
-from diptych.data.formats.record import TRAIN, Record, split_of_file, texts_of
+from diptych.data.formats.record import Record, split_of_file, texts_of
 from diptych.data.formats.spool import Spool
 from diptych.data.rejects import Reject
 from diptych.errors import DataError
@@ -76,7 +76,7 @@ def _record(
     texts = tuple(text for one in annotations for text in texts_of(one.get("caption")))
     try:
         image = pictures.find(name)
-        return Record(key=key, source=source, image=image, texts=texts, split=split or TRAIN, fields=fields)
+        return Record(key=key, source=source, image=image, texts=texts, split=split, fields=fields)
     except DataError as error:
         return Reject(key, source, str(error))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.data.formats.objects import objects_of
-from diptych.data.formats.record import TRAIN, Record, label_of, split_name, texts_of
+from diptych.data.formats.record import Record, label_of, split_name, texts_of
 from diptych.errors import DataError
 
 PATHS = (
@@ -128,7 +128,7 @@ def record_of(
         source=source,
         image=image,
         texts=found,
-        split=split_name(named) if named else split or TRAIN,
+        split=split_name(named) if named else split,
         label=label,
         label_name=label_name,
         group=_word(row.get(roles.group)) if roles.group is not None else None,

@@ -9,7 +9,7 @@ from typing import Any
 from diptych.data.formats.json_stream import top_level
 from diptych.data.formats.lists import printable
 from diptych.data.formats.places import Pictures
-from diptych.data.formats.record import TRAIN, Record, split_name, texts_of
+from diptych.data.formats.record import Record, split_name, texts_of
 from diptych.data.rejects import Reject
 from diptych.errors import DataError
 
@@ -51,7 +51,7 @@ def _record(row: Any, number: int, file: str, pictures: Pictures) -> Record | Re
             source=source,
             image=_find(pictures, name, row["filename"]),
             texts=tuple(texts_of(row.get("sentences"))),
-            split=split_name(str(row.get("split") or TRAIN)),
+            split=split_name(str(row["split"])) if row.get("split") else None,
             fields={"imgid": row["imgid"]} if isinstance(row.get("imgid"), int) else {},
         )
     except DataError as error:

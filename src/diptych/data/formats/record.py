@@ -38,7 +38,8 @@ class Record:
     image: bytes | Path | None
     """The file's bytes or where they lie; None in a reading that leaves pictures out."""
     texts: tuple[str, ...] = ()
-    split: str = TRAIN
+    split: str | None = None
+    """None where the source names none."""
     label: int | None = None
     label_name: str | None = None
     group: str | None = None

@@ -11,6 +11,7 @@ from typing import Self
 from diptych.data.formats.record import Record
 from diptych.data.formats.types import ColumnTypes
 from diptych.data.rejects import Reject
+from diptych.data.sample import hash64
 from diptych.progress import SILENT, Progress
 
 MAX_LABELS = 1 << 20
@@ -69,6 +70,10 @@ class Survey:
     """Records and rejects together."""
     embedded: bool
     """Whether any picture lies inside the source, and not in a file of its own."""
+    splits: bool
+    """Whether any row's split is named."""
+    places: tuple[float, float]
+    """The least and the greatest `place_of` of the rows' groups."""
     keys: KeyBook
     types: ColumnTypes
     label_names: Sequence[str]
@@ -89,6 +94,11 @@ class Survey:
         return self.number_by_name.get(record.label_name)
 
 
+def place_of(group: str) -> float:
+    """Where in [0, 1) a group, or a key without one, stands by its hash: rows below a share are that share of all."""
+    return (hash64(group) % (1 << 64)) / (1 << 64)
+
+
 def survey(records: Iterable[Record | Reject], names: Sequence[str], progress: Progress = SILENT) -> Survey:
     """Reads every row once.
 
@@ -98,6 +108,7 @@ def survey(records: Iterable[Record | Reject], names: Sequence[str], progress: P
         progress: sees the rows go by.
     """
     keys, types, seen, rows, embedded = KeyBook(), ColumnTypes(), _Labels(), 0, False
+    splits, least, most = False, 1.0, 0.0
     with progress.bar("Looking through", None, "rows") as bar:
         for record in records:
             rows += 1
@@ -106,11 +117,21 @@ def survey(records: Iterable[Record | Reject], names: Sequence[str], progress: P
                 types.see(record.fields)
                 seen.see(record)
                 embedded = embedded or not isinstance(record.image, Path)
+                splits = splits or record.split is not None
+                place = place_of(record.group or keys.key(record))
+                least, most = min(least, place), max(most, place)
             bar.advance()
     found = list(names) or seen.names()
     number_by_name = {name: number for number, name in reversed(list(enumerate(found)))}
     return Survey(
-        rows=rows, embedded=embedded, keys=keys, types=types, label_names=found, number_by_name=number_by_name
+        rows=rows,
+        embedded=embedded,
+        splits=splits,
+        places=(least, most),
+        keys=keys,
+        types=types,
+        label_names=found,
+        number_by_name=number_by_name,
     )
 
 
