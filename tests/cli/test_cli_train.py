@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from diptych import systems
 from diptych.cli import train
 from diptych.cli.main import main
 from diptych.data.scenes import draw_scenes, easy
-from diptych.errors import UsageError
+from diptych.data.table import open_table
+from diptych.errors import DataError, UsageError
+from diptych.overrides import apply_overrides
+from diptych.train.run import plain_run
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "outside_recipe.py"
 
@@ -62,6 +66,45 @@ def test_a_misspelt_setting_is_told_before_anything_is_written(
     assert "optim.lr" in capsys.readouterr().err and not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        ({"train": 9, "validation": 2, "test": 1}, "test"),
+        ({"train": 9, "validation": 2, "test": 0}, "validation"),
+        ({"train": 9, "mine": 3}, "mine"),
+    ],
+)
+def test_the_next_line_names_a_split_that_is_there(splits: dict[str, int], expected: str) -> None:
+    assert train.split_to_evaluate(splits, "mine") == expected
+
+
+def test_a_refused_resume_leaves_the_report_as_it_was(scenes: Path, tmp_path: Path) -> None:
+    run = apply_overrides(systems.recipe("clip", "tiny"), ["training.eval_split=nowhere"])
+    (tmp_path / "run.json").write_text(json.dumps(plain_run(run)))
+    for name in ("log.jsonl", "report.html", "metrics.json"):
+        (tmp_path / name).write_text("of a good run")
+    with pytest.raises(DataError, match="nowhere"):
+        train.train_and_review(run, open_table(scenes), tmp_path, resume=True, device="cpu")
+    assert all((tmp_path / name).read_text() == "of a good run" for name in ("report.html", "metrics.json"))
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_on_its_way_has_a_report(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diptych.train.learner import Learner
+
+    def failing(self: Learner, *arguments: object) -> None:
+        raise DataError("a shard was damaged")
+
+    monkeypatch.setattr(Learner, "update", failing)
+    run = apply_overrides(systems.recipe("clip", "tiny"), ["training.eval_rows=5", "inputs.workers=0"])
+    with pytest.raises(DataError, match="a shard was damaged"):
+        train.train_and_review(run, open_table(scenes), tmp_path / "run", device="cpu")
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["status"] == "failed"
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
 @pytest.mark.slow
 def test_a_run_from_the_outside_trains_reviews_and_goes_on(
     scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -71,7 +114,9 @@ def test_a_run_from_the_outside_trains_reviews_and_goes_on(
     command += ["--set", "training.steps=4", "--set", "training.eval_every=none", "--set", "objective.weight=0.5"]
     assert ended(command) == 0
     shown = capsys.readouterr().out
-    assert shown.rstrip().splitlines()[-1] == f"Next: diptych evaluate {out} --task retrieval --data {scenes}"
+    assert (
+        shown.rstrip().splitlines()[-1] == f"Next: diptych evaluate {out} --task retrieval --data {scenes} --split test"
+    )
     assert (out / "report.html").is_file() and (out / "metrics.json").is_file()
     plain = json.loads((out / "run.json").read_text())
     assert plain["objective"] == {"name": "colour", "weight": 0.5, "couples_rows": True}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from diptych.cli import screen
-from diptych.errors import DiptychError, InterruptedRunError, RunExistsError, UsageError
+from diptych.errors import DiptychError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from diptych.data.table import Table
@@ -47,9 +47,10 @@ def train(
 
     run = find_run(recipe or [], repeat, out if resume else None)
     run = apply_overrides(run, [*(settings or []), *([] if batch is None else [f"training.batch={batch}"])])
+    table = open_table(data)
     review = train_and_review(
         run,
-        open_table(data),
+        table,
         out,
         resume=resume,
         device=device,
@@ -58,7 +59,15 @@ def train(
         tensorboard=tensorboard,
     )
     show(review)
-    screen.next_step(f"diptych evaluate {_word(out)} --task retrieval --data {_word(data)}")
+    split = split_to_evaluate(table.splits, run.inputs.split)
+    screen.next_step(
+        f"diptych evaluate {_word(out)} --task retrieval --data {_word(data)} --split {shlex.quote(split)}"
+    )
+
+
+def split_to_evaluate(splits: Mapping[str, int], trained_on: str) -> str:
+    """The split that a model is best judged by: test, else validation, else the one it was trained on."""
+    return next((name for name in ("test", "validation") if splits.get(name)), trained_on)
 
 
 def find_run(recipe: Sequence[str], repeat: Path | None, resumed: Path | None) -> Run:
@@ -123,12 +132,16 @@ def train_and_review(
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint and a report are written.
-        DiptychError: what `fit` raises; where the run had begun, its report is written.
+        DiptychError: what `build` and `fit` raise; where this call began the run or went on with it, its report is written.
     """
+    from threading import Event
+
     from diptych.train.loop import fit
 
+    begun = Event()
+
     with screen.progress() as progress:
-        job = _job(run, table, out, resume=resume, init=init)
+        job = _job(run, table, out, resume=resume, init=init, progress=progress)
         try:
             result = fit(
                 job,
@@ -139,11 +152,11 @@ def train_and_review(
                 on_nan=on_nan,
                 tensorboard=tensorboard,
                 progress=progress,
+                on_begin=begun.set,
             )
-        except (RunExistsError, UsageError):
-            raise
         except Exception:
-            _review_what_is_there(out, table, asked, device, progress)
+            if begun.is_set():  # else the folder's report, if there is one, is of a run that this call never touched
+                _review_what_is_there(out, table, asked, device, progress)
             raise
         review = _review(out, table, asked, device, progress)
     if result.status == "interrupted":
@@ -163,12 +176,13 @@ def show(review: Review) -> None:
     screen.out(f"Report: {review.report}")
 
 
-def _job(run: Run, table: Table, out: Path, *, resume: bool, init: str | None) -> Job:
+def _job(run: Run, table: Table, out: Path, *, resume: bool, init: str | None, progress: Progress) -> Job:
     """The run's objects; a run that goes on keeps the tokenizer it began with."""
     from diptych import systems
 
     tokenizer = out / "tokenizer" if resume and (out / "run.json").exists() else None
-    return systems.build(run, texts=table.split(run.inputs.split).texts(), tokenizer_folder=tokenizer, init=init)
+    texts = table.split(run.inputs.split).texts()
+    return systems.build(run, texts=texts, tokenizer_folder=tokenizer, init=init, progress=progress)
 
 
 def _review(out: Path, table: Table, asked: str | None, device: str, progress: Progress) -> Review:
@@ -181,8 +195,6 @@ def _review(out: Path, table: Table, asked: str | None, device: str, progress: P
 
 def _review_what_is_there(out: Path, table: Table, asked: str | None, device: str, progress: Progress) -> None:
     """The report of a run that failed; what fails here must not hide why the run did."""
-    if not (out / "log.jsonl").exists():
-        return
     try:
         review = _review(out, table, asked, device, progress)
     except (DiptychError, OSError, ValueError) as error:
