@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from torch import nn
 from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer, clip_tokenizer, load_tokenizer, train_tokenizer
 from diptych.errors import UsageError, WeightsError, unknown
 from diptych.overrides import to_plain
+from diptych.progress import SILENT, Bar, Progress
 from diptych.systems.outside import OutsideObjective
 from diptych.systems.rooms import room
 from diptych.systems.trained import Trained, read_trained
@@ -21,6 +22,8 @@ from diptych.train.run import InputSettings, Run
 
 FREE = ("temperature", "max_scale")
 """Settings of a model that do not change what its weights mean."""
+TEXTS_A_TURN = 1000
+"""Texts between two turns of the bar."""
 TOKENIZERS = ("train:bpe", "train:wordpiece", "clip")
 
 
@@ -30,6 +33,7 @@ def build(
     texts: Iterable[str] | None = None,
     tokenizer_folder: Path | None = None,
     init: str | Path | None = None,
+    progress: Progress = SILENT,
 ) -> Job:
     """The objects of a run; the job's run is resolved: it has the size of the vocabulary that came out.
 
@@ -41,6 +45,7 @@ def build(
         tokenizer_folder: of a run that goes on; what is saved there goes before the settings.
         init: weights to begin with, as `load` takes them; their vocabulary goes before the settings too. Position
             embeddings are resized where `model.image_size` differs.
+        progress: where the training of a tokenizer is drawn.
     Raises:
         UsageError: a name is unknown, or the objective's code is not in this package.
         WeightsError: `init` is of a model with other settings.
@@ -52,7 +57,7 @@ def build(
             f"and a run.json never makes code run. Name the file: diptych train PATH/{run.recipe} --data DIR --out RUN"
         )
     trained = None if init is None else read_trained(init)
-    tokenizer = _tokenizer(run.inputs, texts, tokenizer_folder) if trained is None else trained.tokenizer
+    tokenizer = _tokenizer(run.inputs, texts, tokenizer_folder, progress) if trained is None else trained.tokenizer
     run = replace(run, model=replace(run.model, vocab_size=tokenizer.vocab_size, end_id=tokenizer.end_id))
     model = new_model(run.system, run.model, run.objective, seed=run.training.seed)
     if trained is not None:
@@ -90,7 +95,9 @@ def _begin_with(model: nn.Module, run: Run, trained: Trained) -> None:
     model.load_state_dict({**state, **heads})
 
 
-def _tokenizer(settings: InputSettings, texts: Iterable[str] | None, folder: Path | None) -> Tokenizer:
+def _tokenizer(
+    settings: InputSettings, texts: Iterable[str] | None, folder: Path | None, progress: Progress
+) -> Tokenizer:
     if folder is not None and (folder / SETTINGS_FILE).is_file():
         return load_tokenizer(folder)
     match settings.tokenizer:
@@ -98,10 +105,21 @@ def _tokenizer(settings: InputSettings, texts: Iterable[str] | None, folder: Pat
             if texts is None:
                 raise UsageError(f"inputs.tokenizer is {settings.tokenizer}, but there are no texts to train it on")
             kind: Literal["bpe", "wordpiece"] = "bpe" if settings.tokenizer == "train:bpe" else "wordpiece"
-            return train_tokenizer(texts, kind, settings.vocab_size)
+            with progress.bar("training the tokenizer", total=None, unit="texts") as bar:
+                return train_tokenizer(_counted(texts, bar), kind, settings.vocab_size)
         case "clip":
             return clip_tokenizer()
         case path if Path(path).exists():
             return load_tokenizer(Path(path))
         case other:
             raise UsageError(unknown("tokenizer", other, TOKENIZERS) + ", or the path of a vocabulary")
+
+
+def _counted(texts: Iterable[str], bar: Bar) -> Iterator[str]:
+    """The texts, told to the bar in batches; then the merges are counted, while the bar stands."""
+    num = 0
+    for num, text in enumerate(texts, start=1):
+        yield text
+        if num % TEXTS_A_TURN == 0:
+            bar.advance(TEXTS_A_TURN)
+    bar.advance(num % TEXTS_A_TURN, "counting pairs")
