@@ -101,6 +101,7 @@ def _page(
     scores = from_plain(metrics["results"])  # the page shows what metrics.json holds, and nothing else
     rejects = [(str(event.get("key")), str(event.get("reason"))) for event in history.rejects]
     rejects += [(reject.key, reject.reason) for reject in measured.rejects]
+    rejects = list(dict.fromkeys(rejects))  # the run's own evaluations left out some of these too
     return Page(
         kicker=" · ".join(["diptych", *[str(run[name]) for name in ("system", "recipe") if name in run]]),
         headline=metrics["headline"],
