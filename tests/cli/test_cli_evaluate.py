@@ -106,7 +106,22 @@ def test_every_task_prints_a_table_and_writes_json_and_a_page(run, tmp_path, tas
     assert f"--task {task} " not in last
 
 
-def test_without_a_page_the_next_step_is_to_have_one(run, table):
+def test_a_run_folder_gets_the_page_unless_it_shall_go_elsewhere(run, tmp_path, monkeypatch):
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    (tmp_path / "runs" / "x" / "run.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "runs" / "x" / "retrieval.html"
+    _, out, _ = run("--task", "retrieval", "--html", "own.html")
+    assert not page.exists()
+    _, out, _ = run("--task", "retrieval")
+    assert "data:image/webp" in page.read_text()
+    assert "Report: runs/x/retrieval.html" in out
+    last = shlex.split(out.strip().splitlines()[-1])
+    assert last[:6] == ["Next:", "diptych", "evaluate", "runs/x", "--task", "zero_shot"]
+    assert "--html" not in last
+
+
+def test_weights_from_elsewhere_have_no_folder_for_a_page(run, table):
     _, out, _ = run("--task", "retrieval", "--limit", 4)
     words = shlex.split(out.strip().splitlines()[-1])
     assert words[:6] == ["Next:", "diptych", "evaluate", "runs/x", "--task", "retrieval"]

@@ -1,6 +1,7 @@
 """`diptych report`: what it prints, what it writes, and what it says of folders that hold no run."""
 
 import json
+import shlex
 
 import pytest
 
@@ -80,4 +81,22 @@ def test_show_writes_the_curves_of_a_run_without_weights(make_run, capsys):
     assert "The loss went from 3.00 to 2.00 in 2 steps" in html
     printed = capsys.readouterr().out
     assert "The loss went from 3.00 to 2.00" in printed
-    assert printed.strip().splitlines()[-1].startswith("Next: ")
+    page = (folder / "report.html").resolve().as_uri()
+    assert printed.strip().splitlines()[-1] == f"Next: python3 -m webbrowser {page}"
+
+
+def test_the_next_step_after_show_can_be_pasted(make_run, tmp_path, capsys, monkeypatch):
+    make_run("a b", 1e-3, [3.0, 2.0])
+    make_run("c", 1e-3, [3.0, 1.0])
+    (tmp_path / "aa").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name, told in (("c", "compare c 'a b'"), ("a b", "compare 'a b' c")):
+        assert run("report", "show", name) == 0
+        last = capsys.readouterr().out.strip().splitlines()[-1]
+        assert last == f"Next: diptych report {told}"
+        assert run(*shlex.split(last)[2:]) == 0
+    assert (tmp_path / "comparison.html").is_file()
+    monkeypatch.chdir(tmp_path / "c")
+    capsys.readouterr()
+    assert run("report", "show", ".") == 0
+    assert capsys.readouterr().out.strip().splitlines()[-1] == "Next: diptych report compare . '../a b'"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,9 +43,12 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the pictures on the page, and of what is set apart.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with pictures here.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the page with pictures here; left out: TASK.html in a run folder."),
+    ] = None,
 ) -> None:
-    """Ask a trained model: `diptych evaluate runs/first --task retrieval --data scenes --html found.html`."""
+    """Ask a trained model: `diptych evaluate runs/first --task retrieval --data scenes`."""
     from diptych.data.table import open_table
     from diptych.tasks.evaluation import NAMES
 
@@ -54,11 +56,19 @@ def evaluate(
         raise UsageError(unknown("task", task, NAMES))
     asked = _asked(split, limit, text_kind, templates, class_names, seed)
     table = open_table(data)
-    evaluation = _evaluate(run, task, table, asked, device, html)
+    page = _page_of(run, task) if html is None else html
+    evaluation = _evaluate(run, task, table, asked, device, page)
     if json_file is not None:
-        _write_json(json_file, run, evaluation, table, asked)
-    _show(evaluation, json_file, html)
+        _write_numbers(json_file, run, evaluation, table, asked)
+    _show(evaluation, json_file, page)
     screen.next_step(_next(run, task, table, split, html))
+
+
+def _page_of(run: str, task: str) -> Path | None:
+    """Where the page goes that nobody named a file for: into the run folder; None for weights from elsewhere."""
+    from diptych.train.folder import holds_run
+
+    return Path(run) / f"{task}.html" if holds_run(Path(run)) else None
 
 
 def _asked(
@@ -99,8 +109,8 @@ def _evaluate(run: str, task: str, table: Table, asked: Asked, device: str, html
     return found
 
 
-def _write_json(file: Path, run: str, evaluation: Evaluation, table: Table, asked: Asked) -> None:
-    from diptych.checkpoint.files import write_whole
+def _write_numbers(file: Path, run: str, evaluation: Evaluation, table: Table, asked: Asked) -> None:
+    from diptych.cli.json_file import write_json
     from diptych.overrides import to_plain
     from diptych.report.scores import plain
 
@@ -115,8 +125,7 @@ def _write_json(file: Path, run: str, evaluation: Evaluation, table: Table, aske
         "details": evaluation.details,
         "rejects": [{"key": reject.key, "reason": reject.reason} for reject in evaluation.rejects],
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(found, indent=2, allow_nan=False) + "\n")
+    write_json(file, found)
 
 
 def _show(evaluation: Evaluation, json_file: Path | None, html: Path | None) -> None:
@@ -132,18 +141,19 @@ def _show(evaluation: Evaluation, json_file: Path | None, html: Path | None) -> 
 
 
 def _next(run: str, task: str, table: Table, split: str, html: Path | None) -> str:
-    """The same with pictures; where those were written, another task that the table can ask, or a look at them."""
+    """Another task that the table can ask, a look at the page, or the same again with a page."""
     from diptych.tasks.evaluation import possible
 
-    if html is None:
-        folder = Path(run) if Path(run).is_dir() else Path()
-        return _command(run, task, table.path, split, folder / f"{task}.html")
+    page = _page_of(run, task) if html is None else html
+    if page is None:
+        return _command(run, task, table.path, split, Path(f"{task}.html"))
     others = [name for name in possible(table, split) if name != task]
     if others:
-        return _command(run, others[0], table.path, split, html.with_name(f"{others[0]}.html"))
-    return f"python3 -m webbrowser {shlex.quote(html.resolve().as_uri())}"
+        beside = None if html is None else html.with_name(f"{others[0]}.html")
+        return _command(run, others[0], table.path, split, beside)
+    return screen.look_at(page)
 
 
-def _command(run: str, task: str, data: Path, split: str, html: Path) -> str:
-    words = ["diptych", "evaluate", run, "--task", task, "--data", str(data), "--split", split, "--html", str(html)]
-    return shlex.join(words)
+def _command(run: str, task: str, data: Path, split: str, html: Path | None) -> str:
+    words = ["diptych", "evaluate", run, "--task", task, "--data", str(data), "--split", split]
+    return shlex.join([*words, *([] if html is None else ["--html", str(html)])])

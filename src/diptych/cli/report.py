@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,7 +45,7 @@ def show(
         screen.table(shown.title, shown.columns, shown.rows)
         screen.out()
     screen.out(f"Report: {review.report}")
-    screen.next_step(f"diptych report compare {shlex.quote(str(run))} OTHER_RUN")
+    screen.next_step(_next(run, review.report))
 
 
 @report_app.command("compare")
@@ -56,6 +56,7 @@ def compare(
 ) -> None:
     """Show several runs side by side: results, curves, and the settings in which they differ."""
     from diptych.checkpoint.files import write_whole
+    from diptych.cli.json_file import write_json
     from diptych.report.compare import compared, comparison, read_runs
     from diptych.report.page import render
     from diptych.report.scores import plain
@@ -64,13 +65,26 @@ def compare(
         raise UsageError(f"one run, {runs[0]}, cannot be compared; name two or more: diptych report compare RUN RUN")
     past = read_runs(runs)
     columns, rows = compared(past)
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, render(comparison(past)))
     if json_file is not None:
-        write_whole(json_file, json.dumps({run.name: plain(run.scores) for run in past}, indent=2) + "\n")
+        write_json(json_file, {run.name: plain(run.scores) for run in past})
     screen.table("Results", columns, rows)
     screen.out()
     screen.out(f"Report: {out}")
     screen.next_step(f"diptych report show {shlex.quote(str(runs[0]))}")
+
+
+def _next(run: Path, report: Path) -> str:
+    """The run beside another one of its folder; where it is the only one there, a look at its page."""
+    from diptych.train.folder import holds_run
+
+    here = run.resolve()
+    others = [found for found in sorted(here.parent.iterdir()) if holds_run(found) and found != here]
+    if not others:
+        return screen.look_at(report)
+    other = str(others[0]) if run.is_absolute() else os.path.relpath(others[0])
+    return shlex.join(["diptych", "report", "compare", str(run), other])
 
 
 def _model(run: Path, device: str) -> DualEncoder | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.progress import Progress
@@ -40,6 +42,11 @@ def say(message: str) -> None:
 def next_step(command: str) -> None:
     """The last line of a command: what to run next, ready to paste."""
     console().print(f"[bold]Next:[/] {escaped(command)}")
+
+
+def look_at(page: Path) -> str:
+    """The command that opens a page in the browser."""
+    return shlex.join(["python3", "-m", "webbrowser", page.resolve().as_uri()])
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
