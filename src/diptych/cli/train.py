@@ -132,7 +132,7 @@ def train_and_review(
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint and a report are written.
-        DiptychError: what `build` and `fit` raise; where this call began the run or went on with it, its report is written.
+        DiptychError: what `build` and `fit` raise; where this call began the run or went on with it, with a report.
     """
     from threading import Event
 
