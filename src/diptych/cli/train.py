@@ -136,10 +136,11 @@ def train_and_review(
     """
     from threading import Event
 
+    from diptych.train.device import resolve_device
     from diptych.train.loop import fit
 
+    resolve_device(device)  # a misspelt one is told before any work
     begun = Event()
-
     with screen.progress() as progress:
         job = _job(run, table, out, resume=resume, init=init, progress=progress)
         try:
