@@ -34,7 +34,7 @@ def demo(
 ) -> None:
     """Draw a world of pictures, train a small CLIP on it, and show what it learned.
 
-    About four minutes on two cores. Ctrl-C keeps what is there; the same command goes on from it.
+    About three minutes on two cores. Ctrl-C keeps what is there; the same command goes on from it.
     """
     from diptych.cli.train import show, train_and_review
 

@@ -30,7 +30,7 @@ def retrieval_scores(result: RetrievalResult, *, group: str = "Retrieval") -> li
         for k in KS:
             name = f"{way}_r{k}"
             right = int((ranks < k).sum())
-            label = f"{words}: first (R@1)" if k == 1 else f"{words}: in the first {k} (R@{k})"
+            label = f"{words}: first (R@1)" if k == 1 else f"{words}: in first {k} (R@{k})"
             scores.append(
                 share(name=name, label=label, group=group, right=right, count=len(ranks), chance=chance[name])
             )
