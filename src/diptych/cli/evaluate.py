@@ -23,7 +23,9 @@ def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a file of weights, or a name on the hub.")],
     task: Tasks,
     data: Annotated[Path, typer.Option(help="A table made by `diptych data import` or `diptych data scenes`.")],
-    split: Annotated[str, typer.Option(help="Which rows are asked about.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="Which rows are asked about; left out: test, else validation, else train.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many rows, evenly spread over the split.")
     ] = None,
@@ -49,13 +51,15 @@ def evaluate(
     ] = None,
 ) -> None:
     """Ask a trained model: `diptych evaluate runs/first --task retrieval --data scenes`."""
+    from diptych.cli.train import split_to_evaluate
     from diptych.data.table import open_table
     from diptych.tasks.evaluation import NAMES
 
     if task not in NAMES:
         raise UsageError(unknown("task", task, NAMES))
-    asked = _asked(split, limit, text_kind, templates, class_names, seed)
     table = open_table(data)
+    split = split or split_to_evaluate(table.splits, "train")
+    asked = _asked(split, limit, text_kind, templates, class_names, seed)
     page = _page_of(run, task) if html is None else html
     evaluation = _evaluate(run, task, table, asked, device, page)
     if json_file is not None:
