@@ -20,7 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def floor_of(module: str) -> str:
-    """"diptych.clip.model" -> "rooms"."""
+    """ "diptych.clip.model" -> "rooms"."""
     part = module.split(".")[1] if "." in module else ""
     return "rooms" if part in ROOMS else part
 
@@ -83,7 +83,10 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-HEAVY = {"torch", "torchvision", "datasets", "pyarrow", "numpy", "matplotlib", "sklearn", "PIL", "tokenizers", "transformers"}
+HEAVY = {
+    "torch", "torchvision", "datasets", "pyarrow", "numpy", "matplotlib", "sklearn", "PIL", "tokenizers",
+    "transformers",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("statement", ["import diptych", "import diptych.cli.main"])

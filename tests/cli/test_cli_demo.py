@@ -1,37 +1,41 @@
-"""`diptych demo`, as far as it can be tried in a moment: what it draws, and what it finds."""
+"""`diptych demo --quick`, as a newcomer runs it: once, and once more."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from diptych.cli import demo
-from diptych.data.scenes import draw_scenes, easy
-from diptych.data.table import open_table
-from diptych.errors import DataError
-from diptych.progress import SILENT
+
+@pytest.mark.slow
+def test_the_quick_demo_shows_every_part_and_is_then_finished(tmp_path: Path) -> None:
+    first = demo(tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "Report: first/report.html" in first.stdout and "\nNext: diptych " in first.stdout
+    page = (tmp_path / "first" / "report.html").read_bytes()
+    assert page.startswith(b"<!") and b"data:image/" in page
+    metrics = json.loads((tmp_path / "first" / "metrics.json").read_text())
+    assert metrics
+    weights = (tmp_path / "first" / "last").resolve()
+
+    second = demo(tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert "finished" in second.stdout + second.stderr
+    assert (tmp_path / "first" / "last").resolve() == weights
 
 
-def test_the_scenes_that_lie_there_must_be_the_demos(tmp_path: Path) -> None:
-    draw_scenes(tmp_path / "scenes", easy(num=20, size_px=demo.SIZE_PX))
-    table = demo._scenes(tmp_path / "scenes", 20, SILENT)
-    assert table.fingerprint == open_table(tmp_path / "scenes").fingerprint
-    with pytest.raises(DataError, match=r"another world .*: num 20 \(expected 40000\)\. Choose another --out"):
-        demo._scenes(tmp_path / "scenes", demo.NUM_SCENES, SILENT)
-
-
-def test_the_two_forms_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class ReachedError(Exception):
-        pass
-
-    def told(folder: Path, num: int, progress: object) -> None:
-        raise ReachedError(folder.as_posix(), num)
-
-    monkeypatch.setattr(demo, "_scenes", told)
-    with pytest.raises(ReachedError) as full:
-        demo.demo()
-    with pytest.raises(ReachedError) as quick:
-        demo.demo(quick=True)
-    assert full.value.args == ("runs/demo/scenes", 40_000)
-    assert quick.value.args == ("runs/demo-quick/scenes", 2_000)
+def demo(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command on one core."""
+    return subprocess.run(
+        [sys.executable, "-m", "diptych.cli.main", "demo", "--quick", "--out", "first", "--device", "cpu"],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )

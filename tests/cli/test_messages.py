@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import shlex
@@ -46,7 +47,7 @@ USAGE = {
     f"{TRAIN} --set inputs.transform=crop": (
         "inputs.transform is 'crop'; expected one of: square_crop, random_resized_crop, none"
     ),
-    f"{TRAIN} --batch 0": "training.batch is 0; expected at least one row a step",
+    f"{TRAIN} --batch 0": "training.batch is 0; expected a whole number from 1",
     f"{TRAIN} --device gpu": "there is no device 'gpu'; expected auto, cpu, cuda, cuda:N or mps.",
     f"{TRAIN} --set inputs.tokenizer=train:bep": (
         "there is no tokenizer 'train:bep'; did you mean 'train:bpe'? "
@@ -252,6 +253,41 @@ def test_a_bug_of_ours_is_called_one(run: Run, monkeypatch: pytest.MonkeyPatch) 
     )
     code, _, told = run("data show scenes --debug")
     assert code == 1 and "Traceback" in told and told.endswith("ZeroDivisionError: by nothing\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs/new/log.jsonl"),
+            "runs/new/log.jsonl: No space left on device. Make room there, or choose a folder on another disk; the "
+            "same command then does it again.",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a", None, "b"),
+            "a and b: Permission denied. Choose a folder that you may write to, or ask for the right to this one.",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "a file could not be read or written: No space left on device. Make room there, or choose a folder on "
+            "another disk; the same command then does it again.",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_no_bug(
+    run: Run, error: OSError, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("diptych.data.table.open_table", refused)
+    assert run("data show scenes") == (1, "", f"Error: {told}\n")
+
+
+def test_a_folder_that_cannot_be_made(run: Run) -> None:
+    code, _, told = run("doctor --json notes/a.md/doctor.json")
+    assert code == 1
+    assert last_lines(told).startswith("Error: notes/a.md: ") and told.endswith(" Check the path.\n")
 
 
 @pytest.mark.slow

@@ -249,3 +249,12 @@ def test_crop_area_keeps_its_scale() -> None:
         assert 3 / 4 - 0.02 < width / height < 4 / 3 + 0.02
     assert min(shares) > 0.29 and max(shares) < 0.61
     assert abs(sum(shares) / len(shares) - 0.45) < 0.02
+
+
+def test_nearest_equals_torchvisions() -> None:
+    transforms = pytest.importorskip("torchvision.transforms.functional")
+    pixels = np.random.default_rng(3).integers(0, 256, size=(37, 53, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    expected = transforms.resize(picture, 16, interpolation=transforms.InterpolationMode.NEAREST)
+    expected = transforms.pil_to_tensor(transforms.center_crop(expected, 16))
+    assert torch.equal(evaluation_transform(picture, size=16, interpolation="nearest"), expected)

@@ -151,5 +151,7 @@ def _quoted(path: Path | str) -> str:
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+    from diptych.data.durable import write_whole
+
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(file, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

@@ -18,6 +18,7 @@ from diptych import __version__
 from diptych.cli import screen
 from diptych.cli.json_file import write_json
 
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "pyarrow", "datasets", "tokenizers")
 EXTRAS = {
     "simplejpeg": ("fast", "JPEG decoding 1.2 to 1.4 times as fast"),
     "timm": ("timm", "any timm backbone as picture tower"),
@@ -56,23 +57,40 @@ def doctor(
 
 def _software() -> Iterator[Finding]:
     yield Finding("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    for package in ("torch", "torchvision", "numpy", "pillow", "pyarrow", "datasets", "tokenizers"):
-        yield Finding(package, importlib.metadata.version(package))
-    torch, vision = (".".join(importlib.metadata.version(name).split(".")[:2]) for name in ("torch", "torchvision"))
+    for package in PACKAGES:
+        found = version_of(package)
+        yield Finding(package, found or "not installed", "" if found else f"install it: pip install {package}")
+    yield pair(version_of("torch"), version_of("torchvision"))
+
+
+def version_of(package: str) -> str | None:
+    """The installed version of a package, None where there is none."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def pair(torch_version: str | None, vision_version: str | None) -> Finding:
+    """Whether these versions of torch and torchvision were built for each other."""
+    if torch_version is None or vision_version is None:
+        return Finding("pair", "torch and torchvision are needed both")
+    torch, vision = (".".join(version.split(".")[:2]) for version in (torch_version, vision_version))
     expected = PAIRS.get(torch)
     if expected is None:
-        yield Finding("pair", f"torch {torch} with torchvision {vision}: not a pair this version of diptych knows")
-    elif vision != expected:
+        return Finding("pair", f"torch {torch} with torchvision {vision}: not a pair this version of diptych knows")
+    if vision != expected:
         advice = f"install the pair that was built together: pip install 'torch=={torch}.*' 'torchvision=={expected}.*'"
-        yield Finding("pair", f"torchvision {vision} does not belong to torch {torch}", advice)
-    else:
-        yield Finding("pair", "torch and torchvision belong together")
+        return Finding("pair", f"torchvision {vision} does not belong to torch {torch}", advice)
+    return Finding("pair", "torch and torchvision belong together")
 
 
 def _devices() -> Iterator[Finding]:
+    if importlib.util.find_spec("torch") is None:
+        return
     import torch
 
-    from diptych.train.device import GAIN, bf16_speedup, cpu_name, resolve_device
+    from diptych.train.device import cpu_name, resolve_device, resolve_precision
 
     chosen = resolve_device("auto")
     yield Finding("--device auto", str(chosen))
@@ -84,9 +102,8 @@ def _devices() -> Iterator[Finding]:
             "GPU", "a driver is there, but torch sees no GPU", "install a CUDA build of torch for your driver"
         )
     yield Finding("CPU", f"{cpu_name()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
-    faster = bf16_speedup(chosen)
-    use = "used by precision=auto" if faster >= GAIN else "precision=auto stays with float32"
-    yield Finding("bf16", f"{faster:.2f} times as fast as float32 here: {use}")
+    precision = resolve_precision("auto", chosen)
+    yield Finding("precision=auto", f"{precision.name}; {precision.reason}")
 
 
 def _resources() -> Iterator[Finding]:
@@ -94,9 +111,7 @@ def _resources() -> Iterator[Finding]:
 
     from diptych.data.loader import usable_cores
 
-    memory = memory_gib()
-    advice = "the demo needs about 2 GiB; close other programs" if memory is not None and memory < 3 else ""
-    yield Finding("memory", "unknown" if memory is None else f"{memory:.1f} GiB available", advice)
+    yield memory(Path("/proc/meminfo"), Path("/sys/fs/cgroup"))
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     yield Finding("disk", f"{free:.0f} GiB free in this folder", "the demo needs 1 GiB; make room" if free < 1 else "")
     yield Finding("processes", f"{usable_cores()} cores, start method {multiprocessing.get_start_method()}")
@@ -114,13 +129,47 @@ def _extras() -> Iterator[Finding]:
             yield Finding(f"extra {extra}", f"not installed; pip install 'diptych[{extra}]' adds {gain}")
 
 
-def memory_gib() -> float | None:
-    """Memory that new programs can have, or None where the system does not say."""
-    meminfo = Path("/proc/meminfo")
+def memory(meminfo: Path, group: Path) -> Finding:
+    """Memory that new programs can have: the machine's, or what a container may still take where that is less.
+
+    Args:
+        meminfo: Linux's account of the machine; where there is none, all of the machine's memory is what is known.
+        group: the folder of the control group, version 2, that a container lives in.
+    """
+    advice = "the demo needs about 2 GiB; close other programs"
+    free = _free_gib(meminfo)
+    if free is None:
+        whole = _whole_gib()
+        said = "unknown" if whole is None else f"{whole:.1f} GiB in all"
+        return Finding("memory", said, advice if whole is not None and whole < 3 else "")
+    left = _left_gib(group)
+    if left is not None and left < free:
+        advice = "the demo needs about 2 GiB; give the container more (docker run --memory)"
+        return Finding("memory", f"{left:.1f} GiB left of what this container may have", advice if left < 3 else "")
+    return Finding("memory", f"{free:.1f} GiB available", advice if free < 3 else "")
+
+
+def _free_gib(meminfo: Path) -> float | None:
     if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
+        for line in meminfo.read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable"):
                 return int(line.split()[1]) / 2**20
+    return None
+
+
+def _whole_gib() -> float | None:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return None
+
+
+def _left_gib(group: Path) -> float | None:
+    """None where the group has no limit, or the system no such groups."""
+    try:
+        limit = (group / "memory.max").read_text(encoding="utf-8").strip()
+        used = int((group / "memory.current").read_text(encoding="utf-8"))
+        counts = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError):
+        return None
+    # Pages of files that were read count as used, and are given up when memory is asked for.
+    return None if limit == "max" else (int(limit) - used + int(counts.get("inactive_file", 0))) / 2**30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -66,10 +67,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except DiptychError as error:
         _tell(error, str(error), debug)
         sys.exit(error.exit_code)
-    except Exception as error:
-        bug = "This looks like a bug of diptych; run the command again with --debug and report what it prints."
-        _tell(error, f"{type(error).__name__}: {error}\n{bug}", debug)
+    except OSError as error:
+        _tell(error, _of_the_system(error), debug)
         sys.exit(1)
+    except Exception as error:
+        _tell(error, _bug(error), debug)
+        sys.exit(1)
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the system refused, and what to do; libraries raise OSError without a number for mistakes of their own."""
+    if error.errno is None or error.strerror is None:
+        return _bug(error)
+    paths = " and ".join(str(path) for path in (error.filename, error.filename2) if path is not None)
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            advice = "Make room there, or choose a folder on another disk; the same command then does it again"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            advice = "Choose a folder that you may write to, or ask for the right to this one"
+        case errno.ENOMEM:
+            advice = "Close other programs, or choose smaller batches"
+        case errno.EMFILE | errno.ENFILE:
+            advice = "Raise the number of open files: ulimit -n 4096"
+        case _:
+            advice = "Check the path"
+    return f"{paths or 'a file could not be read or written'}: {error.strerror}. {advice}."
+
+
+def _bug(error: Exception) -> str:
+    bug = "This looks like a bug of diptych; run the command again with --debug and report what it prints."
+    return f"{type(error).__name__}: {error}\n{bug}"
 
 
 def _tell(error: Exception, message: str, debug: bool) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from diptych.data.durable import write_whole
 from diptych.data.images import decode, to_rgb
 from diptych.data.sample import Sample
 from diptych.data.show import describe, even_rows
@@ -44,7 +45,7 @@ def contact_sheet(table: Table, file: Path, *, num: int = 48) -> None:
     """Writes `contact_sheet_html` to `file`, making its folder."""
     page = contact_sheet_html(table, num=num)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf-8")
+    write_whole(file, page.encode())
 
 
 def contact_sheet_html(table: Table, *, num: int = 48) -> str:

@@ -18,6 +18,7 @@ import ftfy
 from tokenizers import Regex, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
+from diptych.data.durable import write_whole
 from diptych.data.vocabulary import (
     BPE_END,
     BPE_START,
@@ -269,4 +270,4 @@ def _bytes_of(symbol: str) -> bytes:
 
 
 def _write(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8", newline="\n")
+    write_whole(file, text.encode())

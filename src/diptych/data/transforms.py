@@ -16,7 +16,11 @@ from diptych.data.sample import Rng
 from diptych.errors import DataError, UsageError, unknown
 
 RESIZE_MODES = ("shortest", "squash", "longest")
-INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+INTERPOLATIONS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "nearest": Image.Resampling.NEAREST,
+}
 
 ResizeMode = Literal["shortest", "squash", "longest"]
 

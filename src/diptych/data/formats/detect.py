@@ -22,9 +22,6 @@ NAMES = (
 )
 """In the order in which a source is tried: the marks of the first are the surest."""
 
-EMBEDDED = frozenset({"datasets", "webdataset", "parquet"})
-"""Formats that may hold the pictures inside."""
-
 
 def detect(source: str, format: str | None) -> str:  # noqa: A002 - the word that users type
     """The format of `source`, or `format` where it is named.

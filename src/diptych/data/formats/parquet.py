@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from diptych.data.formats.columns import Roles, find_roles, record_of
 from diptych.data.formats.lists import key_of_path
 from diptych.data.formats.places import Pictures, files_below, files_near, relative_name
-from diptych.data.formats.record import USUAL_SPLITS, Record, split_name, split_of_file
+from diptych.data.formats.record import Record, split_of_place
 from diptych.data.rejects import Reject
 from diptych.errors import DataError
 
@@ -63,7 +63,7 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
         name = relative_name(file, root)
         try:
             with pq.ParquetFile(file, buffer_size=BUFFER_BYTES) as opened:
-                yield from _rows(opened, name, _split_of(file, root), Pictures(root), pictures)
+                yield from _rows(opened, name, split_of_place(file, root, file.stem), Pictures(root), pictures)
         except (pa.ArrowException, OSError) as error:
             yield Reject(name, name, f"damaged Parquet: {_first_line(error)}")
 
@@ -73,15 +73,6 @@ def _files(source: Path) -> Iterator[Path]:
         yield source
     else:
         yield from (path for path in files_below(source) if path.suffix == ".parquet" and path.is_file())
-
-
-def _split_of(file: Path, root: Path) -> str | None:
-    """Told by the file's name, else by a folder that is called as a split."""
-    named = split_of_file(file.stem)
-    if named is not None:
-        return named
-    folders = file.relative_to(root).parts[:-1]
-    return next((split_name(folder) for folder in reversed(folders) if folder.lower() in USUAL_SPLITS), None)
 
 
 def _rows(

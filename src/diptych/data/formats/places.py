@@ -48,6 +48,7 @@ class Pictures:
         self.root = root.resolve()
         self.prefix = prefix
         self._folders: list[Path] | None = None
+        self._left = 0
         self._latest = self.root
 
     def find(self, name: str) -> Path:
@@ -65,7 +66,8 @@ class Pictures:
             if _there(path):
                 self._latest = folder
                 return inside(self.root, path)
-        raise DataError(f"there is no such picture in {self.root}")
+        more = f" (its first {MAX_FOLDERS} folders; {self._left:,} more were not searched)" if self._left else ""
+        raise DataError(f"there is no such picture in {self.root}{more}")
 
     def _candidates(self) -> Iterator[Path]:
         yield self.root
@@ -73,6 +75,8 @@ class Pictures:
             yield self._latest
         if self._folders is None:
             self._folders = folders_below(self.root)
+            self._left = max(0, len(self._folders) - MAX_FOLDERS)
+            del self._folders[MAX_FOLDERS:]
         yield from self._folders
 
 
@@ -90,7 +94,7 @@ def folders_below(root: Path, depth: int = 2) -> list[Path]:
     for _ in range(depth):
         level = [child for folder in level for child in child_folders(folder)]
         found.extend(level)
-    return found[:MAX_FOLDERS]
+    return found
 
 
 def files_near(root: Path, depth: int = 2) -> Iterator[Path]:

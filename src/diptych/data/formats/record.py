@@ -91,6 +91,15 @@ def split_of_file(stem: str) -> str | None:
     return next((split_name(word) for word in words if word in USUAL_SPLITS), None)
 
 
+def split_of_place(file: Path, root: Path, stem: str) -> str | None:
+    """The split that a file's name (`stem`, without endings) tells, else a folder below `root` called as a split."""
+    named = split_of_file(stem)
+    if named is not None:
+        return named
+    folders = file.relative_to(root).parts[:-1]
+    return next((split_name(folder) for folder in reversed(folders) if folder.lower() in USUAL_SPLITS), None)
+
+
 def texts_of(value: Any) -> list[str]:
     """The texts in a value as sources hold them: a string, a list, or a list of objects with the text in one field."""
     if value is None:

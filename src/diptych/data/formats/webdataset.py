@@ -16,10 +16,8 @@ from diptych.data.formats.record import (
     MAX_PICTURE_BYTES,
     MAX_TEXT_BYTES,
     PICTURE_SUFFIXES,
-    USUAL_SPLITS,
     Record,
-    split_name,
-    split_of_file,
+    split_of_place,
     texts_of,
 )
 from diptych.data.rejects import Reject
@@ -50,7 +48,7 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
     root = source.parent if source.is_file() else source
     for file in files:
         name = relative_name(file, root)
-        yield from _samples(file, name, _split_of(file, root), pictures)
+        yield from _samples(file, name, split_of_place(file, root, file.name.split(".", 1)[0]), pictures)
 
 
 @dataclass
@@ -186,14 +184,6 @@ class _StrictTarInfo(tarfile.TarInfo):
 
 def _printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _split_of(file: Path, root: Path) -> str | None:
-    named = split_of_file(file.name.split(".", 1)[0])
-    if named is not None:
-        return named
-    folders = file.relative_to(root).parts[:-1]
-    return next((split_name(folder) for folder in reversed(folders) if folder.lower() in USUAL_SPLITS), None)
 
 
 def _files(source: Path) -> Iterator[Path]:
