@@ -323,7 +323,7 @@ def packs(shared: Path) -> Iterator[Path]:
         ("openclipart", {"train": 3235, "validation": 176, "test": 178}, 7329),
         ("imagenet500", {"train": 500}, 0),
         ("coco128", {"train": 128}, 72),
-        ("smoke", {"train": 84}, 340),
+        ("smoke", {"train": 82, "validation": 2}, 340),
         ("smoke/flickr8k_64.tar", {"train": 64}, 320),
         pytest.param("flickr8k", {"train": 6000, "validation": 1000, "test": 1000, "extra": 91}, 40455),
     ],
