@@ -30,6 +30,7 @@ PUBLISHED = {
     "vit_big_g_14": (974, 2_539_567_105),
 }
 """Recipe -> tensors and parameters of its published weights."""
+OURS = ("tiny", "demo", "flickr8k", "figure2_captioning", "figure2_bag_of_words", "figure2_cbow", "figure2_transformer")
 SMALL = ClipConfig(
     embed_dim=6,
     image_size=24,
@@ -47,7 +48,7 @@ SMALL = ClipConfig(
 
 
 def test_every_published_model_is_a_recipe():
-    assert {*PUBLISHED, "tiny", "demo", "flickr8k"} == set(recipes.NAMES)
+    assert {*PUBLISHED, *OURS} == set(recipes.NAMES)
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,26 @@
-"""CLIP's runs: the small ones that train here, one for each model of the paper, and LAION's three largest."""
+"""CLIP's runs: small ones that train here, among them figure 2, one for each model of the paper, LAION's largest."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from diptych.clip.model import ClipConfig
 from diptych.errors import UsageError, unknown
+from diptych.objectives.bag_of_words import BagOfWordsPrediction
+from diptych.objectives.captioning import Captioning
 from diptych.objectives.contrastive import Contrastive
+from diptych.objectives.objective import Objective
 from diptych.train.run import InputSettings, OptimSettings, Run, TrainingSettings
 
 NAMES = (
     "tiny",
     "demo",
     "flickr8k",
+    "figure2_captioning",
+    "figure2_bag_of_words",
+    "figure2_cbow",
+    "figure2_transformer",
     "rn50",
     "rn101",
     "rn50x4",
@@ -41,6 +49,14 @@ def named(name: str) -> Run:
             return demo()
         case "flickr8k":
             return flickr8k()
+        case "figure2_captioning":
+            return figure2_captioning()
+        case "figure2_bag_of_words":
+            return figure2_bag_of_words()
+        case "figure2_cbow":
+            return figure2_cbow()
+        case "figure2_transformer":
+            return figure2_transformer()
         case "rn50":
             return rn50()
         case "rn101":
@@ -142,6 +158,44 @@ def flickr8k() -> Run:
         ),
         optim=OptimSettings(lr=1e-3, warmup_steps=100, weight_decay=0.5),
         training=TrainingSettings(epochs=40, batch=256, eval_every=250, eval_rows=1000),
+    )
+
+
+def figure2_captioning() -> Run:
+    """Caption language modelling at the demo's size. CLIP, arXiv:2103.00020, section 2.3 and figure 2.
+
+    The picture tower, data order and optimizer are the same in all four recipes of the figure, and the learning rate is
+    constant after the warm-up, so that a run is a point of the curve wherever it ends. Two cores, about a minute.
+    `benchmarks/efficiency.py` trains all and draws the figure; `docs/benchmarks.md` has what they reach.
+    """
+    return _figure2("figure2_captioning", Captioning(), text="cbow")
+
+
+def figure2_bag_of_words() -> Run:
+    """The words of the text from the picture, as `figure2_captioning`: the paper's learns 3 times as fast."""
+    return _figure2("figure2_bag_of_words", BagOfWordsPrediction(), text="cbow")
+
+
+def figure2_cbow() -> Run:
+    """Contrast with a bag of words as the text tower, as `figure2_captioning`: 4 times as fast again in the paper."""
+    return _figure2("figure2_cbow", Contrastive(), text="cbow")
+
+
+def figure2_transformer() -> Run:
+    """Contrast with the demo's text Transformer, as `figure2_captioning`; not in the figure."""
+    return _figure2("figure2_transformer", Contrastive(), text="transformer")
+
+
+def _figure2(name: str, objective: Objective, text: Literal["transformer", "cbow"]) -> Run:
+    """Where an objective does not read the text tower, it is the cheapest there is."""
+    run = demo()
+    return replace(
+        run,
+        recipe=name,
+        model=replace(run.model, text=text),
+        objective=objective,
+        optim=replace(run.optim, schedule="constant"),
+        training=replace(run.training, steps=400, eval_every=None, eval_metric="loss"),
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diptych.train.run import InputSettings, Run
 
 NAMES = ("clip",)
-OBJECTIVES = ("contrastive",)
+OBJECTIVES = ("contrastive", "captioning", "bag_of_words")
 
 
 class Published(Protocol):
@@ -123,6 +123,14 @@ def objective_class(name: str) -> type[Objective]:
             from diptych.objectives.contrastive import Contrastive
 
             return Contrastive
+        case "captioning":
+            from diptych.objectives.captioning import Captioning
+
+            return Captioning
+        case "bag_of_words":
+            from diptych.objectives.bag_of_words import BagOfWordsPrediction
+
+            return BagOfWordsPrediction
         case _:
             raise UsageError(unknown("objective", name, OBJECTIVES))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from diptych.data.sample import Sample
 from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows
 from diptych.errors import DataError
@@ -16,7 +17,7 @@ from diptych.metrics.recall import dot_products
 from diptych.progress import SILENT, Progress
 from diptych.tasks.classified import Classified, check_labels, classify
 from diptych.tasks.encoder import Towers
-from diptych.tasks.pictures import encode_pictures
+from diptych.tasks.pictures import EncodedPictures, encode_pictures
 from diptych.tasks.prompts import fill
 from diptych.tasks.texts import encode_texts
 
@@ -56,20 +57,8 @@ def zero_shot(
     Raises:
         DataError: no row has both picture and label, or a label has no name.
     """
-    if len(class_names) < 2:
-        raise DataError(f"there are {len(class_names)} class names; zero-shot needs at least two to choose from")
+    found, labels = labelled_pictures(encoder.encode_image, rows, len(class_names), limit=limit, progress=progress)
     classes = class_vectors(encoder, class_names, templates, progress=progress)
-    found = encode_pictures(
-        encoder.encode_image,
-        rows,
-        spread_rows(len(rows), limit),
-        wanted=lambda sample: sample.label is not None,
-        progress=progress,
-    )
-    if not found.rows:
-        raise DataError(f"the split {rows.name!r} has no row with both a picture and a label; zero-shot needs labels")
-    labels = torch.tensor([sample.label for sample in found.samples])
-    check_labels(labels, len(class_names))
     ranks, predicted, confidence = classify(_logits(found.vectors, classes, encoder.scale), labels)
     return ZeroShotResult(
         split=rows.name,
@@ -85,6 +74,36 @@ def zero_shot(
         confidence=confidence,
         rejects=found.rejects,
     )
+
+
+def labelled_pictures(
+    encode: Callable[[Sequence[Sample]], Tensor],
+    rows: Rows,
+    num_classes: int,
+    *,
+    limit: int | None = None,
+    progress: Progress = SILENT,
+) -> tuple[EncodedPictures, Tensor]:
+    """The pictures of a split that have a label, encoded, and their (N,) labels.
+
+    Args:
+        encode: samples to (num, E) vectors.
+        rows: the split; rows without a label are passed over.
+        num_classes: that there are names for.
+        limit: at most so many rows, evenly spread over the split.
+        progress: where the work is drawn.
+    Raises:
+        DataError: there is nothing to choose from, no row has both picture and label, or a label has no name.
+    """
+    if num_classes < 2:
+        raise DataError(f"there are {num_classes} class names; zero-shot needs at least two to choose from")
+    chosen = spread_rows(len(rows), limit)
+    found = encode_pictures(encode, rows, chosen, wanted=lambda sample: sample.label is not None, progress=progress)
+    if not found.rows:
+        raise DataError(f"the split {rows.name!r} has no row with both a picture and a label; zero-shot needs labels")
+    labels = torch.tensor([sample.label for sample in found.samples])
+    check_labels(labels, num_classes)
+    return found, labels
 
 
 def class_vectors(
