@@ -111,7 +111,7 @@ def shortened(run: Run, options: argparse.Namespace, seed: int) -> Run:
 
 def trained(run: Run, table: Table, out: Path, options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """Trains, measures, keeps the result in `out`, and removes all checkpoints but the last."""
-    job = systems.build(run, texts=table.split("train").texts())
+    job = systems.build(run, texts=table.split("train").texts(), progress=progress)
     asked = {"run": plain_run(job.run), "rows": options.rows, "data": table.fingerprint}
     result = out / "efficiency.json"
     if result.is_file():

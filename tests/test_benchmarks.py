@@ -42,3 +42,15 @@ def test_the_ratio_is_the_median_of_the_rounds_own():
     rates = take_turns(ways, rounds=3)
     assert {name: len(values) for name, values in rates.items()} == {"a": 3, "b": 3, "c": 3}
     assert {turns[3 * number] for number in range(1, 4)} == {"a", "b", "c"}  # every round begins with another
+
+
+def test_an_accuracy_is_reached_between_two_points_by_a_straight_line_over_log_pictures(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from efficiency import mean, reached, spaced
+
+    curve = mean([[(100, 0.0), (200, 0.2), (800, 0.7)], [(100, 0.2), (200, 0.4), (800, 0.9)]])
+    assert curve == [(100, 0.1), (200, pytest.approx(0.3)), (800, pytest.approx(0.8))]
+    assert reached(curve, 0.55) == pytest.approx(400)  # half of the way between 200 and 800
+    assert (reached(curve, 0.05), reached(curve, 0.9)) == (100, None)
+    assert spaced([0, 10, 20, 30, 40, 50, 60]) == [10, 20, 30, 40, 50, 60]
+    assert spaced([90, 100, 110, 120]) == [100, 120]

@@ -165,8 +165,9 @@ def figure2_captioning() -> Run:
     """Caption language modelling at the demo's size. CLIP, arXiv:2103.00020, section 2.3 and figure 2.
 
     The picture tower, data order and optimizer are the same in all four recipes of the figure, and the learning rate is
-    constant after the warm-up, so that a run is a point of the curve wherever it ends. Two cores, about a minute.
-    `benchmarks/efficiency.py` trains all and draws the figure; `docs/benchmarks.md` has what they reach.
+    constant after the warm-up, so that a run is a point of the curve wherever it ends.
+    `benchmarks/efficiency.py` trains all and draws the figure; `docs/benchmarks.md` has what they reach. The text tower
+    is not trained, so what a report asks both towers stays at chance.
     """
     return _figure2("figure2_captioning", Captioning(), text="cbow")
 
