@@ -94,3 +94,15 @@ class ClipInputs:
     def save(self, folder: Path) -> None:
         """Writes the tokenizer to `folder`/tokenizer."""
         self.tokenizer.save(folder / "tokenizer")
+
+
+def blank_batch(config: ClipConfig, rows: int, num_tokens: int) -> Batch:
+    """A batch with nothing in it, on torch's default device, for what asks of shapes alone."""
+    return Batch(
+        keys=("",) * rows,
+        group=torch.empty(rows, dtype=torch.int64),
+        text=TextPart(
+            ids=torch.empty(rows, num_tokens, dtype=torch.int64), mask=torch.empty(rows, num_tokens, dtype=torch.bool)
+        ),
+        image=ImagePart(pixels=torch.empty(rows, 3, config.image_size, config.image_size, dtype=torch.uint8)),
+    )

@@ -6,6 +6,7 @@ that names `path/mine.py:run` does.
 
 from diptych.systems.building import build
 from diptych.systems.converting import LAYOUTS, Description, convert, describe
+from diptych.systems.costing import cost_of
 from diptych.systems.loading import load
 from diptych.systems.outside import OutsideObjective, outside_recipe
 from diptych.systems.rooms import NAMES, OBJECTIVES, recipe, recipes
@@ -21,6 +22,7 @@ __all__ = [
     "Trained",
     "build",
     "convert",
+    "cost_of",
     "describe",
     "load",
     "outside_recipe",

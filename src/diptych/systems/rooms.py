@@ -12,7 +12,7 @@ from diptych.errors import UsageError, WeightsError, unknown
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from diptych.data.batch import Inputs
+    from diptych.data.batch import Batch, Inputs
     from diptych.data.tokenizers import Tokenizer
     from diptych.objectives.objective import Objective
     from diptych.train.run import InputSettings, Run
@@ -62,6 +62,8 @@ class Room:
     """The frozen dataclass of the model's sizes."""
     model: Callable[[Any], nn.Module]
     inputs: Callable[[Any, InputSettings, Tokenizer], Inputs]
+    blank: Callable[[Any, int, int], Batch]
+    """Config, rows and tokens of a text: a batch of these sizes with nothing in it."""
     recipes: tuple[str, ...]
     recipe: Callable[[str], Run]
     weights: RoomWeights
@@ -76,13 +78,14 @@ def room(system: str) -> Room:
     match system:
         case "clip":
             from diptych.clip import recipes, weights
-            from diptych.clip.inputs import ClipInputs
+            from diptych.clip.inputs import ClipInputs, blank_batch
             from diptych.clip.model import CLIP, ClipConfig
 
             return Room(
                 config=ClipConfig,
                 model=CLIP,
                 inputs=ClipInputs,
+                blank=blank_batch,
                 recipes=recipes.NAMES,
                 recipe=recipes.named,
                 weights=RoomWeights(

@@ -1,0 +1,38 @@
+"""What a run's model costs, without building it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from diptych.nn.unfilled import Unfilled
+from diptych.systems.building import new_model
+from diptych.systems.rooms import room
+from diptych.train.run import Run
+
+if TYPE_CHECKING:
+    from diptych.train.cost import ModelCost
+
+
+def cost_of(run: Run, *, num_tokens: int | None = None) -> ModelCost:
+    """Sizes, operations and memory of the model of a run, which may be larger than this machine.
+
+    Of the objective's head, where it has one, the parameters are counted and nothing else.
+
+    Args:
+        run: with the vocabulary that it states. Where its precision is "auto", bf16 is taken, as on any recent GPU.
+        num_tokens: of the longest text of a batch; None: as long as the model reads.
+    """
+    from diptych.train.cost import model_cost  # brings torch's tracing along, which loading a model does without
+
+    with torch.device("meta"), Unfilled():
+        model = new_model(run.system, run.model, run.objective, seed=run.training.seed)
+    return model_cost(
+        model,
+        partial(room(run.system).blank, run.model),
+        num_tokens=run.model.context if num_tokens is None else num_tokens,
+        autocast={"float32": None, "fp16": torch.float16}.get(run.training.precision, torch.bfloat16),
+        recompute=run.training.activation_checkpointing,
+    )
