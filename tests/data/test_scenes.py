@@ -84,6 +84,12 @@ def test_the_gallery_of_500_differs_in_thing_colour_and_background() -> None:
     assert len({(cell.pair, cell.background) for cell in cells if cell is not None}) == 500
 
 
+def test_validation_holds_as_many_as_the_gallery_so_that_a_report_can_say_where_recall_began() -> None:
+    sizes = split_sizes(easy(num=40_000))  # the demo's
+    assert sizes["validation"] == 500 <= sizes["test"]
+    assert sum(sizes.values()) == 40_000
+
+
 def test_test_split_covers_things_and_colours_evenly() -> None:
     settings = easy()
     pairs = [cell.pair for index in range(756) if (cell := evaluation_cell(settings, "test", index)) is not None]
