@@ -14,7 +14,8 @@ from diptych.tasks.choices import ChoicesResult
 from diptych.tasks.classified import Classified
 from diptych.tasks.retrieval import KS, RetrievalResult
 
-WAYS = (("text_to_image", "picture for a text"), ("image_to_text", "text for a picture"))
+WAYS = (("text_to_image", "right picture"), ("image_to_text", "right text"))
+"""What is found; the labels made of these have 32 letters at most, so that no table breaks a line of 80."""
 
 
 def retrieval_scores(result: RetrievalResult, *, group: str = "Retrieval") -> list[Score]:
@@ -30,13 +31,13 @@ def retrieval_scores(result: RetrievalResult, *, group: str = "Retrieval") -> li
         for k in KS:
             name = f"{way}_r{k}"
             right = int((ranks < k).sum())
-            label = f"{words}: first (R@1)" if k == 1 else f"{words}: in first {k} (R@{k})"
+            label = f"{words} first (R@1)" if k == 1 else f"{words} in first {k} (R@{k})"
             scores.append(
                 share(name=name, label=label, group=group, right=right, count=len(ranks), chance=chance[name])
             )
         middle = Score(
             name=f"{way}_median_rank",
-            label=f"{words}: median rank",
+            label=f"{words}, median rank",
             group=group,
             value=median_rank(ranks),
             count=len(ranks),

@@ -1,0 +1,48 @@
+"""What the command line draws, in a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import torch
+
+from diptych.cli import screen
+from diptych.report.scores import shown_tables
+from diptych.tasks.evidence import retrieval_scores
+from diptych.tasks.retrieval import RetrievalResult
+
+TABLE = """\
+Retrieval
+                                   result  chance  95 % interval  measured on
+right picture first (R@1)         100.0 %   0.2 %  99.2 to 100.0          500
+right picture in first 5 (R@5)    100.0 %   1.0 %  99.2 to 100.0          500
+right picture in first 10 (R@10)  100.0 %   2.0 %  99.2 to 100.0          500
+right picture, median rank              1       –              –          500
+right text first (R@1)            100.0 %   0.2 %  99.2 to 100.0          500
+right text in first 5 (R@5)       100.0 %   1.0 %  99.2 to 100.0          500
+right text in first 10 (R@10)     100.0 %   2.0 %  99.2 to 100.0          500
+right text, median rank                 1       –              –          500
+"""
+
+
+def test_no_line_of_the_widest_table_is_broken_at_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    [shown] = shown_tables(retrieval_scores(all_right(500)))
+    screen.table(shown.title, shown.columns, shown.rows)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == TABLE.splitlines()
+
+
+def all_right(num: int) -> RetrievalResult:
+    """Every text finds its picture, and every picture its text."""
+    names = tuple(map(str, range(num)))
+    return RetrievalResult(
+        split="test",
+        rows=tuple(range(num)),
+        keys=names,
+        groups=names,
+        texts=names,
+        text_owner=tuple(range(num)),
+        image=torch.eye(num),
+        text=torch.eye(num),
+        text_to_image_ranks=torch.zeros(num, dtype=torch.long),
+        image_to_text_ranks=torch.zeros(num, dtype=torch.long),
+    )
