@@ -55,6 +55,16 @@ def test_one_coco_file_finds_the_pictures_beside_its_folder(coco_folder: Path, g
     assert [row.image for row in good(coco.read(file))] == [coco_folder / "val2017" / f"{n:012}.png" for n in (9, 7)]
 
 
+def test_coco_splits_whose_pictures_share_names_stay_apart(coco_folder: Path, put_picture, good) -> None:
+    for number in (7, 9):
+        put_picture(coco_folder / "train2017" / f"{number:012}.png", seed=100 + number)
+    images = [{**image, "id": 100 + int(image["id"])} for image in IMAGES]
+    train = {"images": images, "annotations": [{"image_id": 109, "caption": "A boat."}]}
+    (coco_folder / "annotations" / "captions_train2017.json").write_text(json.dumps(train))
+    found = {(row.split, row.image.parent.name) for row in good(coco.read(coco_folder))}
+    assert found == {("train", "train2017"), ("validation", "val2017")}
+
+
 def test_a_coco_picture_that_is_missing_costs_itself(coco_folder: Path) -> None:
     (coco_folder / "val2017" / "000000000009.png").unlink()
     reject, record = coco.read(coco_folder)

@@ -19,6 +19,17 @@ def test_a_picture_is_found_in_the_folder_or_one_below(tmp_path: Path, put_pictu
     assert pictures.find(str(tmp_path / "1.png")) == tmp_path / "1.png"
 
 
+def test_a_name_that_several_folders_have_is_of_the_folder_called_as_the_list(tmp_path: Path, put_picture) -> None:
+    """Else validation would be read from the pictures of training, with its own texts under them."""
+    for folder in ("train2017", "val2017", "images/test"):
+        put_picture(tmp_path / folder / "1.png")
+    put_picture(tmp_path / "train2017" / "2.png")
+    pictures = Pictures(tmp_path, split="validation")
+    assert pictures.find("2.png") == tmp_path / "train2017" / "2.png"
+    assert pictures.find("1.png") == tmp_path / "val2017" / "1.png"
+    assert Pictures(tmp_path, split="test").find("1.png") == tmp_path / "images" / "test" / "1.png"
+
+
 @pytest.mark.parametrize(
     "name", ["../secret.png", "images/../../secret.png", "{outside}/secret.png", "link.png", "away/secret.png"]
 )

@@ -38,9 +38,9 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
     root = _root(source)
     by_split: dict[str | None, list[Path]] = {}
     for file in files:
-        by_split.setdefault(split_of_file(file.stem.replace("20", "_20")), []).append(file)
+        by_split.setdefault(split_of_file(file.stem), []).append(file)
     for split, parts in by_split.items():
-        yield from _split_rows(parts, split, Pictures(root))
+        yield from _split_rows(parts, split, Pictures(root, split=split))
 
 
 def _split_rows(files: list[Path], split: str | None, pictures: Pictures) -> Iterator[Record | Reject]:

@@ -32,7 +32,8 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
         DataError: a file is no list of paths and texts.
     """
     if source.is_file():
-        yield from read_csv(source, Pictures(source.parent), split=split_of_file(source.stem))
+        split = split_of_file(source.stem)
+        yield from read_csv(source, Pictures(source.parent, split=split), split=split)
         return
     lists = _lists(source)
     if not lists:
@@ -40,7 +41,8 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
             f"{source} has no list of paths and texts (.csv, .tsv, .txt); name the file, or another --format"
         )
     for file in lists:
-        yield from read_csv(file, Pictures(source), split=split_of_file(file.stem))
+        split = split_of_file(file.stem)
+        yield from read_csv(file, Pictures(source, split=split), split=split)
 
 
 def read_csv(file: Path, pictures: Pictures, *, split: str | None) -> Iterator[Record | Reject]:

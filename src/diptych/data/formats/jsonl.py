@@ -34,9 +34,10 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
     files = [source] if source.is_file() else _lists(source)
     if not files:
         raise DataError(f"{source} has no .jsonl file; name the list itself, or another --format")
-    found = Pictures(source.parent if source.is_file() else source)
+    root = source.parent if source.is_file() else source
     for file in files:
-        yield from read_jsonl(file, found, split=split_of_file(file.stem))
+        split = split_of_file(file.stem)
+        yield from read_jsonl(file, Pictures(root, split=split), split=split)
 
 
 def read_jsonl(file: Path, pictures: Pictures, *, split: str | None) -> Iterator[Record | Reject]:

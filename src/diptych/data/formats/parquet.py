@@ -63,7 +63,8 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
         name = relative_name(file, root)
         try:
             with pq.ParquetFile(file, buffer_size=BUFFER_BYTES) as opened:
-                yield from _rows(opened, name, split_of_place(file, root, file.stem), Pictures(root), pictures)
+                split = split_of_place(file, root, file.stem)
+                yield from _rows(opened, name, split, Pictures(root, split=split), pictures)
         except (pa.ArrowException, OSError) as error:
             yield Reject(name, name, f"damaged Parquet: {_first_line(error)}")
 

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from diptych.data.formats.record import split_of_file
 from diptych.errors import DataError
 
 MAX_FOLDERS = 256
@@ -43,10 +44,18 @@ class Pictures:
     so that lists from the web work wherever the pictures were unpacked.
     """
 
-    def __init__(self, root: Path, prefix: str = "") -> None:
-        """Looks in `root`; `prefix` goes before keys and lines in the list of rejects, e.g. "train/"."""
+    def __init__(self, root: Path, prefix: str = "", split: str | None = None) -> None:
+        """Looks in `root`.
+
+        Args:
+            root: the folder that names are relative to.
+            prefix: goes before keys and lines in the list of rejects, e.g. "train/".
+            split: of the list. Folders called as it come first: train and val may both have a `1.jpg`.
+        """
         self.root = root.resolve()
         self.prefix = prefix
+        self._split = split
+        self._own: list[Path] = []
         self._folders: list[Path] | None = None
         self._left = 0
         self._latest = self.root
@@ -71,13 +80,21 @@ class Pictures:
 
     def _candidates(self) -> Iterator[Path]:
         yield self.root
-        if self._latest != self.root:
-            yield self._latest
         if self._folders is None:
             self._folders = folders_below(self.root)
             self._left = max(0, len(self._folders) - MAX_FOLDERS)
             del self._folders[MAX_FOLDERS:]
+            self._own = [folder for folder in self._folders if self._is_own(folder)]
+        yield from self._own
+        if self._latest != self.root:
+            yield self._latest
         yield from self._folders
+
+    def _is_own(self, folder: Path) -> bool:
+        """Whether a folder, or one that it is in, is called as the list's split."""
+        return self._split is not None and any(
+            split_of_file(part) == self._split for part in folder.relative_to(self.root).parts
+        )
 
 
 def _there(path: Path) -> bool:

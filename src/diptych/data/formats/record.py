@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,13 +82,13 @@ def split_name(name: str) -> str:
 def split_of_file(stem: str) -> str | None:
     """The split that a file's name tells: `train-00000-of-00003`, `flickr_val`, `test`; None where it tells none.
 
-    >>> split_of_file("extra-00000-of-00001"), split_of_file("coco_val_007"), split_of_file("photos")
+    >>> split_of_file("extra-00000-of-00001"), split_of_file("captions_val2017"), split_of_file("photos")
     ('extra', 'validation', None)
     """
     head, dash, tail = stem.partition("-")
     if dash and tail.replace("-of-", "").split("-")[0].isdigit() and "-of-" in tail:
         return split_name(head)
-    words = stem.lower().replace("-", "_").replace(".", "_").split("_")
+    words = re.findall(r"[^\W\d_]+", stem.lower())
     return next((split_name(word) for word in words if word in USUAL_SPLITS), None)
 
 
