@@ -10,18 +10,24 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from diptych.data import importing, split_writer
 from diptych.data.importing import import_table
 from diptych.data.rejects import read_rejects
 from diptych.data.table import open_table
+from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError, InterruptedRunError, RunExistsError, UsageError
+
+T = TypeVar("T")
 
 
 def picture_bytes(seed: int) -> bytes:
@@ -255,6 +261,32 @@ def test_rows_of_one_key_are_complete_whenever_the_import_was_stopped(tmp_path: 
             import_table(str(source), tmp_path / "out", progress=Stopping(after=after))
     import_table(str(source), tmp_path / "out")
     assert all_texts(tmp_path / "out") == {f"{n}.png": (f"text {n}", f"text {n + 40}") for n in range(40)}
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_ctrl_c_while_a_shard_is_ended_goes_on_as_well(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shard may have its name already, or not yet; neither is ended twice."""
+    source = put_source(tmp_path / "in", named(30))
+    monkeypatch.setattr(importing, "TableWriter", partial(TableWriter, rows_per_shard=4))
+    calls = iter([*(None for _ in range(step)), KeyboardInterrupt])
+
+    def interrupted(function: Callable[[Path], T]) -> Callable[[Path], T]:
+        def call(path: Path) -> T:
+            if (error := next(calls, None)) is not None:
+                raise error
+            return function(path)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(split_writer, "flush_to_disk", interrupted(split_writer.flush_to_disk))
+        patch.setattr(split_writer, "sha256_of", interrupted(split_writer.sha256_of))
+        with pytest.raises(InterruptedRunError):
+            import_table(str(source), tmp_path / "out")
+    import_table(str(source), tmp_path / "out")
+    assert all_texts(tmp_path / "out") == {f"{n}.png": (f"text {n}",) for n in range(30)}
 
 
 @pytest.mark.slow

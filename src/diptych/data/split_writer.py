@@ -87,14 +87,15 @@ class SplitWriter:
         if self._rows:
             self._flush()
         assert self._file is not None
-        self._file.close()
+        # Taken away first: after Ctrl-C at any line below, `end` has nothing left to end, and the disk says what is in.
+        file, rows, self._file, self._in_file = self._file, self._in_file, None, 0
+        file.close()
         temporary, path = self._shard_path(".tmp"), self._shard_path("")
         flush_to_disk(temporary)
         temporary.rename(path)
         flush_to_disk(self._folder)
-        part = ShardFile(file=path.name, rows=self._in_file, bytes=path.stat().st_size, sha256=sha256_of(path))
+        part = ShardFile(file=path.name, rows=rows, bytes=path.stat().st_size, sha256=sha256_of(path))
         self._finished.append(part)
-        self._file, self._in_file = None, 0
 
     def _shard_path(self, suffix: str) -> Path:
         return self._folder / f"{self._name}-{len(self._finished):05d}.arrow{suffix}"
