@@ -76,3 +76,4 @@ def test_the_contact_sheet_is_self_contained_and_escapes_texts(table: Table, tmp
     assert page.count('src="data:image/') == 3 and not re.search(r'(src|href)="(?!data:)', page)
     assert "<b>bold" not in page and "&lt;b&gt;bold" in page and "a &lt;folder&gt;" in page
     assert "cannot be decoded" in page and "no picture" in page
+    assert (page.count("<b>dog</b>"), page.count("<b>cat</b>")) == (2, 1)

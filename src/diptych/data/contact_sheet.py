@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 from diptych.data.durable import write_whole
 from diptych.data.images import decode, to_rgb
 from diptych.data.sample import Sample
-from diptych.data.show import describe, even_rows
+from diptych.data.show import describe, even_rows, label_name
 from diptych.data.table import Rows, Table
 from diptych.errors import DataError
 
@@ -37,7 +38,8 @@ figure div { height: 11rem; display: flex; align-items: end; justify-content: ce
 figure div { background: #8881; border-radius: .4rem; overflow: hidden; }
 figure img { max-width: 100%; max-height: 100%; }
 figcaption { font-size: .84rem; margin-top: .35rem; overflow-wrap: anywhere; }
-figcaption small { opacity: .65; } .none { align-self: center; padding: 1rem; font-size: .84rem; opacity: .7; }
+figcaption b { font-weight: 600; } figcaption small { display: block; opacity: .65; }
+.none { align-self: center; padding: 1rem; font-size: .84rem; opacity: .7; }
 """
 
 
@@ -56,7 +58,8 @@ def contact_sheet_html(table: Table, *, num: int = 48) -> str:
         f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
         for row in counts.rows
     )
-    sheets = "".join(_sheet(table.split(name), num) for name in table.splits)
+    names = table.meta.get("label_names", ())
+    sheets = "".join(_sheet(table.split(name), num, names) for name in table.splits)
     title = f"{table.path.resolve().name}: what the table holds"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -67,18 +70,19 @@ def contact_sheet_html(table: Table, *, num: int = 48) -> str:
     )
 
 
-def _sheet(rows: Rows, num: int) -> str:
+def _sheet(rows: Rows, num: int, label_names: Sequence[str]) -> str:
     shown = even_rows(len(rows), num)
     if "image" not in rows.columns:
         return ""
-    figures = "".join(_figure(rows.sample(row)) for row in shown)
+    figures = "".join(_figure(rows.sample(row), label_names) for row in shown)
     said = f"{len(shown)} of {len(rows):,} rows, evenly spread." if len(shown) < len(rows) else "All rows."
     return f'<h2>{escape(rows.name)}</h2><p>{said}</p><div class="sheet">{figures}</div>'
 
 
-def _figure(sample: Sample) -> str:
-    texts = "<br>".join(escape(text) for text in sample.texts)
-    caption = f"<figcaption>{texts} <small>{escape(sample.key)}</small></figcaption>"
+def _figure(sample: Sample, label_names: Sequence[str]) -> str:
+    label = [] if sample.label is None else [f"<b>{escape(label_name(sample.label, label_names))}</b>"]
+    words = "<br>".join([*label, *(escape(text) for text in sample.texts)])
+    caption = f"<figcaption>{words} <small>{escape(sample.key)}</small></figcaption>"
     return f"<figure><div>{_picture(sample)}</div>{caption}</figure>"
 
 

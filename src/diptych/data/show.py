@@ -152,6 +152,11 @@ def even_rows(num_rows: int, wanted: int) -> list[int]:
     return [int(row) for row in np.linspace(0, num_rows - 1, min(wanted, num_rows))]
 
 
+def label_name(label: int, names: Sequence[str]) -> str:
+    """The name of a label, or its number where it has none."""
+    return (names[label] if 0 <= label < len(names) else "") or str(label)
+
+
 def _summary(rows: Rows, kind: str, label_names: Sequence[str]) -> SplitSummary:
     if kind == STORE:
         return SplitSummary(rows=len(rows), groups=len(rows))
@@ -171,7 +176,7 @@ def _summary(rows: Rows, kind: str, label_names: Sequence[str]) -> SplitSummary:
         texts=int(_lengths(texts, pc.list_value_length).sum()),
         texts_a_row=_spread(_lengths(texts, pc.list_value_length)),
         words_a_text=_spread(_lengths(texts, _words)),
-        labels={_name(label, label_names): num for label, num in labels.most_common()},
+        labels={label_name(label, label_names): num for label, num in labels.most_common()},
         sample=[text for row in even_rows(len(rows), SHOWN_TEXTS) for text in rows.sample(row).texts[:1]],
     )
 
@@ -200,10 +205,6 @@ def _spread(values: np.ndarray) -> Spread | None:
 
 def _counted(column: pa.ChunkedArray) -> list[tuple[int | None, int]]:
     return [(one["values"], one["counts"]) for one in pc.value_counts(column).to_pylist()]
-
-
-def _name(label: int, names: Sequence[str]) -> str:
-    return names[label] if 0 <= label < len(names) else str(label)
 
 
 def _header(image: bytes | Path | None) -> tuple[int, int, str] | None:
