@@ -1,4 +1,7 @@
-"""Against the installed open_clip with random weights: outputs, loss and gradients within 1e-5 in float32."""
+"""Against the installed open_clip with random weights: outputs, loss and gradients within 1e-5 in float32.
+
+Gradients within 1e-5 of the largest entry of their tensor where that is above 1.
+"""
 
 from __future__ import annotations
 
@@ -110,9 +113,10 @@ def test_import_gives_equal_outputs_loss_and_gradients(config, training, padded_
     custom = config.get("custom_text", False)
     for name, parameter in ours.named_parameters():
         theirs_name = name if custom else name.removeprefix("text.")
-        assert_close(
-            parameter.grad, gradients[theirs_name], atol=TOLERANCE, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        expected = gradients[theirs_name]
+        # Of the largest entry: with batch norm gradients reach 20, and float32 itself is 8e-5 from float64 there.
+        tolerance = TOLERANCE * max(1.0, float(expected.abs().max()))
+        assert_close(parameter.grad, expected, atol=tolerance, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize("name", ["vit-quick_gelu", "resnet-gelu"])
