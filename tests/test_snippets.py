@@ -114,10 +114,10 @@ def run_line(line: str, where: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_options_that_pages_show_are_there(page: str) -> None:
-    """Also of commands that no test runs, in blocks without a language."""
+    """Also of commands that no test runs, in blocks without a language and behind a prompt."""
     for block in blocks(page):
-        for line in block.text.splitlines():
-            if block.language in ("", "bash") and line.startswith("diptych "):
+        for line in (line.removeprefix("$ ") for line in block.text.splitlines()):
+            if block.language in ("", "bash", "console") and line.startswith("diptych "):
                 assert unknown_options(shlex.split(line, comments=True)[1:]) == [], f"{page}:{block.line}: {line}"
 
 
@@ -173,8 +173,11 @@ def jpeg() -> bytes:
 
 
 def put_pictures(folder: Path, scenes: Path) -> None:
-    """Scenes as somebody's own pictures: PNG files and a metadata.jsonl, its lines as the quickstart shows them."""
+    """Scenes as somebody's own pictures: PNG files and a metadata.jsonl as README and quickstart show it."""
     (folder / "images").mkdir(parents=True)
+    (shown,) = {
+        one.text for page in ("README.md", "docs/quickstart.md") for one in blocks(page) if one.language == "json"
+    }
     table, lines = open_table(scenes), []
     for split in ("train", "validation", "test"):
         rows = table.split(split)
@@ -182,5 +185,5 @@ def put_pictures(folder: Path, scenes: Path) -> None:
             assert isinstance(sample.image, bytes)
             name = f"images/{sample.key.replace('/', '-')}.png"
             (folder / name).write_bytes(sample.image)
-            lines.append(json.dumps({"file_name": name, "text": sample.texts[0]}))
+            lines.append(json.dumps(json.loads(shown) | {"file_name": name, "text": sample.texts[0]}))
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -101,7 +101,11 @@ FAILURE = {
         "runs/old holds a run already; pass --resume to go on with it, or choose another --out."
     ),
     f"{TRAIN} --set inputs.split=trian": (
-        "scenes: there is no split 'trian'; did you mean 'train'? There are: train, validation, test, unseen_pairs"
+        "scenes: there is no split 'trian'; did you mean 'train'? There are: train, validation, test, unseen_pairs. "
+        "Choose one by --set inputs.split=NAME"
+    ),
+    "train clip tiny --data plain --out runs/new": (
+        "plain: there is no split 'validation'. There are: train. Choose one by --set training.eval_split=NAME"
     ),
     "evaluate runs/old --task retrieval --data scenes --split tset": (
         "scenes: there is no split 'tset'; did you mean 'test'? There are: train, validation, test, unseen_pairs"

@@ -138,8 +138,10 @@ def train_and_review(
 
     from diptych.train.device import resolve_device
     from diptych.train.loop import fit
+    from diptych.train.plan import check_splits
 
     resolve_device(device)  # a misspelt one is told before any work
+    check_splits(run, table)  # nor is a tokenizer trained for nothing
     begun = Event()
     with screen.progress() as progress:
         job = _job(run, table, out, resume=resume, init=init, progress=progress)

@@ -12,6 +12,7 @@ from diptych.data.table import Rows, Table
 from diptych.errors import DataError
 from diptych.train.device import resolve_device
 from diptych.train.job import Job
+from diptych.train.run import Run
 from diptych.train.schedule import num_steps
 
 
@@ -35,15 +36,11 @@ def make_plan(job: Job, table: Table, out: Path, device: str) -> Plan:
 
     Raises:
         UsageError: there is no such device, or the length of the run is not set.
-        DataError: the table lacks a split that the run needs, or there are no rows to evaluate on.
+        DataError: see `check_splits`.
     """
     training = job.run.training
+    check_splits(job.run, table)
     rows = table.split(job.run.inputs.split)
-    if len(table.split(training.eval_split)) == 0:  # better now than after the first steps
-        raise DataError(
-            f"the split {training.eval_split!r} of {table.path} has no rows; expected at least one to evaluate on. "
-            "Choose another by --set training.eval_split=NAME"
-        )
     order = Order(num_rows=len(rows), batch=training.batch, seed=training.seed)
     return Plan(
         job=job,
@@ -54,3 +51,21 @@ def make_plan(job: Job, table: Table, out: Path, device: str) -> Plan:
         order=order,
         steps=num_steps(training, order),
     )
+
+
+def check_splits(run: Run, table: Table) -> None:
+    """That the table has rows to train and to be evaluated on: better told now than after the first steps.
+
+    Raises:
+        DataError: it lacks a split, or there is not a row in one; says which setting names it.
+    """
+    for setting, name in (("inputs.split", run.inputs.split), ("training.eval_split", run.training.eval_split)):
+        try:
+            rows = table.split(name)
+        except DataError as error:
+            raise DataError(f"{error}. Choose one by --set {setting}=NAME") from error
+        if len(rows) == 0:
+            raise DataError(
+                f"the split {name!r} of {table.path} has no rows; expected at least one. Choose another by "
+                f"--set {setting}=NAME"
+            )
