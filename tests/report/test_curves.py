@@ -43,6 +43,11 @@ def test_chance_and_log_of_the_batch_are_two_lines_where_they_differ():
     assert "log of the batch of 100: 4.61" in chart
 
 
+def test_a_loss_without_chance_has_no_line_of_the_batch():
+    chart = loss_chart(history([{"event": "step", "step": 1, "loss": 5.0}], batch=100, chance_loss=None))
+    assert "log of the batch" not in chart
+
+
 @pytest.mark.parametrize("chart", [loss_chart, rates_chart, speed_chart, norm_chart, recall_while_training_chart])
 def test_what_was_never_logged_is_not_drawn(chart):
     assert chart(history()) is None

@@ -205,12 +205,14 @@ def _shares(ax: Axes) -> None:
 
 
 def _guessing(log: History) -> list[tuple[float, str]]:
-    """Levels of the loss that need no model: chance as the run states it, and the log of its batch."""
+    """Levels of the loss that need no model: chance, where the run states it, and the log of its batch."""
     chance, batch = log.start.get("chance_loss"), log.start.get("batch")
+    if not isinstance(chance, int | float):
+        return []  # objectives whose rows do not see each other: the size of the batch says nothing of their loss
     of_batch = math.log(batch) if isinstance(batch, int) and batch > 1 else None
-    if isinstance(chance, int | float) and of_batch is not None and abs(chance - of_batch) < 0.005:
+    if of_batch is not None and abs(chance - of_batch) < 0.005:
         return [(of_batch, f"chance = log of the batch of {batch}: {of_batch:.2f}")]
-    levels = [(float(chance), f"chance: {chance:.2f}")] if isinstance(chance, int | float) else []
+    levels = [(float(chance), f"chance: {chance:.2f}")]
     return levels + ([(of_batch, f"log of the batch of {batch}: {of_batch:.2f}")] if of_batch is not None else [])
 
 

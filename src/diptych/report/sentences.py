@@ -7,7 +7,6 @@ from diptych.report.history import History
 STATUS = {
     "finished": "The run finished",
     "interrupted": "The run was stopped by hand",
-    "stopped": "The run was stopped by hand",
     "nan": "The run ended because the loss was no longer a finite number",
     "failed": "The run failed",
     "unfinished": "The run has not ended: it is still going, or was killed",

@@ -15,10 +15,10 @@ Chart = Callable[[History], str | None]
 PARTS: tuple[tuple[str, str, str, Chart], ...] = (
     (
         "Loss",
-        "How badly the right pairs of a batch are told from the wrong ones; lower is better. A model that guesses "
-        "lies on the dotted line. While validation falls with training the model learns what holds for new "
-        "pictures; when it turns up while training still falls, it learns by heart. Validation lies below training "
-        "where its texts say more.",
+        "Lower is better; for contrast it says how badly the right pairs of a batch are told from the wrong ones. A "
+        "model that guesses lies on the dotted line, where there is one. While validation falls with training the "
+        "model learns what holds for new pictures; when it turns up while training still falls, it learns by heart. "
+        "Validation lies below training where its texts say more.",
         "the log holds no loss.",
         loss_chart,
     ),
