@@ -1,4 +1,4 @@
-"""What every test can count on: one thread, no hub, and where the shared data lies."""
+"""What every test can count on: no hub, no clock in properties, and where the shared data lies."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+
+# A busy machine must fail no property: an example may take longer than hypothesis' 200 ms.
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 ROOT = Path(__file__).resolve().parent.parent
 
