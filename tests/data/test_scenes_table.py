@@ -189,6 +189,21 @@ def test_stopped_and_resumed_is_never_interrupted(stopping: type[Stopping], tmp_
     assert all_rows(tmp_path / "world") == all_rows(tmp_path / "whole")
 
 
+class StoppingLate(Counting):
+    """Ctrl-C when all is drawn and nothing is written whole yet."""
+
+    def __exit__(self, *_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_after_the_last_scene_is_not_lost(tmp_path: Path) -> None:
+    world = easy(num=48, size_px=32)
+    with pytest.raises(InterruptedRunError, match="48 of 48 scenes are kept"):
+        draw_scenes(tmp_path / "world", world, progress=StoppingLate())
+    draw_scenes(tmp_path / "world", world)
+    assert sum(open_table(tmp_path / "world").splits.values()) == 48
+
+
 def all_rows(folder: Path) -> dict[str, list[Sample]]:
     table = open_table(folder)
     splits = {name: table.split(name) for name in table.splits}

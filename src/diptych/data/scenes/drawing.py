@@ -127,7 +127,11 @@ def _missing(settings: SceneSettings, written: KeySet) -> Iterator[Piece]:
 
 @contextmanager
 def _stoppable() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; where signals cannot be had (in threads), nothing sets it."""
+    """An event that the first Ctrl-C or SIGTERM sets; where signals cannot be had (in threads), nothing sets it.
+
+    Raises:
+        KeyboardInterrupt: at a second signal; and at the end, where the one came too late for anyone to look.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -144,3 +148,5 @@ def _stoppable() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if stop.is_set():
+        raise KeyboardInterrupt
