@@ -7,6 +7,7 @@ import torch
 from diptych.errors import DataError
 from diptych.metrics.intervals import wilson
 from diptych.tasks.choices import choices
+from diptych.tasks.evidence import choices_scores
 
 COLUMNS = {
     "choices": pa.list_(pa.struct([("kind", pa.string()), ("texts", pa.list_(pa.string())), ("answer", pa.int32())]))
@@ -40,6 +41,18 @@ def test_accuracy_and_chance_by_kind(towers, rows):
     assert numbers["colours_accuracy"] == 1
     assert (numbers["wrong_low"], numbers["wrong_high"]) == wilson(0, 1)
     assert numbers["colours_num"] == 2
+
+
+def test_scores_stand_in_the_order_of_chance_and_count_where_they_are_asked_first(towers, rows, make_rows, picture):
+    again = [ask("colours", ["blue", "red"], 0), ask("all", ["red", "blue", "green"], 0), ask("left", ["red", "up"], 0)]
+    other = make_rows([{"image": picture("red"), "fields": {"choices": again}}], columns=COLUMNS)
+    scores = choices_scores(choices(towers, rows), choices(towers, other))
+    assert [(score.label, score.count, score.chance) for score in scores] == [
+        ("all", 1, 0.25),
+        ("colours", 2, 0.5),
+        ("left", 1, 0.5),
+        ("wrong", 1, 0.5),
+    ]
 
 
 def test_every_question_says_what_was_taken(towers, rows):

@@ -10,7 +10,7 @@ from diptych.metrics.recall import median_rank
 from diptych.report.found import Found
 from diptych.report.pictures import Picture
 from diptych.report.scores import Score, share
-from diptych.tasks.choices import ChoicesResult
+from diptych.tasks.choices import ChoicesResult, KindResult
 from diptych.tasks.classified import Classified
 from diptych.tasks.retrieval import KS, RetrievalResult
 
@@ -47,8 +47,17 @@ def retrieval_scores(result: RetrievalResult, *, group: str = "Retrieval") -> li
     return scores
 
 
-def choices_scores(result: ChoicesResult, *, group: str = "Zero-shot by kind of question") -> list[Score]:
-    """Accuracy by kind of question."""
+def choices_scores(*results: ChoicesResult, group: str = "Zero-shot by kind of question") -> list[Score]:
+    """Accuracy by kind of question, the kinds with the most texts to choose from first.
+
+    Args:
+        results: of one split or several; a kind that several ask counts where it is asked first.
+        group: the heading.
+    """
+    first: dict[str, KindResult] = {}
+    for result in results:
+        for kind in result.kinds:
+            first.setdefault(kind.kind, kind)
     return [
         share(
             name=f"{kind.kind}_accuracy",
@@ -58,7 +67,7 @@ def choices_scores(result: ChoicesResult, *, group: str = "Zero-shot by kind of 
             count=kind.num,
             chance=kind.chance,
         )
-        for kind in result.kinds
+        for kind in sorted(first.values(), key=lambda kind: (round(kind.chance, 6), kind.kind))
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,8 +75,8 @@ def measure(
     )
     measured = _with_classes(measured, encoder, rows, table.meta, limit, progress)
     questions = tuple(_questions(encoder, table, split, limit, progress))
-    scores = [score for result, _ in questions for score in choices_scores(result)]
-    return replace(measured, questions=questions, scores=(*measured.scores, *_first_of_a_name(scores)))
+    scores = choices_scores(*(result for result, _ in questions))
+    return replace(measured, questions=questions, scores=(*measured.scores, *scores))
 
 
 def _with_classes(
@@ -107,11 +107,3 @@ def _questions(
             yield choices(encoder, rows, limit=limit, progress=progress), rows
         except DiptychError as error:
             progress.say(str(error))
-
-
-def _first_of_a_name(scores: Sequence[Score]) -> list[Score]:
-    """Kinds that both splits ask count where they are asked first."""
-    first: dict[str, Score] = {}
-    for score in scores:
-        first.setdefault(score.name, score)
-    return list(first.values())
