@@ -38,7 +38,8 @@ def test_values_that_are_not_finite_are_left_out_of_curves(log):
 
 
 def test_an_end_that_was_gone_on_from_is_no_end(log):
-    end = {"event": "end", "step": 20, "time_s": 2.0, "status": "interrupted", "text": ""}
+    end = {"event": "end", "step": 21, "time_s": 2.0, "status": "interrupted", "text": ""}
+    assert log(START, step(20, 1.0), end).last_step == 21, "not every step is logged"
     assert log(START, step(20, 1.0), end).end == end
     assert log(START, step(20, 1.0), end, START, step(30, 0.5)).end is None
 

@@ -9,7 +9,7 @@ import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from diptych.objectives.contrastive import Contrastive
 from diptych.objectives.objective import Encode, Loss, Term
 from diptych.progress import Silent, SilentBar
 from diptych.train.job import Job
+from diptych.train.learner import Learner
 from diptych.train.loop import fit
 
 CLOCK = {"time_s", "samples_per_s", "tokens_per_s", "loader_share"}
@@ -407,3 +408,8 @@ def test_a_compiled_model_learns_the_same(small_room: ModuleType, small_table: T
     eager, compiled = ([line["loss"] for line in events(tmp_path / name, "step")] for name in ("eager", "compiled"))
     assert compiled == pytest.approx(eager, rel=1e-5)
     assert best_or_last(tmp_path / "compiled").model().keys() == best_or_last(tmp_path / "eager").model().keys()
+
+
+def test_a_scale_of_zero_is_an_infinite_temperature_and_no_crash() -> None:
+    learner = SimpleNamespace(step=SimpleNamespace(encode=SimpleNamespace(last_scale=torch.tensor(0.0))))
+    assert Learner.temperature(learner) == math.inf  # type: ignore[arg-type]

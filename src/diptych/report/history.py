@@ -27,8 +27,9 @@ class History:
 
     @property
     def last_step(self) -> int:
-        """The last step that was logged; 0 where none was."""
-        return max([int(event.get("step", 0)) for event in [*self.steps, *self.evals]], default=0)
+        """The last step that the log knows of, be it only by its end; 0 where there is none."""
+        events = [*self.steps, *self.evals, *([self.end] if self.end else [])]
+        return max([int(event.get("step", 0)) for event in events], default=0)
 
     @property
     def seconds(self) -> float:

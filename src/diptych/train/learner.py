@@ -126,7 +126,9 @@ class Learner:
     def temperature(self) -> float | None:
         """What cosines were divided by in the last step, None for models without one."""
         scale = self.step.encode.last_scale
-        return None if scale is None else 1.0 / float(scale)
+        if scale is None:
+            return None
+        return 1.0 / float(scale) if scale else math.inf  # a scale that a step much too long has sent to 0
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The weights to use, and what only going on needs, for a checkpoint."""

@@ -180,7 +180,7 @@ class _Loop:
         except Exception as error:
             self._end("failed", f"{type(error).__name__}: {error}")
             raise
-        self._end(status, f"{self.state.step} of {self.plan.steps} steps")
+        self._end(status)
         return FitResult(
             status=status,
             step=self.state.step,
@@ -309,7 +309,7 @@ class _Loop:
         self.saved_step, self.saved_at_s = self.state.step, self.log.time_s
         self.log.write("checkpoint", self.state.step, {})
 
-    def _end(self, status: str, text: str) -> None:
+    def _end(self, status: str, text: str = "") -> None:
         self.log.write("end", self.state.step, {"status": status, "text": text})
         self.state.time_s = self.log.time_s
         write_run_card(self.plan, self.state)
