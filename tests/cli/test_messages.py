@@ -49,6 +49,7 @@ USAGE = {
         "inputs.transform is 'crop'; expected one of: square_crop, random_resized_crop, none"
     ),
     f"{TRAIN} --batch 0": "training.batch is 0; expected a whole number from 1",
+    "demo --device gpu --out runs/new": "there is no device 'gpu'; expected auto, cpu, cuda, cuda:N or mps.",
     f"{TRAIN} --device gpu": "there is no device 'gpu'; expected auto, cpu, cuda, cuda:N or mps.",
     f"{TRAIN} --set inputs.tokenizer=train:bep": (
         "there is no tokenizer 'train:bep'; did you mean 'train:bpe'? "
@@ -258,6 +259,14 @@ def test_a_bug_of_ours_is_called_one(run: Run, monkeypatch: pytest.MonkeyPatch) 
     )
     code, _, told = run("data show scenes --debug")
     assert code == 1 and "Traceback" in told and told.endswith("ZeroDivisionError: by nothing\n")
+
+
+def test_ctrl_c_between_the_steps_of_a_command_is_told_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diptych.data.table.open_table", interrupted)
+    assert run("data show scenes") == (130, "", "Error: stopped by Ctrl-C; what was whole by then is kept\n")
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+import io
+import re
 
-from diptych.cli import screen
+import torch
+from rich.console import Console
+
+from diptych.cli import bars, screen
 from diptych.report.scores import shown_tables
 from diptych.tasks.evidence import retrieval_scores
 from diptych.tasks.retrieval import RetrievalResult
@@ -29,6 +33,20 @@ def test_no_line_of_the_widest_table_is_broken_at_80_columns(capsys, monkeypatch
     screen.table(shown.title, shown.columns, shown.rows)
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == TABLE.splitlines()
+
+
+def test_a_file_gets_a_line_now_and_then_and_one_at_the_end(monkeypatch):
+    monkeypatch.setattr(bars, "LINE_EVERY_S", 0.0)
+    told = io.StringIO()
+    with bars.PlainReporter(Console(file=told, width=80)).bar("drawing", 3, "scenes") as bar:
+        for _ in range(3):
+            bar.advance(note="[calm]")
+    lines = [re.sub(r"[\d,.]+ scenes/s|\d+ s\b", "N", line) for line in told.getvalue().splitlines()]
+    assert lines == [
+        "drawing: 1/3 scenes, N, N left, [calm]",
+        "drawing: 2/3 scenes, N, N left, [calm]",
+        "drawing: 3/3 scenes, N, took N, [calm]",
+    ]
 
 
 def all_right(num: int) -> RetrievalResult:

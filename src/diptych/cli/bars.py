@@ -106,7 +106,8 @@ class _PlainBar:
         self._done += num
         self._note = note or self._note
         now = time.monotonic()
-        if now - self._last_line >= LINE_EVERY_S:
+        ended = self._total is not None and self._done >= self._total  # the last line, on leaving, says it
+        if now - self._last_line >= LINE_EVERY_S and not ended:
             self._last_line = now
             self._print(now - self._start, running=True)
 

@@ -37,7 +37,9 @@ def demo(
     About three minutes on two cores. Ctrl-C keeps what is there; the same command goes on from it.
     """
     from diptych.cli.train import show, train_and_review
+    from diptych.train.device import resolve_device
 
+    resolve_device(device)  # a misspelt one is told before anything is drawn
     out = out or Path("runs/demo-quick" if quick else "runs/demo")
     with screen.progress() as progress:
         table = _scenes(out / "scenes", QUICK_SCENES if quick else NUM_SCENES, progress)

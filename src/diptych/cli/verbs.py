@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from diptych.cli import screen
-from diptych.errors import UsageError, unknown
+from diptych.errors import InterruptedRunError, UsageError, unknown
 
 _Misuse: Any = typer.BadParameter.__base__  # click's UsageError, of the copy of click that this typer uses
 
@@ -44,6 +44,8 @@ def _in_our_words() -> Iterator[None]:
         yield
     except _Misuse as error:
         raise UsageError(_told(error)) from error
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError("stopped by Ctrl-C; what was whole by then is kept") from error
 
 
 def _told(error: Any) -> str:
