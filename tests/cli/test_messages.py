@@ -314,7 +314,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(place: Path) -> None:
         if line.startswith("training:"):
             break
     running.send_signal(signal.SIGINT)
-    _, told = running.communicate(timeout=60)
+    _, told = running.communicate(timeout=300)  # the report of a stopped run is drawn in it
     assert running.returncode == 130
     assert "Error: stopped after step " in told and "The same command with --resume goes on." in told
     assert "Traceback" not in told
