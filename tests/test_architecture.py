@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "diptych"
 ROOMS = ("clip",)
 CHAIN = (
     "cli", "systems", "rooms", "train", "tasks", "search", "prepare", "objectives", "report", "metrics", "checkpoint",
-    "nn", "data", "overrides", "progress", "errors",
+    "nn", "data", "overrides", "ranks", "progress", "errors",
 )  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -22,7 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 def floor_of(module: str) -> str:
     """ "diptych.clip.model" -> "rooms"."""
     part = module.split(".")[1] if "." in module else ""
-    return "rooms" if part in ROOMS else part
+    return "rooms" if part in ROOMS else "cli" if part == "__main__" else part
 
 
 def module_name(path: Path) -> str:

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diptych.data.batch import Batch, ImagePart, TextPart, pad
+from diptych.data.batch import Batch, ImagePart, Targets, TextPart, pad
 from diptych.data.sample import Item, Rng, Sample, hash64
 from diptych.data.table import open_table
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError
 from diptych.objectives.contrastive import Contrastive
-from diptych.objectives.objective import Dual
+from diptych.objectives.objective import Dual, Encode, Loss
 from diptych.overrides import apply_overrides
 from diptych.train.job import Job
 from diptych.train.loop import fit
@@ -35,6 +36,7 @@ class SmallConfig:
     embed_dim: int = 6
     dropout: float = 0.1
     batch_norm: bool = False
+    depth: int = 0
 
 
 class SmallRoom(nn.Module):
@@ -44,16 +46,20 @@ class SmallRoom(nn.Module):
         self.image = nn.Linear(3 * SIDE * SIDE, config.embed_dim)
         self.norm = nn.BatchNorm1d(config.embed_dim) if config.batch_norm else nn.Identity()
         self.word = nn.Embedding(128, config.embed_dim)
+        self.layers = nn.ModuleList(nn.Linear(config.embed_dim, config.embed_dim) for _ in range(config.depth))
         self.drop = nn.Dropout(config.dropout)
         self.logit_scale = nn.Parameter(torch.tensor(2.0))
         self.heads = nn.ModuleDict()
-        for parameter in (self.image.weight, self.image.bias, self.word.weight):
+        for parameter in (self.image.weight, self.image.bias, self.word.weight, *self.layers.parameters()):
             nn.init.normal_(parameter, std=0.2, generator=generator)
 
     def forward(self, batch: Batch) -> Dual:
         assert batch.image is not None and batch.text is not None
         pixels = batch.image.pixels.flatten(1).float() / 255 - 0.5
-        words = self.drop(self.word(batch.text.ids)) * batch.text.mask[..., None]  # (B, T, E)
+        words = self.drop(self.word(batch.text.ids))  # (B, T, E)
+        for layer in self.layers:
+            words = words + layer(words).tanh()
+        words = words * batch.text.mask[..., None]
         return Dual(
             image=self.norm(self.image(self.drop(pixels))),
             text=words.sum(1) / batch.text.mask.sum(1, keepdim=True),
@@ -108,6 +114,42 @@ def write_table(out: Path, *, num: int = 23, num_bad: int = 0) -> Path:
     return out
 
 
+@dataclass(frozen=True, kw_only=True)
+class InTurn:
+    """Rows do not see each other, each has its own count, and of two heads every step asks one."""
+
+    name: str = "in_turn"
+    couples_rows: bool = False
+    calls: list[int] = field(default_factory=list, compare=False)
+
+    def head(self, config: Any) -> None:
+        return None
+
+    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> None:
+        return None
+
+    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+        return item, {"words": torch.tensor(hash64(item.key) % 4)}
+
+    def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
+        self.calls.append(0)  # asked once a step, before the first part
+        return {"in_turn": int(targets["words"].sum())}
+
+    def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
+        dual = encode(batch)
+        head = list(encode.heads.values())[len(self.calls) % 2]
+        total = (head(dual.text + dual.image).square().sum(1) * targets["words"]).sum()
+        return Loss.term("in_turn", total=total, count=int(targets["words"].sum()))
+
+
+def run_in_ranks(objective: str) -> Run:
+    """Without chance that depends on the rank: one process and several are to end alike."""
+    run = small_run()
+    model = replace(run.model, dropout=0.0, depth=2)
+    training = replace(run.training, eval_metric="recall")
+    return replace(run, model=model, training=training, objective=InTurn() if objective == "heads" else run.objective)
+
+
 def small_run() -> Run:
     return Run(
         system="small",
@@ -124,7 +166,12 @@ def small_run() -> Run:
 
 def small_job(run: Run | None = None, settings: Sequence[str] = ()) -> Job:
     run = apply_overrides(small_run() if run is None else run, settings)
-    return Job(run=run, model=SmallRoom(run.model), objective=run.objective, inputs=SmallInputs())
+    model = SmallRoom(run.model)
+    if isinstance(run.objective, InTurn):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            model.heads.update({name: nn.Linear(run.model.embed_dim, 2) for name in ("a", "b")})
+    return Job(run=run, model=model, objective=run.objective, inputs=SmallInputs())
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from diptych.errors import DataError, UsageError
 from diptych.objectives.contrastive import Contrastive
 from diptych.objectives.objective import Dual, Encode, Loss
 from diptych.train.evaluation import evaluate
+from diptych.train.parallel import Parallel
 from diptych.train.step import Step
 
 CPU = torch.device("cpu")
@@ -50,7 +51,7 @@ def batches(sizes: Sequence[int], group: Tensor | None = None) -> list[LoadedBat
 
 
 def test_a_model_that_knows_all_finds_all() -> None:
-    found = evaluate(Step(Oracle(11), Contrastive()), batches([4, 4, 3]), device=CPU)
+    found = evaluate(Parallel(Step(Oracle(11), Contrastive())), batches([4, 4, 3]), device=CPU)
     assert found.rows == 11
     assert found.metrics["text_to_image_r1"] == found.metrics["image_to_text_r1"] == 1.0
     assert found.metrics["text_to_image_median_rank"] == 1
@@ -58,7 +59,7 @@ def test_a_model_that_knows_all_finds_all() -> None:
 
 
 def test_a_collapsed_model_finds_nothing_and_its_loss_is_chance() -> None:
-    found = evaluate(Step(Oracle(11, collapsed=True), Contrastive()), batches([4, 4, 3]), device=CPU)
+    found = evaluate(Parallel(Step(Oracle(11, collapsed=True), Contrastive())), batches([4, 4, 3]), device=CPU)
     assert found.metrics["text_to_image_r1"] == 0.0  # a tie counts against the model
     assert found.loss == pytest.approx(math.log(4), abs=1e-5)  # the last three rows would have said log 3
     assert found.score("loss") == -found.loss
@@ -66,32 +67,32 @@ def test_a_collapsed_model_finds_nothing_and_its_loss_is_chance() -> None:
 
 def test_evaluating_without_rows_says_so() -> None:
     with pytest.raises(DataError, match="no rows; expected at least one"):
-        evaluate(Step(Oracle(3), Contrastive()), [], device=CPU)
+        evaluate(Parallel(Step(Oracle(3), Contrastive())), [], device=CPU)
 
 
 def test_rows_of_one_group_are_right_for_each_other() -> None:
     model = Oracle(4)
     model.vectors = model.vectors[[1, 0, 2, 3]]
-    swapped = Step(model, Contrastive())
+    swapped = Parallel(Step(model, Contrastive()))
     texts_find_each_other = batches([4], group=torch.tensor([5, 5, 6, 7]))
     assert evaluate(swapped, texts_find_each_other, device=CPU).metrics["text_to_image_r1"] == 1.0
 
 
 @pytest.mark.parametrize("micro_batch", [None, 1, 2, 9])
 def test_the_micro_batch_changes_no_figure(small_room: ModuleType, small_table: Table, micro_batch: int | None) -> None:
-    step = Step(small_room.SmallRoom(small_room.SmallConfig()), Contrastive())
+    parallel = Parallel(Step(small_room.SmallRoom(small_room.SmallConfig()), Contrastive()))
     loaded = list(evaluation_batches(small_table.split("validation"), small_room.SmallInputs(), batch=4, workers=0))
-    whole = evaluate(step, loaded, device=CPU)
-    parts = evaluate(step, loaded, device=CPU, micro_batch=micro_batch)
+    whole = evaluate(parallel, loaded, device=CPU)
+    parts = evaluate(parallel, loaded, device=CPU, micro_batch=micro_batch)
     assert parts.metrics == whole.metrics and parts.loss == pytest.approx(whole.loss, rel=1e-6)
-    assert step.training
+    assert parallel.step.training
 
 
 def test_an_evaluation_moves_neither_weights_nor_statistics(small_room: ModuleType, small_table: Table) -> None:
     model = small_room.SmallRoom(small_room.SmallConfig(batch_norm=True))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     loaded = evaluation_batches(small_table.split("validation"), small_room.SmallInputs(), batch=4, workers=0)
-    evaluate(Step(model, Contrastive()), loaded, device=CPU)
+    evaluate(Parallel(Step(model, Contrastive())), loaded, device=CPU)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -107,7 +108,7 @@ class RowNumbers:
 
 
 def test_without_towers_there_is_a_loss_over_every_row_and_no_recall() -> None:
-    found = evaluate(Step(Oracle(7), RowNumbers()), batches([4, 3]), device=CPU)  # type: ignore[arg-type]
+    found = evaluate(Parallel(Step(Oracle(7), RowNumbers())), batches([4, 3]), device=CPU)  # type: ignore[arg-type]
     assert found.loss == pytest.approx(3.0) and found.metrics == {}
     with pytest.raises(UsageError, match=r"training\.eval_metric"):
         found.score("recall")

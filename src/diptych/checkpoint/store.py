@@ -1,7 +1,8 @@
 """Checkpoints of a run: each a folder that appears whole, with the SHA-256 of its files; the newest and the best stay.
 
 checkpoints/step_0000100/{model.safetensors optimizer.safetensors state.json SHA256}; the files `last` and `best` beside
-`checkpoints` name a step's folder.
+`checkpoints` name a step's folder. Where weights are cut over ranks, `optimizer/` stands for optimizer.safetensors:
+each rank writes its share there, and any number of ranks reads it back. `model.safetensors` is whole always.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diptych.checkpoint import shares
 from diptych.checkpoint.files import PARTIAL, damage_in, write_sums, write_whole
 from diptych.data.durable import flush_to_disk
 from diptych.errors import CheckpointError
 from diptych.progress import SILENT, Progress
+from diptych.ranks import ALONE, Ranks
 
 FORMAT = 1
 """The number in state.json; one that is newer than this is refused."""
 DAMAGED = ".damaged"
-FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+MODEL, OPTIMIZER, STATE, SHARES = "model.safetensors", "optimizer.safetensors", "state.json", "optimizer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,32 +41,59 @@ class Checkpoint:
 
     def model(self) -> dict[str, Tensor]:
         """The weights to use, on the CPU."""
-        return _tensors(self.folder / "model.safetensors")
+        return _tensors(self.folder / MODEL)
+
+    @property
+    def in_shares(self) -> bool:
+        """Whether the optimizer's tensors were written by several ranks, each its share."""
+        return (self.folder / SHARES).is_dir()
 
     def optimizer(self) -> dict[str, Tensor]:
-        """What only going on with the run needs."""
-        return _tensors(self.folder / "optimizer.safetensors")
+        """What only going on with the run needs; not of a checkpoint in shares."""
+        return _tensors(self.folder / OPTIMIZER)
+
+    def optimizer_names(self) -> list[str]:
+        """Names of the tensors of a checkpoint in shares."""
+        return sorted(shares.names(self.folder / SHARES))
+
+    def fill(self, tensors: dict[str, Tensor]) -> None:
+        """Reads a checkpoint in shares into tensors that are whole or cut over any number of ranks; all ranks call it.
+
+        Args:
+            tensors: by name, of the shapes that were saved.
+        Raises:
+            CheckpointError: a name or shape is not there.
+        """
+        shares.fill(self.folder / SHARES, tensors)
 
 
 class CheckpointStore:
-    """The checkpoints of one run folder."""
+    """The checkpoints of one run folder, which all ranks share. Those that write are called by every rank."""
 
-    def __init__(self, run_folder: Path, keep: int = 2, progress: Progress = SILENT) -> None:
+    def __init__(self, run_folder: Path, keep: int = 2, progress: Progress = SILENT, ranks: Ranks = ALONE) -> None:
         self.run_folder = run_folder
         self.folder = run_folder / "checkpoints"
         self.keep = max(keep, 1)
         self._progress = progress
+        self._ranks = ranks
 
     def save(
-        self, step: int, *, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any]
+        self,
+        step: int,
+        *,
+        model: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+        in_shares: bool = False,
     ) -> Path:
         """Writes the checkpoint of `step`, names it `last`, and removes those that need not be kept.
 
         Args:
             step: optimizer steps made.
-            model: by name; what `load` gives to users.
+            model: by name, whole; what `load` gives to users. Read of the lead alone.
             optimizer: by name; what only going on needs.
             state: what JSON can hold.
+            in_shares: the optimizer's tensors are cut over the ranks, and each writes its own.
         Returns:
             The folder.
         Raises:
@@ -71,24 +101,35 @@ class CheckpointStore:
         """
         final = self.folder / f"step_{step:07d}"
         partial = self.folder / (final.name + PARTIAL)
+        files = {MODEL: model} if in_shares else {MODEL: model, OPTIMIZER: optimizer}
         try:
-            _write(partial, model, optimizer, {"format": FORMAT, "step": step, **state})
-            if final.exists():
-                shutil.rmtree(final)  # of a run that went on from before it: the same bytes, or damaged ones
-            partial.rename(final)
-            flush_to_disk(self.folder)
-            write_whole(self.run_folder / "last", final.name + "\n")
-        except (OSError, SafetensorError) as error:
-            shutil.rmtree(partial, ignore_errors=True)
+            self._ranks.from_lead(lambda: _write(partial, files, {"format": FORMAT, "step": step, **state}))
+            if in_shares:
+                shares.write(partial / SHARES, optimizer)
+            self._ranks.from_lead(lambda: self._put_in_place(partial, final))
+        except (OSError, SafetensorError, CheckpointError) as error:
+            if self._ranks.leads:
+                shutil.rmtree(partial, ignore_errors=True)
             raise CheckpointError(
                 f"the checkpoint of step {step} could not be written to {final}: {error}. "
                 "Make room or check the folder's rights, then go on with --resume; earlier checkpoints are untouched."
             ) from error
-        self._prune()
         return final
+
+    def _put_in_place(self, partial: Path, final: Path) -> None:
+        _close(partial)
+        if final.exists():
+            shutil.rmtree(final)  # of a run that went on from before it: the same bytes, or damaged ones
+        partial.rename(final)
+        flush_to_disk(self.folder)
+        write_whole(self.run_folder / "last", final.name + "\n")
+        self._prune()
 
     def mark_best(self, step: int | None) -> None:
         """Names the checkpoint of `step` the best so far, so that it is kept; None: there is none."""
+        self._ranks.from_lead(lambda: self._mark_best(step))
+
+    def _mark_best(self, step: int | None) -> None:
         if step is None:
             (self.run_folder / "best").unlink(missing_ok=True)
         else:
@@ -101,6 +142,9 @@ class CheckpointStore:
         Raises:
             CheckpointError: there are checkpoints and all are damaged, or a newer diptych wrote the newest.
         """
+        return self._ranks.from_lead(self._latest)
+
+    def _latest(self) -> Checkpoint | None:
         folders = self._steps()
         for folder in reversed(folders):
             damage = damage_in(folder)
@@ -121,6 +165,9 @@ class CheckpointStore:
             step: of the checkpoint that the run goes on from.
             best_step: the best one as that checkpoint knew it.
         """
+        self._ranks.from_lead(lambda: self._go_on_from(step, best_step))
+
+    def _go_on_from(self, step: int, best_step: int | None) -> None:
         for leftover in [*self.folder.glob("*" + PARTIAL), *self.run_folder.glob("*" + PARTIAL)]:
             _remove(leftover)
         for folder in self._steps():
@@ -128,7 +175,7 @@ class CheckpointStore:
                 aside = folder.with_name(folder.name + DAMAGED)
                 _remove(aside)
                 folder.rename(aside)
-        self.mark_best(best_step)
+        self._mark_best(best_step)
 
     def _steps(self) -> list[Path]:
         found = [path for path in self.folder.glob("step_*") if path.name[5:].isdecimal() and path.is_dir()]
@@ -187,21 +234,23 @@ def _opened(folder: Path) -> Checkpoint:
     return Checkpoint(folder=folder, step=state["step"], state=state)
 
 
-def _write(
-    partial: Path, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any]
-) -> None:
+def _write(partial: Path, files: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
     _remove(partial)
     partial.mkdir(parents=True)
-    for name, tensors in (("model.safetensors", model), ("optimizer.safetensors", optimizer)):
+    for name, tensors in files.items():
         # Own memory for each: safetensors refuses tied weights that share it.
         own = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}
         # One entry: safetensors writes several in any order, and equal checkpoints should have equal bytes.
         save_file(own, partial / name, metadata={"diptych_format": str(FORMAT)})
-    (partial / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
-    write_sums(partial, FILES)
-    for name in (*FILES, "SHA256"):
-        flush_to_disk(partial / name)
-    flush_to_disk(partial)
+    (partial / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+
+
+def _close(partial: Path) -> None:
+    """Sums of all that was written, and all of it on the disk."""
+    files = sorted(path for path in partial.rglob("*") if path.is_file())
+    write_sums(partial, [path.relative_to(partial).as_posix() for path in files])
+    for path in [*files, partial / "SHA256", *{path.parent for path in files}]:
+        flush_to_disk(path)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -45,6 +45,7 @@ def demo(
         table = _scenes(out / "scenes", QUICK_SCENES if quick else NUM_SCENES, progress)
     again = f"The same command goes on: diptych demo{' --quick' if quick else ''} --out {shlex.quote(str(out))}"
     review = train_and_review(_run(quick), table, out, resume=True, device=device, asked="test", go_on=again)
+    assert review is not None, "the demo is one process"
     show(review)
     screen.next_step(
         f"diptych data show {shlex.quote(str(out / 'scenes'))} --html {shlex.quote(str(out / 'scenes.html'))}"

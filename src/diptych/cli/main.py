@@ -100,10 +100,11 @@ def _bug(error: Exception) -> str:
 
 
 def _tell(error: Exception, message: str, debug: bool) -> None:
+    rank = os.environ.get("RANK", "0")  # of several processes that torchrun began
     if debug:
         traceback.print_exception(error)
     else:
-        screen.error(message)
+        screen.error(message if rank == "0" else f"(process {rank}) {message}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,11 +12,13 @@ import typer
 
 from diptych.cli import screen
 from diptych.errors import DiptychError, InterruptedRunError, UsageError
+from diptych.progress import SILENT
 
 if TYPE_CHECKING:
     from diptych.data.table import Table
     from diptych.progress import Progress
     from diptych.train.job import Job
+    from diptych.train.loop import FitResult
     from diptych.train.review import Review
     from diptych.train.run import Run
 
@@ -58,6 +61,8 @@ def train(
         init=init,
         tensorboard=tensorboard,
     )
+    if review is None:  # one of several processes, and not the one that speaks
+        return
     show(review)
     split = split_to_evaluate(table.splits, run.inputs.split)
     screen.next_step(
@@ -121,8 +126,10 @@ def train_and_review(
     tensorboard: bool = False,
     asked: str | None = None,
     go_on: str = "The same command with --resume goes on.",
-) -> Review:
+) -> Review | None:
     """Trains with a progress bar and writes the report, also of a run that is stopped or fails.
+
+    Of several processes the lead alone draws, writes and returns a report.
 
     The arguments are those of `train`, and:
 
@@ -134,19 +141,16 @@ def train_and_review(
         InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint and a report are written.
         DiptychError: what `build` and `fit` raise; where this call began the run or went on with it, with a report.
     """
-    from threading import Event
-
+    from diptych.ranks import join_ranks
     from diptych.train.device import resolve_device
-    from diptych.train.loop import fit
     from diptych.train.plan import check_splits
 
-    resolve_device(device)  # a misspelt one is told before any work
-    check_splits(run, table)  # nor is a tokenizer trained for nothing
-    begun = Event()
-    with screen.progress() as progress:
-        job = _job(run, table, out, resume=resume, init=init, progress=progress)
-        try:
-            result = fit(
+    with join_ranks(device, run.training.rank_timeout_s) as ranks:
+        resolve_device(device, ranks)  # a misspelt one is told before any work
+        check_splits(run, table)  # nor is a tokenizer trained for nothing
+        with screen.progress() if ranks.leads else nullcontext(SILENT) as progress:
+            job = _job(run, table, out, resume=resume, init=init, progress=progress)
+            result = _fit_or_review(
                 job,
                 table,
                 out,
@@ -154,20 +158,52 @@ def train_and_review(
                 device=device,
                 on_nan=on_nan,
                 tensorboard=tensorboard,
+                asked=asked,
                 progress=progress,
-                on_begin=begun.set,
+                leads=ranks.leads,
             )
-        except Exception:
-            if begun.is_set():  # else the folder's report, if there is one, is of a run that this call never touched
-                _review_what_is_there(out, table, asked, device, progress)
-            raise
-        review = _review(out, table, asked, device, progress)
+            review = _review(out, table, asked, device, progress) if ranks.leads else None
     if result.status == "interrupted":
-        raise InterruptedRunError(
-            f"stopped after step {result.step} of {result.steps}; the checkpoint and {review.report} are written. "
-            f"{go_on}"
-        )
+        written = "" if review is None else f"; the checkpoint and {review.report} are written. {go_on}"
+        raise InterruptedRunError(f"stopped after step {result.step} of {result.steps}{written}")
     return review
+
+
+def _fit_or_review(
+    job: Job,
+    table: Table,
+    out: Path,
+    *,
+    resume: bool,
+    device: str,
+    on_nan: OnNan,
+    tensorboard: bool,
+    asked: str | None,
+    progress: Progress,
+    leads: bool,
+) -> FitResult:
+    """`fit`; where it fails, with a report of how far it came."""
+    from threading import Event
+
+    from diptych.train.loop import fit
+
+    begun = Event()
+    try:
+        return fit(
+            job,
+            table,
+            out,
+            resume=resume,
+            device=device,
+            on_nan=on_nan,
+            tensorboard=tensorboard,
+            progress=progress,
+            on_begin=begun.set,
+        )
+    except Exception:
+        if begun.is_set() and leads:  # else the folder's report, if any, is of a run that this call never touched
+            _review_what_is_there(out, table, asked, device, progress)
+        raise
 
 
 def show(review: Review) -> None:

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diptych.data.batch import Batch, TextPart
 from diptych.objectives.objective import Dual
+from diptych.train.parallel import stacks
 
 BlankBatch = Callable[[int, int], Batch]
 """Rows and tokens of a text -> a Batch of these sizes with nothing in it, on torch's default device."""
@@ -61,7 +62,7 @@ def model_cost(
         flops = count_flops(hollow(model, "meta").eval(), blank(1, num_tokens))
     one, few, many = (_peak_bytes(model, blank, rows, num_tokens, autocast, recompute) for rows in (1, *ROWS))
     activations = (many.bytes - few.bytes) // (ROWS[1] - ROWS[0])
-    blocks = [_size(block) for stack in _stacks(model) for block in stack]
+    blocks = [_size(block) for stack in stacks(model) for block in stack]
     return ModelCost(
         parameters=_size(model),
         flops=flops,
@@ -212,11 +213,6 @@ def _tensors(batch: Batch) -> Iterator[Tensor]:
         yield from (batch.text.ids, batch.text.mask)
     if batch.image is not None:
         yield batch.image.pixels
-
-
-def _stacks(model: nn.Module) -> Iterator[nn.ModuleList]:
-    """Layers of equal form, one after the other: what FSDP2 gathers one by one."""
-    return (module for module in model.modules() if isinstance(module, nn.ModuleList))
 
 
 def _size(model: nn.Module) -> int:

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from diptych.errors import UsageError
+from diptych.ranks import ALONE, Ranks
 
 GAIN = 1.15
 """A lower precision must be this much faster to be chosen: less is not worth its rounding."""
@@ -34,26 +35,32 @@ class Precision:
         return {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.name]
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, ranks: Ranks = ALONE) -> torch.device:
     """The device that "auto" (the fastest there is), "cpu", "cuda", "cuda:1" or "mps" stands for.
+
+    Where several processes train together, each takes the GPU of its number on its machine.
 
     Raises:
         UsageError: there is no such device here.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+            return resolve_device("cuda", ranks)
+        return torch.device("mps" if torch.backends.mps.is_available() and ranks.size == 1 else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"there is no device {name!r}; expected auto, cpu, cuda, cuda:N or mps.") from error
+    if ranks.size > 1 and device == torch.device("cuda"):
+        device = torch.device("cuda", ranks.local_rank)
     there_is = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there_is.get(device.type, False) or (device.index or 0) >= max(torch.cuda.device_count(), 1):
         raise UsageError(
             f"the device {name!r} is not to be had here: torch {torch.__version__} sees {describe_devices()}. "
             "Pass --device auto, or install a torch built for it; `diptych doctor` says more."
         )
+    if ranks.size > 1 and device.type == "mps":
+        raise UsageError("several processes cannot share an MPS device; pass --device cpu, or train in one process")
     return device
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from diptych.metrics.recall import median_rank, ranks_in_tiles, recall_at_k, tru
 from diptych.objectives.objective import Dual, Encode, Loss
 from diptych.progress import SILENT, Progress
 from diptych.train.caching import encode_in_parts
-from diptych.train.step import Step
+from diptych.train.parallel import Parallel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ class _RecordingEncode:
 
 @torch.no_grad()
 def evaluate(
-    step: Step,
+    parallel: Parallel,
     batches: Iterable[LoadedBatch],
     *,
     device: torch.device,
@@ -101,7 +102,7 @@ def evaluate(
     A last batch that is smaller counts in the recall alone: among fewer rows a contrastive loss is lower.
 
     Args:
-        step: the model and the objective; the model comes back in training mode.
+        parallel: the model and the objective; the model comes back in training mode. Every rank evaluates all of it.
         batches: from `evaluation_batches`.
         device: where the model is.
         micro_batch: rows that go through the model at once.
@@ -114,13 +115,14 @@ def evaluate(
     whole = Loss()
     rejects: list[Reject] = []
     largest = rows = 0
-    step.eval()
+    step = parallel.step.eval()
     with progress.bar("evaluating", total=num_rows, unit="rows") as bar:
         for loaded in batches:
             rejects += loaded.rejects
             if loaded.batch is not None:
                 batch, targets = loaded.batch.to(device), move_targets(loaded.targets, device)
-                loss = step.objective.loss(_RecordingEncode(step.encode, micro_batch, kept), batch, targets)
+                around = partial(_RecordingEncode, micro_batch=micro_batch, kept=kept)
+                loss: Loss = parallel(batch, targets, around)
                 rows += len(batch)
                 largest = max(largest, len(batch))
                 if len(batch) == largest or not step.objective.couples_rows:

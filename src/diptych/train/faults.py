@@ -97,7 +97,7 @@ class NanWatch:
         if self.learner.forgives(update):
             return
         step = self.state.step + 1
-        record = write_nan_record(self.out, step, batch.keys, update, self.losses, self.learner)
+        record = self._record(step, self.learner.parallel.ranks.joined(batch.keys), update)
         what = f"the loss of step {step} is {update.loss} and the norm of its gradient {update.grad_norm}"
         self.state.skipped_in_a_row += 1
         if self.on_nan == "skip" and self.state.skipped_in_a_row <= self.settings.skip_limit:
@@ -108,3 +108,7 @@ class NanWatch:
         if self.on_nan == "skip":
             advice = f"That is more than training.skip_limit={self.settings.skip_limit} steps in a row."
         raise NotFiniteError(f"{what}. {record} names the batch. No weight or checkpoint was changed by it. {advice}")
+
+    def _record(self, step: int, keys: Sequence[str], update: Update) -> Path:
+        ranks = self.learner.parallel.ranks
+        return ranks.from_lead(lambda: write_nan_record(self.out, step, keys, update, self.losses, self.learner))

@@ -22,6 +22,8 @@ FREE = {
     "training.keep",
     "training.skip_limit",
     "training.max_bad_rows",
+    "training.parallel",
+    "training.rank_timeout_s",
 }
 """Settings that may change when a run goes on: no weight depends on them."""
 

@@ -21,12 +21,12 @@ class RunLog:
     """Appends events; what stands there has reached the operating system."""
 
     def __init__(
-        self, path: Path, *, keep_bytes: int = 0, step: int = 0, time_s: float = 0.0, tensorboard: bool = False
+        self, path: Path | None, *, keep_bytes: int = 0, step: int = 0, time_s: float = 0.0, tensorboard: bool = False
     ) -> None:
         """Goes on after the first `keep_bytes` of the file: what a run that was killed wrote after them is cut off.
 
         Args:
-            path: log.jsonl.
+            path: log.jsonl; None keeps the time and writes nothing, for processes beside the one that does.
             keep_bytes: size of the file when the checkpoint was written that the run goes on from.
             step: of that checkpoint.
             time_s: seconds that the run has taken up to there.
@@ -36,11 +36,12 @@ class RunLog:
         """
         if tensorboard:
             require_extra("tensorboard", "track", "--tensorboard")
-        path.touch()
-        os.truncate(path, min(keep_bytes, path.stat().st_size))
-        self._file = path.open("a", encoding="utf-8")
         self._begun = time.monotonic() - time_s
-        self._board = _board(path.parent / "tensorboard", step) if tensorboard else None
+        self._board = _board(path.parent / "tensorboard", step) if tensorboard and path is not None else None
+        if path is not None:
+            path.touch()
+            os.truncate(path, min(keep_bytes, path.stat().st_size))
+        self._file = (path or Path(os.devnull)).open("a", encoding="utf-8")
 
     @property
     def num_bytes(self) -> int:

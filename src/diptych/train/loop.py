@@ -12,6 +12,7 @@ from diptych.data.loader import LoadedBatch, evaluation_batches, load_batches
 from diptych.data.table import Table
 from diptych.errors import InterruptedRunError, RunExistsError
 from diptych.progress import SILENT, Progress
+from diptych.ranks import join_ranks
 from diptych.train.device import Precision, repeatable, resolve_precision
 from diptych.train.evaluation import evaluate
 from diptych.train.faults import BadRows, NanWatch, NotFiniteError
@@ -55,6 +56,7 @@ def fit(
     """Trains the job's model on a table, into a run folder.
 
     The first Ctrl-C or SIGTERM ends the run after the step it is in, with a checkpoint; a second one at once.
+    In processes that `torchrun` began, all train together; the lead alone writes and speaks.
 
     Args:
         job: from `systems.build`; its model is moved to the device and trained.
@@ -70,19 +72,35 @@ def fit(
         RunExistsError: `out` holds a run, and `resume` is False or it is another one.
         TrainingError: the loss is not finite (`nan.json` says what led there), or too many rows are bad.
         InterruptedRunError: the second Ctrl-C.
+        LostRankError: another process died.
     """
-    plan = make_plan(job, table, out, device)
-    origin = begin_folder(out, job.run, job.inputs, origin=job.origin, resume=resume)
-    store = CheckpointStore(out, job.run.training.keep, progress)
+    with join_ranks(device, job.run.training.rank_timeout_s) as ranks:
+        plan = make_plan(job, table, out, device, ranks)
+        progress = progress if ranks.leads else SILENT
+        return _fit(plan, resume=resume, on_nan=on_nan, tensorboard=tensorboard, progress=progress, on_begin=on_begin)
+
+
+def _fit(
+    plan: Plan,
+    *,
+    resume: bool,
+    on_nan: Literal["stop", "skip"],
+    tensorboard: bool,
+    progress: Progress,
+    on_begin: Callable[[], None],
+) -> FitResult:
+    job, out, ranks = plan.job, plan.out, plan.ranks
+    origin = ranks.from_lead(lambda: begin_folder(out, job.run, job.inputs, origin=job.origin, resume=resume))
+    store = CheckpointStore(out, job.run.training.keep, progress, ranks)
     checkpoint = store.latest() if resume else None
     state, precision = _begin_state(checkpoint, plan, origin)
     with repeatable(plan.device):
-        learner = Learner(job, steps=plan.steps, device=plan.device, precision=precision)
+        learner = Learner(job, steps=plan.steps, device=plan.device, precision=precision, ranks=ranks)
         if checkpoint is not None:
             learner.load(checkpoint, state.loss_scale)
             store.go_on_from(checkpoint.step, state.best_step)
         log = RunLog(
-            out / "log.jsonl",
+            out / "log.jsonl" if ranks.leads else None,
             keep_bytes=state.log_bytes,
             step=state.step,
             time_s=state.time_s,
@@ -120,7 +138,7 @@ def _begin_state(checkpoint: Checkpoint | None, plan: Plan, origin: str) -> tupl
                 f"the run in {plan.out} began with the weights of {origin} and was stopped before its first "
                 f"checkpoint, so they are not in it. Pass --init {origin} again, or choose another --out."
             )
-        precision = resolve_precision(plan.job.run.training.precision, plan.device)
+        precision = plan.ranks.from_lead(lambda: resolve_precision(plan.job.run.training.precision, plan.device))
         return TrainState(table=plan.table.fingerprint, precision=precision.name, origin=origin), precision
     state = TrainState.of(checkpoint.state)
     if state.table != plan.table.fingerprint:
@@ -195,13 +213,14 @@ class _Loop:
         batches = self._batches()
         with self.progress.bar("training", total=self.plan.steps, unit="steps", done=self.state.step) as bar:
             while True:
-                if self.stop.received is not None:
+                asked_to_stop, time_is_up = self._agreed()
+                if asked_to_stop:
                     self._save()
                     return "interrupted"
                 if self.saved_step < 0:
                     self._save()  # before anything can end the run: weights that were given are nowhere else in it
                 is_best = self._evaluation_is_due() and self._evaluate()
-                if is_best or self._checkpoint_is_due():
+                if is_best or self._checkpoint_is_due(time_is_up):
                     self._save()
                 if is_best:
                     self.store.mark_best(self.state.step)
@@ -209,6 +228,12 @@ class _Loop:
                     return "finished"
                 self._learn(batches)
                 bar.advance(1, self.note)
+
+    def _agreed(self) -> tuple[bool, bool]:
+        """Whether any rank was asked to stop, and whether a checkpoint is due by the lead's clock."""
+        time_is_up = self.log.time_s - self.saved_at_s >= 60 * self.settings.checkpoint_minutes
+        told = self.plan.ranks.gathered([self.stop.received is not None, time_is_up])
+        return any(stop for stop, _ in told), bool(told[0][1])
 
     def _batches(self) -> Iterator[LoadedBatch]:
         return load_batches(
@@ -225,9 +250,13 @@ class _Loop:
     def _learn(self, batches: Iterator[LoadedBatch]) -> None:
         with self.meter.loading():
             loaded = next(batches)
-        self.bad_rows.note(loaded.rejects)
+        ranks = self.plan.ranks
+        read = ranks.gathered([len(loaded.rejects), loaded.batch is not None])
+        if any(rejects for rejects, _ in read):
+            self.bad_rows.note(ranks.joined(loaded.rejects))
         update = None
-        if loaded.batch is not None:
+        # A step in which a rank has not a row that can be read is left out by all: the others would wait for it.
+        if loaded.batch is not None and all(any_row for _, any_row in read):
             self.meter.count(loaded.batch)
             with self.meter.learning():
                 update = self.learner.update(loaded.batch, loaded.targets, self.state.step)
@@ -273,7 +302,7 @@ class _Loop:
         )
         with self.learner.weights_to_use():
             found = evaluate(
-                self.learner.step,
+                self.learner.parallel,
                 batches,
                 device=self.plan.device,
                 micro_batch=self.settings.micro_batch,
@@ -291,11 +320,10 @@ class _Loop:
         state.best_step, state.best_score, state.best_metrics = state.step, score, state.last_metrics
         return True
 
-    def _checkpoint_is_due(self) -> bool:
+    def _checkpoint_is_due(self, time_is_up: bool) -> bool:
         step, every = self.state.step, self.settings.checkpoint_every
         by_steps = step == self.plan.steps or (every is not None and step % every == 0)
-        by_time = self.log.time_s - self.saved_at_s >= 60 * self.settings.checkpoint_minutes
-        return self.saved_step != step and (by_steps or by_time)
+        return self.saved_step != step and (by_steps or time_is_up)
 
     def _save(self) -> None:
         if self.saved_step == self.state.step:
@@ -305,11 +333,13 @@ class _Loop:
         self.state.loss_scale = self.learner.loss_scale()
         model, optimizer = self.learner.tensors()
         state = {**self.state.plain(), "run": plain_run(self.plan.job.run)}
-        self.store.save(self.state.step, model=model, optimizer=optimizer, state=state)
+        in_shares = self.learner.parallel.sharded
+        self.store.save(self.state.step, model=model, optimizer=optimizer, state=state, in_shares=in_shares)
         self.saved_step, self.saved_at_s = self.state.step, self.log.time_s
         self.log.write("checkpoint", self.state.step, {})
 
     def _end(self, status: str, text: str = "") -> None:
         self.log.write("end", self.state.step, {"status": status, "text": text})
         self.state.time_s = self.log.time_s
-        write_run_card(self.plan, self.state)
+        if self.plan.ranks.leads:
+            write_run_card(self.plan, self.state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -33,16 +33,22 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], largest: float | None) -> Tensor:
+def clip_gradients(
+    parameters: Iterable[nn.Parameter], largest: float | None, whole: Callable[[Tensor], Tensor] = lambda norm: norm
+) -> Tensor:
     """The norm of the whole gradient before clipping; gradients are scaled down to `largest` where it is given.
 
     Where the norm is not finite, gradients stay as they are: scaled by it, all would break and hide which did first.
 
+    Args:
+        parameters: with their gradients.
+        largest: norm that is left; None: no clipping.
+        whole: makes the norm of gradients that are shares the norm of all.
     Returns:
         () float32; infinite or NaN where a gradient is.
     """
     learning = [parameter for parameter in parameters if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm([one.grad for one in learning if one.grad is not None])
+    norm = whole(torch.nn.utils.get_total_norm([one.grad for one in learning if one.grad is not None]))
     if largest is not None:
         # A norm of 0 scales nothing; a branch on the norm would wait for the device.
         torch.nn.utils.clip_grads_with_norm_(learning, largest, norm.nan_to_num(nan=0.0, posinf=0.0))

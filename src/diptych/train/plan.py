@@ -10,6 +10,7 @@ import torch
 from diptych.data.sampler import Order
 from diptych.data.table import Rows, Table
 from diptych.errors import DataError
+from diptych.ranks import ALONE, Ranks
 from diptych.train.device import resolve_device
 from diptych.train.job import Job
 from diptych.train.run import Run
@@ -28,10 +29,12 @@ class Plan:
     rows: Rows
     """To train on."""
     order: Order
+    """This rank's rows of every step."""
     steps: int
+    ranks: Ranks = ALONE
 
 
-def make_plan(job: Job, table: Table, out: Path, device: str) -> Plan:
+def make_plan(job: Job, table: Table, out: Path, device: str, ranks: Ranks = ALONE) -> Plan:
     """The plan of a job.
 
     Raises:
@@ -41,15 +44,16 @@ def make_plan(job: Job, table: Table, out: Path, device: str) -> Plan:
     training = job.run.training
     check_splits(job.run, table)
     rows = table.split(job.run.inputs.split)
-    order = Order(num_rows=len(rows), batch=training.batch, seed=training.seed)
+    order = Order(num_rows=len(rows), batch=training.batch, seed=training.seed, rank=ranks.rank, world_size=ranks.size)
     return Plan(
         job=job,
         table=table,
         out=out,
-        device=resolve_device(device),
+        device=resolve_device(device, ranks),
         rows=rows,
         order=order,
         steps=num_steps(training, order),
+        ranks=ranks,
     )
 
 

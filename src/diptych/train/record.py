@@ -42,6 +42,7 @@ def first_event(plan: Plan, precision: Precision) -> dict[str, Any]:
         "split": job.run.inputs.split,
         "rows": order.num_rows,
         "batch": order.batch_rows,
+        "ranks": plan.ranks.size,
         "steps": plan.steps,
         # The right one among the rows of a batch, by chance; other objectives have no such number.
         "chance_loss": math.log(order.batch_rows) if job.objective.couples_rows else None,

@@ -90,6 +90,10 @@ class TrainingSettings:
     compile: bool = False
     activation_checkpointing: bool = False
     """Recomputes each block in the backward pass: less memory for about a third more time."""
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
+    """Several processes (`torchrun`): whole weights on each, or shares of them."""
+    rank_timeout_s: float = 600.0
+    """Several processes: how long one waits for the others before it takes one of them for dead."""
     log_every: int = 10
     eval_every: int | None = None
     """Steps between evaluations; None: only at the end."""
@@ -125,6 +129,7 @@ class TrainingSettings:
             keep=ranges.COUNT,
             skip_limit=ranges.NOT_NEGATIVE,
             max_bad_rows=ranges.SHARE,
+            rank_timeout_s=ranges.POSITIVE,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from diptych.data.batch import Batch, Targets
 from diptych.data.sample import hash64
-from diptych.objectives.objective import Dual, Loss, Objective
+from diptych.objectives.objective import Dual, Encode, Objective
 
 
 class AutocastEncode:
@@ -39,8 +40,12 @@ class AutocastEncode:
         return in_float32(encoding)
 
 
+Around = Callable[[Encode], Encode]
+"""Puts another `encode` around the model's: one that gathers over ranks, or records."""
+
+
 class Step(nn.Module):
-    """Batch -> Loss."""
+    """Batch -> Loss, or Batch -> Encoding where the loss is to be computed elsewhere."""
 
     def __init__(self, model: nn.Module, objective: Objective, autocast: torch.dtype | None = None) -> None:
         super().__init__()
@@ -48,9 +53,10 @@ class Step(nn.Module):
         self.objective = objective
         self.encode = AutocastEncode(model, autocast)
 
-    def forward(self, batch: Batch, targets: Targets) -> Loss:
-        """Sums over the rows of `batch`, not yet divided."""
-        return self.objective.loss(self.encode, batch, targets)
+    def forward(self, batch: Batch, targets: Targets | None = None, around: Around | None = None) -> Any:
+        """The Loss of `batch`, sums not yet divided; without targets, the room's encoding of it."""
+        encode = self.encode if around is None else around(self.encode)
+        return encode(batch) if targets is None else self.objective.loss(encode, batch, targets)
 
 
 def in_float32(dual: Dual) -> Dual:
@@ -61,7 +67,7 @@ def in_float32(dual: Dual) -> Dual:
     return replace(dual, image=dual.image.float(), text=dual.text.float(), scale=dual.scale.float())
 
 
-def reseed(seed: int, step: int, micro_batch: int, rank: int = 0) -> None:
+def reseed(seed: int, step: int, rank: int, micro_batch: int) -> None:
     """Sets torch's own generators, which dropout draws from, by position alone.
 
     A run that goes on, and a micro-batch that is computed twice, draw what they would have drawn.
