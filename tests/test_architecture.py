@@ -94,9 +94,13 @@ def test_starting_up_loads_nothing_heavy(statement: str) -> None:
     assert not loaded_after(statement) & HEAVY
 
 
-def test_help_loads_nothing_heavy() -> None:
-    run = "from diptych.cli.main import main\ntry:\n    main(['--help'])\nexcept SystemExit: pass\n"
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--help"], "Train vision-and-language models"), (["plan", "--help"], "Say by formula what a recipe takes")],
+)
+def test_help_loads_nothing_heavy(words: list[str], said: str) -> None:
+    run = f"from diptych.cli.main import main\ntry:\n    main({words})\nexcept SystemExit: pass\n"
     code = f"{run}import sys; print('LOADED', *{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Train vision-and-language models" in done.stdout
+    assert said in done.stdout
     assert not set(done.stdout.partition("LOADED")[2].split()) & HEAVY

@@ -70,3 +70,17 @@ def spoken_time(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def spoken_size(num_bytes: float) -> str:
+    """Bytes as a person says them, in units of a thousand.
+
+    >>> spoken_size(512), spoken_size(33_149), spoken_size(1_709_000_000), spoken_size(171_700_000_000)
+    ('512 B', '33.1 kB', '1.71 GB', '172 GB')
+    """
+    units = ("B", "kB", "MB", "GB", "TB", "PB")
+    value, place = float(num_bytes), 0
+    while round(abs(value)) >= 1000 and place < len(units) - 1:
+        value, place = value / 1000, place + 1
+    digits = 0 if place == 0 else 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{value:.{digits}f} {units[place]}"

@@ -30,7 +30,7 @@ TRAIN = "train clip tiny --data scenes --out runs/new"
 USAGE = {
     "trian clip tiny": (
         "there is no diptych verb 'trian'; did you mean 'train'? "
-        "There are: demo, doctor, train, evaluate, data, report, weights"
+        "There are: demo, doctor, train, plan, evaluate, data, report, weights"
     ),
     "data shwo scenes": "there is no diptych data verb 'shwo'; did you mean 'show'? There are: scenes, import, show",
     "weights xyz": "there is no diptych weights verb 'xyz'. There are: identify, convert",
@@ -66,6 +66,20 @@ USAGE = {
     ),
     "train --repeat gone.json --data scenes --out runs/new": (
         "there is no gone.json; expected the run.json of a run, or its folder"
+    ),
+    "plan clip tiny --gpus 8": "Missing option '--memory'. Run diptych plan --help to see what it takes.",
+    "plan clip tiny --gpus 8 --memory 80": (
+        "--memory is '80'; expected a number above 0 and a unit, e.g. 80GB or 24GiB. Units: MB, GB, TB, MiB, GiB, TiB"
+    ),
+    "plan clip tiny --gpus 0 --memory 80GB": "--gpus is 0; expected a whole number from 1",
+    "plan clip tiny --gpus 8 --memory 80GB --peak 0": "--peak is 0.0; expected a number above 0",
+    "plan clip tiny --gpus 8 --memory 80GB --utilisation 35": (
+        "--utilisation is 35.0; expected a share above 0 and up to 1, e.g. 0.2"
+    ),
+    "plan tiny --gpus 8 --memory 80GB": "tiny is a recipe of clip; write: diptych plan clip tiny",
+    "plan clip tiny --gpus 64 --memory 80GB": (
+        "a batch of 32 on 64 GPUs leaves some without a pair; expected at least one each. "
+        "Choose a larger --batch or fewer --gpus"
     ),
     "evaluate runs/old --task retreival --data scenes": (
         "there is no task 'retreival'; did you mean 'retrieval'? There are: retrieval, zero_shot, linear_probe, choices"

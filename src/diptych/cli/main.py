@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from diptych import __version__
-from diptych.cli import data, demo, doctor, evaluate, report, screen, train, weights
+from diptych.cli import data, demo, doctor, evaluate, plan, report, screen, train, weights
 from diptych.cli.verbs import Verbs
 from diptych.errors import DiptychError
 
@@ -29,6 +29,7 @@ app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.data_app, name="data")
 app.command("train")(train.train)
+app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(report.report_app, name="report")
 app.add_typer(weights.weights_app, name="weights")

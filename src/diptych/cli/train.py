@@ -75,13 +75,14 @@ def split_to_evaluate(splits: Mapping[str, int], trained_on: str) -> str:
     return next((name for name in ("test", "validation") if splits.get(name)), trained_on)
 
 
-def find_run(recipe: Sequence[str], repeat: Path | None, resumed: Path | None) -> Run:
+def find_run(recipe: Sequence[str], repeat: Path | None, resumed: Path | None, *, verb: str = "train") -> Run:
     """The run that the words of a command line name.
 
     Args:
         recipe: nothing, FILE.py:FUNCTION, or SYSTEM and RECIPE.
         repeat: a run.json.
         resumed: the folder of a run to go on with, whose own settings are taken where nothing else is named.
+        verb: that the words were given to.
     Raises:
         UsageError: none or several are named, or there is no such thing.
     """
@@ -97,7 +98,7 @@ def find_run(recipe: Sequence[str], repeat: Path | None, resumed: Path | None) -
         case [spec] if ".py" in spec:
             return systems.outside_recipe(spec)
         case [name] if (owner := _system_with(name)) is not None:
-            raise UsageError(f"{name} is a recipe of {owner}; write: diptych train {owner} {name}")
+            raise UsageError(f"{name} is a recipe of {owner}; write: diptych {verb} {owner} {name}")
         case [system]:
             raise UsageError(f"which recipe of {system}? There are: {', '.join(systems.recipes(system))}")
         case _:

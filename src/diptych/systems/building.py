@@ -51,11 +51,7 @@ def build(
         WeightsError: `init` is of a model with other settings.
         DataError: the vocabulary cannot be found or read.
     """
-    if isinstance(run.objective, OutsideObjective):
-        raise UsageError(
-            f"the objective {run.objective.name!r} of this run is not part of diptych (its recipe is {run.recipe}), "
-            f"and a run.json never makes code run. Name the file: diptych train PATH/{run.recipe} --data DIR --out RUN"
-        )
+    refuse_outside(run)
     trained = None if init is None else read_trained(init)
     tokenizer = _tokenizer(run.inputs, texts, tokenizer_folder, progress) if trained is None else trained.tokenizer
     run = replace(run, model=replace(run.model, vocab_size=tokenizer.vocab_size, end_id=tokenizer.end_id))
@@ -65,6 +61,15 @@ def build(
     inputs = room(run.system).inputs(run.model, run.inputs, tokenizer)
     origin = SCRATCH if trained is None else trained.source
     return Job(run=run, model=model, objective=run.objective, inputs=inputs, origin=origin)
+
+
+def refuse_outside(run: Run) -> None:
+    """Raises UsageError where a run.json names an objective whose code is not here."""
+    if isinstance(run.objective, OutsideObjective):
+        raise UsageError(
+            f"the objective {run.objective.name!r} of this run is not part of diptych (its recipe is {run.recipe}), "
+            f"and a run.json never makes code run. Name the file: diptych train PATH/{run.recipe} --data DIR --out RUN"
+        )
 
 
 def new_model(system: str, config: Any, objective: Any = None, *, seed: int = 0) -> nn.Module:

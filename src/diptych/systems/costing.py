@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from diptych.nn.unfilled import Unfilled
-from diptych.systems.building import new_model
+from diptych.systems.building import new_model, refuse_outside
 from diptych.systems.rooms import room
 from diptych.train.run import Run
 
@@ -24,9 +24,12 @@ def cost_of(run: Run, *, num_tokens: int | None = None) -> ModelCost:
     Args:
         run: with the vocabulary that it states. Where its precision is "auto", bf16 is taken, as on any recent GPU.
         num_tokens: of the longest text of a batch; None: as long as the model reads.
+    Raises:
+        UsageError: the objective's code is not in this package.
     """
     from diptych.train.cost import model_cost  # brings torch's tracing along, which loading a model does without
 
+    refuse_outside(run)
     with torch.device("meta"), Unfilled():
         model = new_model(run.system, run.model, run.objective, seed=run.training.seed)
     return model_cost(

@@ -27,6 +27,8 @@ class Layout:
     parallel: Literal["ddp", "fsdp2"]
     micro_batch: int
     """Pairs that go through a rank's model at once."""
+    couples_rows: bool = True
+    """Whether the objective compares rows of all ranks, as contrast does."""
 
     @property
     def local(self) -> int:
@@ -35,13 +37,18 @@ class Layout:
 
     @property
     def parts(self) -> int:
-        """Micro-batches of a rank; more than one means gradient caching."""
+        """Micro-batches of a rank."""
         return -(-self.local // self.micro_batch)
 
     @property
     def caching(self) -> bool:
         """Whether vectors are cached and every part goes forward twice."""
-        return self.parts > 1
+        return self.couples_rows and self.parts > 1
+
+    @property
+    def passes(self) -> int:
+        """Times that the model is gone through in a step, forward and backward apart."""
+        return self.parts * (3 if self.caching else 2)
 
 
 def memory_parts(cost: ModelCost, layout: Layout, *, averaged: bool = False) -> dict[str, int]:
@@ -49,8 +56,8 @@ def memory_parts(cost: ModelCost, layout: Layout, *, averaged: bool = False) -> 
 
     Weights, gradients, and AdamW's two moments are 4 bytes a parameter each, so are averaged weights; FSDP2 gives every
     rank its share. To exchange, DDP copies gradients into buckets (4 bytes a parameter more); FSDP2 gathers what lies
-    outside of the stacks and two of their layers (one in use, one on its way), with the gradients of as many. Under
-    gradient caching FSDP2 adds gradients up whole and shards them once.
+    outside of the stacks and two of their layers (one in use, one on its way), with the gradients of as many. Over
+    several micro-batches FSDP2 adds gradients up whole and shards them once.
 
     Vectors are there four times (as they are, normalised, and the gradient of both): this rank's, and those of all
     ranks where there are several. The loss has three tiles at a time. The rank's batch lies on its device as a whole.
@@ -66,10 +73,12 @@ def memory_parts(cost: ModelCost, layout: Layout, *, averaged: bool = False) -> 
     gradients, exchange = share, 0
     if sharded:
         gathered = FLOAT * min(cost.root + 2 * cost.largest_block, cost.parameters)
-        gradients = whole if layout.caching else share
-        exchange = gathered if layout.caching else 2 * gathered
+        gradients = whole if layout.parts > 1 else share
+        exchange = gathered if layout.parts > 1 else 2 * gathered
     elif layout.ranks > 1:
         exchange = whole
+    vectors = 4 * FLOAT * cost.vector_width if layout.couples_rows else 0
+    tiles = 3 * FLOAT * min(TILE, layout.local) * min(TILE, layout.batch) if layout.couples_rows else 0
     rows = layout.local + (layout.batch if layout.ranks > 1 else 0)
     return {
         "weights": share,
@@ -77,8 +86,8 @@ def memory_parts(cost: ModelCost, layout: Layout, *, averaged: bool = False) -> 
         "moments": 2 * share,
         "averaged weights": share if averaged else 0,
         "exchange": exchange,
-        "vectors": 4 * FLOAT * rows * cost.vector_width,
-        "tiles": 3 * FLOAT * min(TILE, layout.local) * min(TILE, layout.batch),
+        "vectors": rows * vectors,
+        "tiles": tiles,
         "batch": layout.local * cost.batch_bytes,
         "activations": cost.constant_bytes + min(layout.micro_batch, layout.local) * cost.activation_bytes,
     }
@@ -128,24 +137,21 @@ def largest_batch(cost: ModelCost, layout: Layout, memory: int, *, averaged: boo
 
 
 def bytes_exchanged(cost: ModelCost, layout: Layout) -> dict[str, int]:
-    """Bytes that a rank sends in a step of contrast, by what they are; it receives as many.
+    """Bytes that a rank sends in a step, by what they are; it receives as many.
 
     A ring of W ranks sends (W - 1) / W of a tensor to gather it or to reduce and scatter it, and twice that to add it
-    up everywhere. DDP adds up gradients once a step. FSDP2 gathers weights for a forward and for a backward pass, under
-    gradient caching for three passes of each micro-batch, and scatters gradients once. Vectors of all ranks are
-    gathered with their groups (8 bytes), and the gradients of the vectors scattered.
+    up everywhere. DDP adds up gradients once a step. FSDP2 gathers weights for every forward and every backward pass of
+    each micro-batch, three of them under gradient caching, and scatters gradients once. Where rows see each other,
+    vectors of all ranks are gathered with their groups (8 bytes), and the gradients of the vectors scattered.
     """
     away = (layout.ranks - 1) / layout.ranks
     whole = FLOAT * cost.parameters
-    vectors = FLOAT * layout.batch * cost.vector_width
-    if layout.parallel == "ddp":
-        gathered, scattered = 0, 2 * whole
-    else:
-        gathered, scattered = (3 * layout.parts if layout.caching else 2) * whole, whole
+    vectors = FLOAT * layout.batch * cost.vector_width if layout.couples_rows else 0
+    gathered, scattered = (0, 2 * whole) if layout.parallel == "ddp" else (layout.passes * whole, whole)
     return {
         "weights gathered": round(away * gathered),
         "gradients added up": round(away * scattered),
-        "vectors gathered": round(away * (vectors + 8 * layout.batch if cost.vector_width else 0)),
+        "vectors gathered": round(away * (vectors + 8 * layout.batch if vectors else 0)),
         "vector gradients scattered": round(away * vectors),
     }
 

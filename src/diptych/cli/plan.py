@@ -1,0 +1,243 @@
+"""`diptych plan`: what a recipe takes of the GPUs that one has in mind, by formula alone."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import typer
+
+from diptych.cli import screen
+from diptych.cli.json_file import write_json
+from diptych.cli.sizes import size_of
+from diptych.cli.train import find_run
+from diptych.errors import UsageError
+from diptych.progress import spoken_size
+
+if TYPE_CHECKING:
+    from diptych.systems.sizing import Knob, Sized, Way
+    from diptych.train.run import Run
+
+PEAK = 312.0
+"""TFLOP/s of an A100's bf16 products."""
+UTILISATION = 0.2
+"""Public CLIP runs show 0.09 to 0.18 of the peak; not measured here."""
+Parallel = Literal["ddp", "fsdp2"]
+WHAT = {
+    "weights": "float32",
+    "gradients": "float32",
+    "moments": "AdamW's two, float32",
+    "averaged weights": "optim.ema",
+    "exchange": "buckets of gradients, or weights of other ranks",
+    "vectors": "of all pairs, with their gradients",
+    "tiles": "of the similarity matrix",
+    "batch": "pictures and tokens as they are loaded",
+    "activations": "what the backward pass needs of the model",
+}
+"""A rank's memory by part, in words."""
+
+
+def plan(
+    gpus: Annotated[int, typer.Option(help="GPUs in all, one rank each.")],
+    memory: Annotated[str, typer.Option(help="Of each, e.g. 80GB or 24GiB.")],
+    recipe: Annotated[
+        list[str] | None, typer.Argument(metavar="SYSTEM RECIPE | FILE.py:FUNCTION", help="e.g. clip vit_l_14")
+    ] = None,
+    repeat: Annotated[Path | None, typer.Option(metavar="RUN.JSON", help="Plan with the settings of a run.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Rows of a step; the same as --set training.batch=N.")] = None,
+    parallel: Annotated[Parallel | None, typer.Option(help="Look at this one alone.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. optim.ema=0.999.")
+    ] = None,
+    peak: Annotated[float, typer.Option(help="TFLOP/s of a GPU; assumed: an A100 in bf16.")] = PEAK,
+    utilisation: Annotated[float, typer.Option(help="Share of the peak that a step reaches; assumed.")] = UTILISATION,
+    gpus_per_node: Annotated[int, typer.Option(help="GPUs of a machine.")] = 8,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it as JSON.")] = None,
+) -> None:
+    """Say by formula what a recipe takes: memory, exchange, speed, and the first thing that does not fit.
+
+    E.g. `diptych plan clip vit_l_14 --gpus 64 --memory 80GB`. Nothing is trained, and no GPU is needed.
+    """
+    size = size_of(memory, "--memory")
+    _check_positive({"--gpus": gpus, "--gpus-per-node": gpus_per_node, "--peak": peak})
+    if not 0 < utilisation <= 1:
+        raise UsageError(f"--utilisation is {utilisation}; expected a share above 0 and up to 1, e.g. {UTILISATION}")
+    run, typed = _asked(recipe or [], repeat, batch, settings or [])
+    if any(one.startswith("training.parallel=") for one in settings or []):
+        parallel = parallel or run.training.parallel
+
+    from diptych.systems.sizing import Machine, sized
+
+    machine = Machine(ranks=gpus, memory=size, peak=1e12 * peak, utilisation=utilisation)
+    parallels = [parallel] if parallel is not None else list(get_args(Parallel))[: min(gpus, 2)]
+    found = sized(run, machine, parallels, cache(_cost))
+    step = _next(found, typed, memory, gpus_per_node)
+    _print(found)
+    if json_file is not None:
+        write_json(json_file, {**_plain(found), "next": step})
+    screen.next_step(step)
+
+
+def _check_positive(options: dict[str, float]) -> None:
+    for name, value in options.items():
+        if value <= 0:
+            kind = "a whole number from 1" if isinstance(value, int) else "a number above 0"
+            raise UsageError(f"{name} is {value}; expected {kind}")
+
+
+def _asked(
+    recipe: Sequence[str], repeat: Path | None, batch: int | None, settings: Sequence[str]
+) -> tuple[Run, list[str]]:
+    """The run, and the words that name it to `diptych train` as well."""
+    from diptych.overrides import apply_overrides
+
+    run = find_run(recipe, repeat, None, verb="plan")
+    run = apply_overrides(run, [*settings, *([] if batch is None else [f"training.batch={batch}"])])
+    words = [*recipe, *([] if repeat is None else ["--repeat", str(repeat)])]
+    words += [word for setting in settings for word in ("--set", setting)]
+    return run, [*words, *([] if batch is None else ["--batch", str(batch)])]
+
+
+def _cost(run: Run) -> Any:
+    from diptych import systems
+
+    with_it = " with activation checkpointing" if run.training.activation_checkpointing else ""
+    screen.say(f"Counting what the model costs{with_it}, from shapes alone.")
+    return systems.cost_of(run)
+
+
+def _print(found: Sized) -> None:
+    _print_run(found.used)
+    _print_ways(found.ways)
+    for line in _verdict(found):
+        screen.out(line)
+    if found.too_large is not None:
+        screen.out()
+        _print_knobs(found.too_large, found.knobs)
+
+
+def _print_run(way: Way) -> None:
+    run, cost, layout = way.run, way.cost, way.layout
+    training, objective = run.training, run.objective
+    again = ", activation checkpointing" if training.activation_checkpointing else ""
+    precision = "bf16" if training.precision == "auto" else training.precision
+    where = "1 GPU" if layout.ranks == 1 else f"{layout.ranks:,} GPUs, {layout.local:,} each"
+    screen.out(f"{run.system} {run.recipe}: {cost.parameters:,} parameters, {cost.flops / 1e9:,.4g} GFLOP a pair")
+    screen.out(f"{layout.batch:,} pairs a step on {where}; {precision}{again}")
+    if objective.head(run.model) is not None:
+        screen.out(f"Of the head of {objective.name}, the parameters are counted and nothing else.")
+    peak, share = way.machine.peak / 1e12, way.machine.utilisation
+    screen.out(f"All is computed. Assumed: a peak of {peak:g} TFLOP/s a GPU, {share:g} of it reached.")
+    screen.out()
+
+
+def _print_ways(ways: Sequence[Way]) -> None:
+    """Memory, exchange and speed, each way a column."""
+    names = [way.name for way in ways]
+
+    def row(name: str, values: Sequence[int]) -> list[str]:
+        return [name, *map(spoken_size, values)]
+
+    memory = {part: [way.memory[part] for way in ways] for part in ways[0].memory}
+    rows = [row(part, sizes) for part, sizes in memory.items() if any(sizes)]
+    rows.append(row("together", [way.needed for way in ways]))
+    rows.append(row("left over", [way.spare for way in ways]))
+    usable = spoken_size(ways[0].needed + ways[0].spare)
+    screen.table(f"Memory of a rank, of {usable} that tensors can have", ["", *names], rows)
+    screen.out()
+    rows = [["pairs at once", *(f"{way.layout.micro_batch:,}" for way in ways)]]
+    rows.append(["micro-batches", *(f"{way.layout.parts:,}" for way in ways)])
+    kinds = {kind: [way.exchanged[kind] for way in ways] for kind in ways[0].exchanged}
+    rows += [row(kind, sizes) for kind, sizes in kinds.items() if any(sizes)]
+    rows.append(row("sent by a rank", [way.sent for way in ways]))
+    rows.append(["pairs/s, all together", *(f"{way.pairs_per_s:,.0f}" for way in ways)])
+    screen.table("A step", ["", *names], rows)
+    screen.out()
+
+
+def _verdict(found: Sized) -> list[str]:
+    used, too_large, faster = found.used, found.too_large, found.faster
+    lines = [f"Use {used.name}: {found.why}."] if found.why else []
+    if too_large is not None:
+        pairs = too_large.layout.micro_batch
+        who = f"{pairs:,} pairs at once do not fit" if pairs > 1 else "Not even one pair at once fits"
+        lines += [
+            f"{who}. The first part that does not:",
+            f"  {too_large.too_large} ({WHAT[too_large.too_large or '']})",
+        ]
+    if used.layout.parts == 1 and too_large is None:
+        lines.append("All pairs of a rank go through the model at once: no gradient caching.")
+    elif used.spare >= 0:
+        caching = "gradient caching follows, for 1/3 more work" if used.layout.caching else "gradients add up"
+        lines.append(f"{used.layout.micro_batch:,} at once fit: {caching}.")
+    if faster is not None:
+        gain = faster.pairs_per_s / used.pairs_per_s
+        lines.append(f"{gain:.2f} times as fast, {faster.layout.micro_batch:,} pairs at once:")
+        lines.append("  --set training.activation_checkpointing=false")
+    return lines
+
+
+def _print_knobs(way: Way, knobs: Sequence[Knob]) -> None:
+    rows = [
+        [" ".join(knob.words), spoken_size(knob.saves), "fits" if knob.fits else "not alone", knob.price]
+        for knob in knobs
+    ]
+    title = f"{spoken_size(-way.spare)} too much with {way.layout.micro_batch:,} at once; what would save some"
+    screen.table(title, ["change", "saves", "then", "price"], rows)
+
+
+def _next(found: Sized, typed: Sequence[str], memory: str, gpus_per_node: int) -> str:
+    """To train, or to plan again with what helps: the cheapest that is enough, else what saves most."""
+    used = found.used
+    ranks = used.machine.ranks
+    if used.spare < 0:
+        helps = sorted(found.knobs, key=lambda knob: (not knob.fits, not knob.fits and -knob.saves))
+        change = helps[0].words if helps else ("--memory", f"{_whole_gb(used)}GB")
+        asked = {"--gpus": str(ranks), "--memory": memory}
+        kept = [word for name, value in asked.items() if name not in change for word in (name, value)]
+        return shlex.join(["diptych", "plan", *typed, *kept, *change])
+    words = ["train", *typed, "--data", "DIR", "--out", "RUN"]
+    if ranks == 1:
+        return shlex.join(["diptych", *words])
+    nodes = -(-ranks // gpus_per_node)
+    meeting = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", "HOST:29500"] if nodes > 1 else []
+    torchrun = ["torchrun", *meeting, "--nproc-per-node", str(min(ranks, gpus_per_node)), "-m", "diptych"]
+    choice = ["--set", f"training.parallel={used.layout.parallel}"]
+    return shlex.join([*torchrun, *words, *(choice if choice[1] not in typed else [])])
+
+
+def _whole_gb(way: Way) -> int:
+    """Memory of a GPU that would do."""
+    return math.ceil(way.needed / (way.needed + way.spare) * way.machine.memory / 1e9)
+
+
+def _plain(found: Sized) -> dict[str, Any]:
+    used = found.used
+    return {
+        "system": used.run.system,
+        "recipe": used.run.recipe,
+        "model": asdict(used.cost),
+        "machine": asdict(used.machine),
+        "ways": [
+            {
+                **asdict(way.layout),
+                "micro_batches": way.layout.parts,
+                "gradient_caching": way.layout.caching,
+                "memory": way.memory,
+                "left_over": way.spare,
+                "first_too_large": way.too_large,
+                "exchanged": way.exchanged,
+                "pairs_per_s": way.pairs_per_s,
+            }
+            for way in found.ways
+        ],
+        "use": used.layout.parallel,
+        "why": found.why,
+        "first_too_large": None if found.too_large is None else found.too_large.too_large,
+        "knobs": [asdict(knob) for knob in found.knobs],
+    }

@@ -1,0 +1,151 @@
+"""`diptych plan`: its page, the same as JSON, sizes, and the command it ends with."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from diptych import systems
+from diptych.cli.main import main
+from diptych.cli.sizes import size_of
+from diptych.errors import UsageError
+from diptych.train.cost import ModelCost
+
+COST = ModelCost(
+    parameters=427_616_513,
+    flops=506_009_272_320,
+    activation_bytes=41_910_360,
+    constant_bytes=756_137_936,
+    batch_bytes=151_229,
+    vector_width=1536,
+    largest_block=12_596_224,
+    root=40_252_673,
+)
+"""Of ViT-L/14 with activation checkpointing, counted by `systems.cost_of` in torch 2.14."""
+L14 = "plan clip vit_l_14"
+Plan = Callable[[str], list[str]]
+
+
+@pytest.fixture
+def plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Plan:
+    """The lines that a command prints, of a model whose cost is known."""
+    monkeypatch.setattr(systems, "cost_of", lambda run: COST)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def lines(command: str) -> list[str]:
+        with pytest.raises(SystemExit) as ended:
+            main(shlex.split(command))
+        assert not ended.value.code
+        return capsys.readouterr().out.splitlines()
+
+    return lines
+
+
+def row(lines: list[str], name: str) -> list[str]:
+    return next(line.removeprefix(name).split() for line in lines if line.startswith(f"{name} "))
+
+
+def test_both_ways_side_by_side(plan: Plan) -> None:
+    lines = plan(f"{L14} --gpus 64 --memory 80GB")
+    assert lines[0] == "clip vit_l_14: 427,616,513 parameters, 506 GFLOP a pair"
+    assert row(lines, "weights") == ["1.71", "GB", "26.7", "MB"]
+    assert row(lines, "pairs at once") == ["512", "512"]
+    # 0.2 x 312e12 x 64 GPUs over 4/3 of the operations: checkpointing goes forward twice.
+    assert row(lines, "pairs/s, all together") == ["5,919", "5,919"]
+    assert "Use DDP: both fit, and DDP sends less." in lines
+
+
+def test_what_follows_from_too_little_memory_is_said(plan: Plan) -> None:
+    lines = plan(f"{L14} --gpus 8 --memory 80GB")
+    place = lines.index("4,096 pairs at once do not fit. The first part that does not:")
+    assert lines[place + 1] == "  activations (what the backward pass needs of the model)"
+    assert lines[place + 2] == "1,366 at once fit: gradient caching follows, for 1/3 more work."
+    assert row(lines, "--set training.micro_batch=1366") == ["114", "GB", "fits", "1/3", "more", "work"]
+
+
+def test_the_assumptions_are_said_and_can_be_changed(plan: Plan) -> None:
+    lines = plan(f"{L14} --gpus 64 --memory 80GB --peak 989 --utilisation 0.4 --parallel fsdp2")
+    assert "All is computed. Assumed: a peak of 989 TFLOP/s a GPU, 0.4 of it reached." in lines
+    assert row(lines, "pairs/s, all together") == [f"{0.4 * 989e12 * 64 / (506_009_272_320 * 4 / 3):,.0f}"]
+    assert not any("DDP:" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("command", "step"),
+    [
+        (
+            f"{L14} --gpus 64 --memory 80GB --set optim.ema=0.999",
+            "torchrun --nnodes 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --nproc-per-node 8 -m diptych train "
+            "clip vit_l_14 --set optim.ema=0.999 --data DIR --out RUN --set training.parallel=ddp",
+        ),
+        (
+            f"{L14} --gpus 4 --memory 80GiB --batch 4096 --parallel fsdp2",
+            "torchrun --nproc-per-node 4 -m diptych train clip vit_l_14 --batch 4096 --data DIR --out RUN "
+            "--set training.parallel=fsdp2",
+        ),
+        (
+            f"{L14} --gpus 8 --memory 80GB --set training.parallel=fsdp2",
+            "torchrun --nproc-per-node 8 -m diptych train clip vit_l_14 --set training.parallel=fsdp2 --data DIR "
+            "--out RUN",
+        ),
+        (f"{L14} --gpus 1 --memory 80GB", "diptych train clip vit_l_14 --data DIR --out RUN"),
+        (f"{L14} --gpus 1 --memory 8GB", "diptych plan clip vit_l_14 --memory 8GB --gpus 2"),
+        (
+            f"{L14} --gpus 1 --memory 8GB --batch 1",
+            "diptych plan clip vit_l_14 --batch 1 --gpus 1 --memory 9GB",
+        ),
+        (
+            f"{L14} --gpus 8 --memory 80GB --set training.micro_batch=4096",
+            "diptych plan clip vit_l_14 --set training.micro_batch=4096 --gpus 8 --memory 80GB "
+            "--set training.micro_batch=1366",
+        ),
+    ],
+)
+def test_the_next_command(plan: Plan, command: str, step: str) -> None:
+    lines = plan(command)
+    assert lines[-1] == f"Next: {step}"
+    assert all(len(line.rstrip()) < 80 for line in lines[:-1])
+
+
+def test_the_json_says_the_same(plan: Plan, tmp_path: Path) -> None:
+    lines = plan(f"{L14} --gpus 8 --memory 80GB --json {tmp_path / 'plan.json'}")
+    found = json.loads((tmp_path / "plan.json").read_text())
+    assert f"Next: {found['next']}" == lines[-1]
+    assert (found["use"], found["first_too_large"], found["machine"]["memory"]) == ("ddp", "activations", 80 * 10**9)
+    ddp, fsdp2 = found["ways"]
+    assert [ddp["micro_batch"], fsdp2["micro_batch"]] == [1366, 1366] and ddp["gradient_caching"]
+    assert row(lines, "pairs/s, all together") == [f"{way['pairs_per_s']:,.0f}" for way in (ddp, fsdp2)]
+    assert sum(fsdp2["memory"].values()) + fsdp2["left_over"] == pytest.approx(0.9 * 80e9, abs=1)
+
+
+def test_an_objective_with_a_head_is_told_to_be_known_in_part(plan: Plan) -> None:
+    lines = plan("plan clip figure2_captioning --gpus 1 --memory 80GB")
+    assert "Of the head of captioning, the parameters are counted and nothing else." in lines
+
+
+@pytest.mark.slow
+def test_a_real_model_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", "clip", "tiny", "--gpus", "1", "--memory", "1MB"])
+    assert not ended.value.code
+    lines = capsys.readouterr().out.splitlines()
+    assert row(lines, "weights")[-2:] == ["322", "kB"]  # 80,425 parameters of 4 bytes
+    assert lines[-1].startswith("Next: diptych plan clip tiny ")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("80GB", 80 * 1000**3), ("24GiB", 24 * 1024**3), ("1.5 TB", 1500 * 1000**3), ("512MiB", 512 * 1024**2)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert size_of(text, "--memory") == size
+
+
+@pytest.mark.parametrize("text", ["80", "80G", "80gb", "GB", "-1GB", "0GB", "1,5GB", "80GB!", "1e3GB", ""])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--memory is '.*'; expected a number above 0 and a unit, e.g. 80GB or 24GiB"):
+        size_of(text, "--memory")
