@@ -9,7 +9,10 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 NEEDS_DATA = ("flickr8k.py",)
-SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py") if path.name not in ("harness.py", *NEEDS_DATA))
+OWN_TEST = ("memory.py",)
+SCRIPTS = sorted(
+    path.name for path in BENCHMARKS.glob("*.py") if path.name not in ("harness.py", *NEEDS_DATA, *OWN_TEST)
+)
 
 
 @pytest.mark.slow
@@ -28,6 +31,20 @@ def test_quick_runs_and_names_the_machine(script, tmp_path):
     assert {"cpu", "threads"} <= set(found["machine"])
     assert found["versions"]["torch"] in done.stdout
     assert " x" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of a process is Linux's to tell")
+def test_a_step_takes_the_memory_that_is_computed(tmp_path):
+    """Within 10 %, at two micro-batches: of a hundred megabytes, and of as many more."""
+    numbers = tmp_path / "numbers.json"
+    command = [sys.executable, BENCHMARKS / "memory.py", "--quick", "--threads", "1", "--json", numbers]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    few, many = json.loads(numbers.read_text())["steps"]
+    for step in (few, many):
+        assert step["measured"] == pytest.approx(step["computed"], rel=0.1)
+    assert many["measured"] - few["measured"] == pytest.approx(many["computed"] - few["computed"], rel=0.1)
 
 
 def test_the_ratio_is_the_median_of_the_rounds_own():

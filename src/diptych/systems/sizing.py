@@ -148,12 +148,12 @@ def sized(run: Run, machine: Machine, parallels: Sequence[Kind], costs: Costs) -
 
 def _at_once(run: Run, cost: ModelCost, machine: Machine, parallel: Kind) -> Way:
     """The run as it asks to be: all pairs of a rank at once, or as many as `training.micro_batch` says."""
-    training = run.training
+    batch = run.training.batch
     layout = Layout(
-        batch=training.batch,
+        batch=batch,
         ranks=machine.ranks,
         parallel=parallel,
-        micro_batch=training.micro_batch or -(-training.batch // machine.ranks),
+        micro_batch=_stated(run) or -(-batch // machine.ranks),
         couples_rows=run.objective.couples_rows,
     )
     return Way(run=run, machine=machine, cost=cost, layout=layout)
@@ -161,7 +161,7 @@ def _at_once(run: Run, cost: ModelCost, machine: Machine, parallel: Kind) -> Way
 
 def _fitted(way: Way) -> Way:
     """The same in as few micro-batches as fit, all of a size; of one pair where none fits; a stated size stays."""
-    if way.run.training.micro_batch is not None:
+    if _stated(way.run) is not None:
         return way
     layout = way.layout
     largest = budget.largest_micro_batch(way.cost, layout, way.machine.memory, averaged=_averaged(way.run)) or 1
@@ -231,6 +231,12 @@ def _settings(run: Run) -> Iterator[tuple[str, str]]:
         yield "training.precision=bf16", "rounding"
     if run.optim.ema is not None:
         yield "optim.ema=none", "no averages"
+
+
+def _stated(run: Run) -> int | None:
+    """The micro-batch that the user chose; None where it is for us to find."""
+    size = run.training.micro_batch
+    return size if isinstance(size, int) else None
 
 
 def _averaged(run: Run) -> bool:
