@@ -252,9 +252,11 @@ class EndingInputs(ByteInputs):
         os._exit(9)
 
 
-def test_a_worker_that_dies_is_told_as_that(rows: Rows) -> None:
-    with pytest.raises(DataError, match=r"a process that decodes pictures died.*use fewer workers"):
-        list(evaluation_batches(rows, EndingInputs(), batch=4, workers=1))
+def test_workers_that_keep_dying_end_it_in_words(rows: Rows) -> None:
+    told: list[str] = []
+    with pytest.raises(DataError, match=r"6 processes .* lost over one batch.*exit code 9.*fewer inputs.workers"):
+        list(evaluation_batches(rows, EndingInputs(), batch=4, workers=1, tell=told.append))
+    assert told == ["A process that decodes pictures ended by itself (exit code 9) and was replaced."] * 5
 
 
 def test_what_evaluation_draws_is_the_same_every_time(rows: Rows) -> None:

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import os
-import pickle
-import re
-import signal
-import traceback
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
 
 from diptych.data.batch import Batch, Inputs, Targets, stack_targets
+from diptych.data.pool import in_processes
 from diptych.data.rejects import Reject
 from diptych.data.sample import Item, Rng, random_for
 from diptych.data.sampler import Order, spread_rows
 from diptych.data.table import Rows
+from diptych.data.worker import Begin, Compute
 from diptych.errors import DataError
 
-PREFETCH = 4
-"""Batches that each worker makes ahead."""
-_DIED = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|killed by signal)", re.DOTALL)
-"""What torch says of a process that ended without an answer."""
+DECODE_TIMEOUT_S = 120.0
+"""What one row may take, where nothing else is said; decoding takes milliseconds, a slow file system seconds."""
 
 
 class Draw(Protocol):
@@ -67,6 +61,8 @@ def load_batches(
     workers: int | None = None,
     start_method: str | None = None,
     bad_rows: Collection[int] = (),
+    decode_timeout_s: float = DECODE_TIMEOUT_S,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Iterator[LoadedBatch]:
     """Training batches of the steps [start, stop), in order.
 
@@ -81,13 +77,15 @@ def load_batches(
         workers: processes that decode; 0: none, None: by the machine. Changes no batch.
         start_method: "fork", "spawn" or "forkserver"; None: the platform's.
         bad_rows: rows known to be bad: left out without another report.
+        decode_timeout_s: a row that takes longer is left out as bad; not where there are no workers.
+        tell: who hears of a worker that had to be replaced.
 
     Raises:
-        DataError: a shard was damaged since the table was opened, or a worker died.
+        DataError: a shard was damaged since the table was opened, or too many workers were lost over one batch.
     """
-    reader = RowReader(rows, inputs, draw, tuple(columns), order.num_rows, order.seed)
-    steps = TrainingSteps(reader, order, frozenset(bad_rows))
-    return _in_workers(steps, range(start, stop), workers, start_method)
+    reader = RowReader(rows, inputs, draw, tuple(columns), order.num_rows, order.seed, frozenset(bad_rows))
+    compute = TrainingSteps(reader, order).batch
+    return _computed(compute, range(start, stop), workers, decode_timeout_s, tell, start_method)
 
 
 def evaluation_batches(
@@ -98,6 +96,9 @@ def evaluation_batches(
     limit: int | None = None,
     draw: Draw | None = None,
     workers: int | None = None,
+    bad_rows: Collection[int] = (),
+    decode_timeout_s: float = DECODE_TIMEOUT_S,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Iterator[LoadedBatch]:
     """The rows in the table's order, with the evaluation transform and the first text; the same every time.
 
@@ -107,11 +108,12 @@ def evaluation_batches(
         batch: rows of a batch; the last may be smaller.
         limit: only so many rows, evenly spread over the table.
         draw: the objective whose targets are wanted; None: nothing is drawn.
-        workers: as in `load_batches`.
+        workers: as in `load_batches`, and so are `bad_rows`, `decode_timeout_s` and `tell`.
     """
     wanted = spread_rows(len(rows), limit)
-    reader = RowReader(rows, inputs, draw, (), len(rows), None)
-    return _in_workers(EvaluationSteps(reader, wanted, batch), range(-(-len(wanted) // batch)), workers, None)
+    reader = RowReader(rows, inputs, draw, (), len(rows), None, frozenset(bad_rows))
+    steps = range(-(-len(wanted) // batch))
+    return _computed(EvaluationSteps(reader, wanted, batch).batch, steps, workers, decode_timeout_s, tell)
 
 
 @dataclass(frozen=True)
@@ -126,20 +128,25 @@ class RowReader:
     """That a partner is drawn from."""
     seed: int | None
     """None: evaluation, where the transform is fixed and the draws are the same every time."""
+    bad_rows: frozenset[int]
+    """Known to be bad."""
 
-    def batch(self, step: int, epoch: int, wanted: Iterable[int]) -> LoadedBatch:
-        """The batch of the `wanted` rows without the bad ones."""
+    def batch(self, step: int, epoch: int, wanted: Iterable[int], begin: Begin) -> LoadedBatch:
+        """The batch of the `wanted` rows without the bad ones; `begin` is told which is read."""
         items: list[Item] = []
         targets: list[Targets] = []
         rejects: list[Reject] = []
         for row in wanted:
+            if row in self.bad_rows:
+                continue
             try:
-                item, target = self._drawn(epoch, row)
+                item, target = self._drawn(epoch, row, begin)
             except RowError as error:
                 rejects.append(error.reject)
             else:
                 items.append(item)
                 targets.append(target)
+        begin(None)
         return LoadedBatch(
             step=step,
             epoch=epoch,
@@ -148,16 +155,16 @@ class RowReader:
             rejects=tuple(rejects),
         )
 
-    def _drawn(self, epoch: int, row: int) -> tuple[Item, Targets]:
-        item = self._item(epoch, row)
+    def _drawn(self, epoch: int, row: int, begin: Begin) -> tuple[Item, Targets]:
+        item = self._item(epoch, row, begin)
         if self.draw is None:
             return item, {}
         seed = 0 if self.seed is None else self.seed
         other = self.draw.partner(seed, epoch, row, self.num_rows)
-        partner = None if other is None else self._item(epoch, other)
+        partner = None if other is None else self._item(epoch, other, begin)
         return self.draw.draw(item, partner, LateRng(seed, epoch, item.key, self.draw.name))
 
-    def _item(self, epoch: int, row: int) -> Item:
+    def _item(self, epoch: int, row: int, begin: Begin) -> Item:
         """One row decoded.
 
         Raises:
@@ -165,6 +172,9 @@ class RowReader:
             DataError: the table's fault, which every row would meet.
         """
         try:
+            if row in self.bad_rows:  # as a partner; what made it bad may be that it never comes to an end
+                raise DataError("it was left out before")
+            begin(row)
             sample = self.rows.sample(row, self.columns)
             return self.inputs.item(sample, None if self.seed is None else LateRng(self.seed, epoch, sample.key))
         except DataError as error:
@@ -173,52 +183,28 @@ class RowReader:
 
 
 @dataclass(frozen=True)
-class TrainingSteps(Dataset[LoadedBatch]):
+class TrainingSteps:
     """Step number -> LoadedBatch."""
 
     reader: RowReader
     order: Order
-    bad_rows: frozenset[int]
 
-    def __getitem__(self, step: int) -> LoadedBatch:
-        wanted = (row for _, row in self.order.rows(step) if row not in self.bad_rows)
-        return self.reader.batch(step, self.order.epoch(step), wanted)
+    def batch(self, step: int, begin: Begin) -> LoadedBatch:
+        """The rows that the order gives to a step."""
+        return self.reader.batch(step, self.order.epoch(step), (row for _, row in self.order.rows(step)), begin)
 
 
 @dataclass(frozen=True)
-class EvaluationSteps(Dataset[LoadedBatch]):
+class EvaluationSteps:
     """Batch number -> LoadedBatch."""
 
     reader: RowReader
     wanted: Sequence[int]
     size: int
 
-    def __getitem__(self, step: int) -> LoadedBatch:
-        return self.reader.batch(step, 0, self.wanted[step * self.size : (step + 1) * self.size])
-
-
-@dataclass(frozen=True)
-class _Answers(Dataset[LoadedBatch | Exception]):
-    """What a worker sends: a batch, or why there is none. torch would send an error's text alone, as another error."""
-
-    steps: Dataset[LoadedBatch]
-
-    def __getitem__(self, step: int) -> LoadedBatch | Exception:
-        try:
-            return self.steps[step]
-        except Exception as error:
-            return _sendable(error)
-
-
-def _sendable(error: Exception) -> Exception:
-    """The error with its worker's traceback as a note; where it cannot be sent as it is, its words."""
-    told = f"In a process that decodes pictures:\n{traceback.format_exc()}"
-    try:
-        sent: Exception = pickle.loads(pickle.dumps(error))
-    except Exception:
-        sent = RuntimeError(f"{type(error).__name__}: {error}")
-    sent.add_note(told)
-    return sent
+    def batch(self, step: int, begin: Begin) -> LoadedBatch:
+        """The next rows in the table's order."""
+        return self.reader.batch(step, 0, self.wanted[step * self.size : (step + 1) * self.size], begin)
 
 
 class RowError(Exception):
@@ -260,46 +246,18 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _in_workers(
-    steps: Dataset[LoadedBatch], wanted: range, workers: int | None, start_method: str | None
+def _computed(
+    compute: Compute[LoadedBatch],
+    steps: range,
+    workers: int | None,
+    timeout_s: float,
+    tell: Callable[[str], None],
+    start_method: str | None = None,
 ) -> Iterator[LoadedBatch]:
-    """steps[i] for i in `wanted`, in order, from a pool of processes that ends with the iterator."""
-    num = default_workers() if workers is None else workers
-    num = min(num, len(wanted))
-    if num == 0:
-        yield from (steps[step] for step in wanted)
-        return
-    pool = DataLoader(
-        _Answers(steps),
-        batch_size=None,
-        sampler=wanted,
-        num_workers=num,
-        prefetch_factor=PREFETCH,
-        multiprocessing_context=start_method,
-        worker_init_fn=_begin_worker,
-        generator=torch.Generator(),  # its own, so that torch's global one is not moved
-    )
-    for answer in _answers(pool):
-        if isinstance(answer, Exception):
-            raise answer
-        yield answer
-
-
-def _answers(pool: Iterable[LoadedBatch | Exception]) -> Iterator[LoadedBatch | Exception]:
-    try:
-        yield from pool
-    except RuntimeError as error:
-        if _DIED.search(str(error)) is None:
-            raise
-        raise DataError(
-            f"a process that decodes pictures died ({error}); memory may be short: use fewer workers, or 0"
-        ) from error
-
-
-def _begin_worker(worker: int) -> None:
-    """Ctrl-C and SIGTERM reach the whole process group, but it is the parent who says when workers end.
-
-    The second SIGTERM ends a worker, so that a parent who only terminates and waits never hangs.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    """The batches of `steps`, in order, from processes that end with the iterator."""
+    processes = min(default_workers() if workers is None else workers, len(steps))
+    if processes:
+        return in_processes(
+            compute, steps, processes=processes, timeout_s=timeout_s, start_method=start_method, tell=tell
+        )
+    return (compute(step, lambda row: None) for step in steps)

@@ -58,6 +58,10 @@ class BadRows:
                 self.state.bad_eval_keys.append(reject.key)
                 self._tell(reject)
 
+    def evaluated_on(self, rows: Rows) -> list[int]:
+        """Those rows of the split to evaluate on that an earlier evaluation had to leave out."""
+        return [row for row in rows.find(self.state.bad_eval_keys) if row is not None]
+
     def _tell(self, reject: Reject) -> None:
         self.log.write("reject", self.state.step, {"key": reject.key, "reason": reject.reason})
         self.progress.say(f"Left out row {reject.key!r}: {reject.reason}")

@@ -16,6 +16,7 @@ from diptych.train.run import FORMAT, Run, plain_run
 
 FREE = {
     "inputs.workers",
+    "inputs.decode_timeout_s",
     "training.log_every",
     "training.checkpoint_every",
     "training.checkpoint_minutes",

@@ -245,7 +245,13 @@ class _Loop:
             draw=self.plan.job.objective,
             workers=self.plan.job.run.inputs.workers,
             bad_rows=self.state.bad_rows,
+            decode_timeout_s=self.plan.job.run.inputs.decode_timeout_s,
+            tell=self._note,
         )
+
+    def _note(self, text: str) -> None:
+        self.log.write("note", self.state.step, {"text": text})
+        self.progress.say(text)
 
     def _learn(self, batches: Iterator[LoadedBatch]) -> None:
         with self.meter.loading():
@@ -299,6 +305,9 @@ class _Loop:
             limit=self.settings.eval_rows,
             draw=self.plan.job.objective,
             workers=self.plan.job.run.inputs.workers,
+            bad_rows=self.bad_rows.evaluated_on(rows),
+            decode_timeout_s=self.plan.job.run.inputs.decode_timeout_s,
+            tell=self._note,
         )
         with self.learner.weights_to_use():
             found = evaluate(

@@ -30,6 +30,8 @@ class InputSettings:
     split: str = "train"
     workers: int | None = None
     """Processes that decode; None chooses by the machine. Batches do not depend on it."""
+    decode_timeout_s: float = 120.0
+    """A row that takes longer is left out as bad; needs at least one process that decodes."""
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -39,6 +41,7 @@ class InputSettings:
             crop_margin=ranges.ENLARGEMENT,
             crop_scale=ranges.SHARES,
             workers=ranges.NOT_NEGATIVE,
+            decode_timeout_s=ranges.POSITIVE,
         )
 
 

@@ -1,0 +1,229 @@
+"""Processes that make batches ahead, in order. One that dies or is stuck is replaced, and nothing changes by it.
+
+torch's DataLoader cannot go on without a worker, and tells of its death by an error in the middle of whatever the
+training process is doing. Here each process has a pipe of its own, so that the end of one hurts no other, and says in
+shared memory which row it is on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import signal
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from multiprocessing.context import BaseContext
+from threading import Event, Timer
+from typing import Generic
+
+from torch import multiprocessing
+
+from diptych.data.worker import NO_ROW, Compute, T, serve
+from diptych.errors import DataError
+
+PREFETCH = 4
+"""Batches that each process makes ahead."""
+POLL_S = 1.0
+"""How often a process that is waited for is looked at."""
+MOST_LOST = 5
+"""Processes that may be lost over one batch."""
+_STUCK = "was stuck for {:g} s"
+
+
+def in_processes(
+    compute: Compute[T],
+    steps: Sequence[int],
+    *,
+    processes: int,
+    timeout_s: float,
+    start_method: str | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Iterator[T]:
+    """compute(step) for the steps, in order, from processes that end with the iterator.
+
+    Args:
+        compute: gives the same whenever it is called again, for a process that is replaced begins anew.
+        steps: what to compute.
+        processes: at least one.
+        timeout_s: how long a row may take while its batch is waited for.
+        start_method: "fork", "spawn" or "forkserver"; None: the platform's.
+        tell: who hears of a process that was replaced.
+
+    Raises:
+        DataError: too many processes were lost over one batch.
+        Exception: what `compute` raised, with the traceback there as a note.
+    """
+    start = partial(_Worker[T], multiprocessing.get_context(start_method), compute)
+    pool = _Pool(start, steps, processes, timeout_s, tell)
+    atexit.register(pool.close)  # else multiprocessing would wait at the end for a process that is stuck
+    try:
+        for number in range(len(steps)):
+            answer = pool.answer(number)
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
+    finally:
+        pool.close()
+        atexit.unregister(pool.close)
+
+
+class _Pool(Generic[T]):
+    """Of n processes, number i makes the steps i, i + n, i + 2n ..."""
+
+    def __init__(
+        self,
+        start: Callable[[], _Worker[T]],
+        steps: Sequence[int],
+        processes: int,
+        timeout_s: float,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._steps, self._timeout_s, self._tell = steps, timeout_s, tell
+        self._given_up: dict[int, str] = {}  # row -> why
+        self._deaths: Counter[int] = Counter()  # by the row that a process was on
+        self._workers = [start() for _ in range(processes)]
+        for number in range(processes * PREFETCH):
+            self._ask(number)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for worker in self._workers:
+            worker.kill()
+
+    def answer(self, number: int) -> T | Exception:
+        """What came of the step of that number; each is asked for once, in order."""
+        worker = self._workers[number % len(self._workers)]
+        lost = 0
+        while True:
+            try:
+                answer = worker.answer(self._timeout_s)
+                break
+            except _LostError as error:
+                lost += 1
+                self._replace(worker, error, lost)
+        self._ask(number + PREFETCH * len(self._workers))
+        return answer
+
+    def _ask(self, number: int) -> None:
+        if number < len(self._steps):
+            self._workers[number % len(self._workers)].ask(self._steps[number], self._given_up)
+
+    def _replace(self, worker: _Worker[T], error: _LostError, lost: int) -> None:
+        if lost > MOST_LOST:
+            raise DataError(
+                f"{lost} processes that decode pictures were lost over one batch; the last one {error}. If memory is "
+                "short, use fewer inputs.workers or smaller pictures; if pictures come slowly, a longer "
+                "inputs.decode_timeout_s. A run goes on with --resume."
+            ) from error
+        if error.row is not None:
+            self._deaths[error.row] += 1
+            if error.stuck or self._deaths[error.row] > 1:
+                self._given_up[error.row] = f"{'a' if error.stuck else 'a second'} process {error} over it"
+        self._tell(f"A process that decodes pictures {error} and was replaced.")
+        worker.replace(self._given_up)
+
+
+class _LostError(Exception):
+    """A process will not answer any more; the text says what it did."""
+
+    def __init__(self, what: str, row: int | None, *, stuck: bool = False) -> None:
+        super().__init__(what)
+        self.row = row
+        self.stuck = stuck
+
+
+class _Worker(Generic[T]):
+    """One process, the steps it was asked for, and the row it is on."""
+
+    def __init__(self, context: BaseContext, compute: Compute[T]) -> None:
+        self._context, self._compute = context, compute
+        self._asked: deque[int] = deque()
+        self._start()
+
+    def _start(self) -> None:
+        self._at = self._context.RawArray("q", (0, NO_ROW))  # rows begun so far, and the row of now
+        self._pipe, theirs = self._context.Pipe()
+        self._process = self._context.Process(  # type: ignore[attr-defined]
+            target=serve, args=(self._compute, theirs, self._at), daemon=True
+        )
+        self._process.start()
+        theirs.close()  # so that the pipe ends with the process
+
+    def ask(self, step: int, given_up: Mapping[int, str]) -> None:
+        """Asks for one more step."""
+        self._asked.append(step)
+        self._send(step, given_up)
+
+    def _send(self, step: int, given_up: Mapping[int, str]) -> None:
+        with suppress(OSError):  # it died; `answer` will see that
+            self._pipe.send((step, dict(given_up)))
+
+    def answer(self, timeout_s: float) -> T | Exception:
+        """What came of the first step that it owes.
+
+        Raises:
+            _LostError: it died, or was on one row for too long.
+        """
+        look_s = min(POLL_S, timeout_s)
+        waited_s, before = 0.0, self._at[:]
+        while not self._pipe.poll(look_s):
+            # Looks are counted, no clock is read: a job that rested after Ctrl-Z must not lose a row by it.
+            waited_s = waited_s + look_s if self._at[:] == before else 0.0
+            before = self._at[:]
+            if waited_s >= timeout_s and self._row() is not None:
+                raise _LostError(_STUCK.format(timeout_s), self._row(), stuck=True)
+        answer = self._received(timeout_s)
+        self._asked.popleft()
+        return answer
+
+    def _received(self, timeout_s: float) -> T | Exception:
+        """The answer in the pipe, and its tensors: they come from a thread of a process that is on its next batch."""
+        stuck = Event()
+
+        def end() -> None:
+            stuck.set()
+            self._process.kill()
+
+        timer = Timer(timeout_s, end)
+        timer.start()
+        try:
+            return self._pipe.recv()
+        except (EOFError, OSError) as error:
+            what = _STUCK.format(timeout_s) if stuck.is_set() else self._how_it_died()
+            raise _LostError(what, self._row(), stuck=stuck.is_set()) from error
+        finally:
+            timer.cancel()
+
+    def _row(self) -> int | None:
+        row = self._at[1]
+        return None if row == NO_ROW else row
+
+    def _how_it_died(self) -> str:
+        self._process.join(POLL_S)
+        code = self._process.exitcode
+        return f"ended by itself (exit code {code})" if code is None or code >= 0 else _of_signal(-code)
+
+    def replace(self, given_up: Mapping[int, str]) -> None:
+        """Ends the process, and asks another one for all that it owes."""
+        self.kill()
+        self._start()
+        for step in self._asked:
+            self._send(step, given_up)
+
+    def kill(self) -> None:
+        """Ends the process in whatever it is doing: it has nothing to lose."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+
+def _of_signal(number: int) -> str:
+    name = signal.Signals(number).name
+    match name:
+        case "SIGKILL":
+            return "was killed (SIGKILL: memory may be short)"
+        case "SIGBUS":
+            return "was killed (SIGBUS: /dev/shm may be full, or a file was cut short)"
+        case _:
+            return f"was killed ({name})"
