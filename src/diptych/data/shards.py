@@ -24,7 +24,7 @@ class Shard:
         Raises:
             DataError: it is gone, has another size than `table.json` says, or is no Arrow file.
         """
-        self.path = path
+        self.path, self._part = path, part
         check_size(path, part)
         try:
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
@@ -41,7 +41,12 @@ class Shard:
         return self._ends[-1] if self._ends else 0
 
     def values(self, row: int, columns: Sequence[str]) -> list[Any]:
-        """The values of one row, only those asked for being touched."""
+        """The values of one row, only those asked for being touched.
+
+        Raises:
+            DataError: the file was cut short since it was opened, and reading its end would kill this process.
+        """
+        check_size(self.path, self._part)
         number = bisect_right(self._ends, row)
         row -= self._ends[number] - self.batches[number].num_rows
         arrays = self._columns[number]
