@@ -24,7 +24,7 @@ from diptych.train.meter import Meter
 from diptych.train.plan import Plan, make_plan
 from diptych.train.record import first_event, write_run_card
 from diptych.train.run import plain_run
-from diptych.train.signals import StopSignals
+from diptych.train.signals import StopAskedError, StopSignals
 from diptych.train.state import TrainState
 
 
@@ -106,7 +106,7 @@ def _fit(
             time_s=state.time_s,
             tensorboard=tensorboard,
         )
-        with log, StopSignals(progress) as stop:
+        with log, StopSignals(progress, ranks) as stop:
             on_begin()
             if checkpoint is None:
                 log.write("start", 0, first_event(plan, precision))
@@ -209,31 +209,30 @@ class _Loop:
         )
 
     def _train(self) -> Literal["finished", "interrupted"]:
+        try:
+            self._make_steps()
+        except StopAskedError:
+            self._save()
+            return "interrupted"
+        return "finished"
+
+    def _make_steps(self) -> None:
         """What is due after a step is looked at before the next, so that a run that goes on makes up for it."""
         batches = self._batches()
         with self.progress.bar("training", total=self.plan.steps, unit="steps", done=self.state.step) as bar:
             while True:
-                asked_to_stop, time_is_up = self._agreed()
-                if asked_to_stop:
-                    self._save()
-                    return "interrupted"
+                self.stop.check()
                 if self.saved_step < 0:
                     self._save()  # before anything can end the run: weights that were given are nowhere else in it
                 is_best = self._evaluation_is_due() and self._evaluate()
-                if is_best or self._checkpoint_is_due(time_is_up):
+                if is_best or self._checkpoint_is_due():
                     self._save()
                 if is_best:
                     self.store.mark_best(self.state.step)
                 if self.state.step >= self.plan.steps:
-                    return "finished"
+                    return
                 self._learn(batches)
                 bar.advance(1, self.note)
-
-    def _agreed(self) -> tuple[bool, bool]:
-        """Whether any rank was asked to stop, and whether a checkpoint is due by the lead's clock."""
-        time_is_up = self.log.time_s - self.saved_at_s >= 60 * self.settings.checkpoint_minutes
-        told = self.plan.ranks.gathered([self.stop.received is not None, time_is_up])
-        return any(stop for stop, _ in told), bool(told[0][1])
 
     def _batches(self) -> Iterator[LoadedBatch]:
         return load_batches(
@@ -312,7 +311,7 @@ class _Loop:
         with self.learner.weights_to_use():
             found = evaluate(
                 self.learner.parallel,
-                batches,
+                self.stop.checked(batches),
                 device=self.plan.device,
                 micro_batch=self.settings.micro_batch,
                 num_rows=min(len(rows), self.settings.eval_rows),
@@ -329,10 +328,12 @@ class _Loop:
         state.best_step, state.best_score, state.best_metrics = state.step, score, state.last_metrics
         return True
 
-    def _checkpoint_is_due(self, time_is_up: bool) -> bool:
+    def _checkpoint_is_due(self) -> bool:
         step, every = self.state.step, self.settings.checkpoint_every
         by_steps = step == self.plan.steps or (every is not None and step % every == 0)
-        return self.saved_step != step and (by_steps or time_is_up)
+        by_time = self.log.time_s - self.saved_at_s >= 60 * self.settings.checkpoint_minutes
+        by_leads_clock = bool(self.plan.ranks.gathered([by_time])[0][0])
+        return self.saved_step != step and (by_steps or by_leads_clock)
 
     def _save(self) -> None:
         if self.saved_step == self.state.step:
