@@ -147,6 +147,13 @@ def test_a_damaged_one_is_set_aside_when_the_run_goes_on(tmp_path: Path) -> None
     assert store.save(20, model=MODEL, optimizer=OPTIMIZER, state={}).name == "step_0000020"
 
 
+def test_a_best_one_that_another_replaced_before_a_kill_is_not_named_again(tmp_path: Path) -> None:
+    store = saved(tmp_path, 1, 2, 3, keep=2)
+    store.mark_best(3)
+    store.go_on_from(3, best_step=1)  # as the checkpoint of step 3, written before its evaluation, knew it
+    assert best_or_last(tmp_path).step == 3
+
+
 def test_when_all_are_damaged_it_says_so(tmp_path: Path) -> None:
     store = saved(tmp_path, 1)
     damage(tmp_path / "checkpoints" / "step_0000001", "cut short")

@@ -99,7 +99,7 @@ class CheckpointStore:
         Raises:
             CheckpointError: the disk is full or cannot be written; what was saved before is untouched.
         """
-        final = self.folder / f"step_{step:07d}"
+        final = self._folder_of(step)
         partial = self.folder / (final.name + PARTIAL)
         files = {MODEL: model} if in_shares else {MODEL: model, OPTIMIZER: optimizer}
         try:
@@ -110,10 +110,7 @@ class CheckpointStore:
         except (OSError, SafetensorError, CheckpointError) as error:
             if self._ranks.leads:
                 shutil.rmtree(partial, ignore_errors=True)
-            raise CheckpointError(
-                f"the checkpoint of step {step} could not be written to {final}: {error}. "
-                "Make room or check the folder's rights, then go on with --resume; earlier checkpoints are untouched."
-            ) from error
+            raise _unwritten(f"the checkpoint of step {step}", final, error) from error
         return final
 
     def _put_in_place(self, partial: Path, final: Path) -> None:
@@ -126,14 +123,22 @@ class CheckpointStore:
         self._prune()
 
     def mark_best(self, step: int | None) -> None:
-        """Names the checkpoint of `step` the best so far, so that it is kept; None: there is none."""
+        """Names the checkpoint of `step` the best so far, so that it is kept; None: there is none.
+
+        Raises:
+            CheckpointError: the disk is full or cannot be written.
+        """
         self._ranks.from_lead(lambda: self._mark_best(step))
 
     def _mark_best(self, step: int | None) -> None:
+        file = self.run_folder / "best"
         if step is None:
-            (self.run_folder / "best").unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
         else:
-            write_whole(self.run_folder / "best", f"step_{step:07d}\n")
+            try:
+                write_whole(file, self._folder_of(step).name + "\n")
+            except OSError as error:
+                raise _unwritten("the name of the best checkpoint", file, error) from error
         self._prune()
 
     def latest(self) -> Checkpoint | None:
@@ -175,7 +180,12 @@ class CheckpointStore:
                 aside = folder.with_name(folder.name + DAMAGED)
                 _remove(aside)
                 folder.rename(aside)
-        self._mark_best(best_step)
+        # A kill may have come after another was found to be the best, and this one removed.
+        there = best_step is not None and self._folder_of(best_step).is_dir()
+        self._mark_best(best_step if there else None)
+
+    def _folder_of(self, step: int) -> Path:
+        return self.folder / f"step_{step:07d}"
 
     def _steps(self) -> list[Path]:
         found = [path for path in self.folder.glob("step_*") if path.name[5:].isdecimal() and path.is_dir()]
@@ -186,6 +196,13 @@ class CheckpointStore:
         for folder in self._steps()[: -self.keep]:
             if folder.name != best:
                 _remove(folder)
+
+
+def _unwritten(what: str, where: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{what} could not be written to {where}: {error}. "
+        "Make room or check the folder's rights, then go on with --resume; earlier checkpoints are untouched."
+    )
 
 
 def named_by(file: Path) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from diptych.errors import require_extra
+from diptych.errors import TrainingError, require_extra
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -41,7 +41,8 @@ class RunLog:
         if path is not None:
             path.touch()
             os.truncate(path, min(keep_bytes, path.stat().st_size))
-        self._file = (path or Path(os.devnull)).open("a", encoding="utf-8")
+        self._path = path or Path(os.devnull)
+        self._file = self._path.open("ab", buffering=0)  # a buffer would be written once more at the end of a full disk
 
     @property
     def num_bytes(self) -> int:
@@ -54,12 +55,25 @@ class RunLog:
         return time.monotonic() - self._begun
 
     def write(self, event: str, step: int, fields: Mapping[str, Any]) -> None:
-        """One line: what happened after how many steps. A number that is not finite becomes null: JSON has no NaN."""
+        """One line: what happened after how many steps. A number that is not finite becomes null: JSON has no NaN.
+
+        Raises:
+            TrainingError: the disk is full or cannot be written.
+        """
         line = {"event": event, "step": step, "time_s": round(self.time_s, 3), **fields}
-        self._file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
-        self._file.flush()
+        self._append(json.dumps(_finite(line), allow_nan=False).encode() + b"\n")
         if self._board is not None and event in ("step", "eval"):
             _add_scalars(self._board, event, step, fields)
+
+    def _append(self, line: bytes) -> None:
+        try:
+            while line:
+                line = line[self._file.write(line) :]  # a disk that is nearly full takes a part
+        except OSError as error:
+            raise TrainingError(
+                f"{self._path} could not be written: {error.strerror}. Make room or check the folder's rights, then go "
+                "on with --resume; the checkpoints are untouched."
+            ) from error
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 from diptych.checkpoint.store import Checkpoint, CheckpointStore
 from diptych.data.loader import LoadedBatch, evaluation_batches, load_batches
 from diptych.data.table import Table
-from diptych.errors import InterruptedRunError, RunExistsError
+from diptych.errors import InterruptedRunError, RunExistsError, TrainingError
 from diptych.progress import SILENT, Progress
 from diptych.ranks import join_ranks
 from diptych.train.device import Precision, repeatable, resolve_precision
@@ -188,15 +189,15 @@ class _Loop:
         try:
             status = self._train()
         except NotFiniteError as error:
-            self._end("nan", str(error))
+            self._end_by_error("nan", str(error))
             raise
         except KeyboardInterrupt as error:
-            self._end("interrupted", "stopped at once; the last checkpoint stands")
+            self._end_by_error("interrupted", "stopped at once; the last checkpoint stands")
             raise InterruptedRunError(
                 f"stopped at once. Go on from the last checkpoint of {self.plan.out} by --resume."
             ) from error
         except Exception as error:
-            self._end("failed", f"{type(error).__name__}: {error}")
+            self._end_by_error("failed", f"{type(error).__name__}: {error}")
             raise
         self._end(status)
         return FitResult(
@@ -347,6 +348,11 @@ class _Loop:
         self.store.save(self.state.step, model=model, optimizer=optimizer, state=state, in_shares=in_shares)
         self.saved_step, self.saved_at_s = self.state.step, self.log.time_s
         self.log.write("checkpoint", self.state.step, {})
+
+    def _end_by_error(self, status: str, text: str) -> None:
+        """The error that ended the run is what is told, also where the disk has no room to write it down."""
+        with suppress(OSError, TrainingError):
+            self._end(status, text)
 
     def _end(self, status: str, text: str = "") -> None:
         self.log.write("end", self.state.step, {"status": status, "text": text})
