@@ -237,8 +237,12 @@ class LateRng:
 
 
 def default_workers() -> int:
-    """Processes that decode, by the cores this process may use: one on two cores, at most eight."""
-    return min(usable_cores() // 2, 8)
+    """Processes that decode, by the cores this process may use: one on two cores, at most eight.
+
+    Processes that torchrun began on one machine share its cores.
+    """
+    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(usable_cores() // 2 // sharing, 8)
 
 
 def usable_cores() -> int:
