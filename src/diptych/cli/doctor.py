@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import typer
 from diptych import __version__
 from diptych.cli import screen
 from diptych.cli.json_file import write_json
+from diptych.train.memory import group_free_bytes, machine_free_bytes, whole_bytes
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "pyarrow", "datasets", "tokenizers")
 EXTRAS = {
@@ -137,39 +137,15 @@ def memory(meminfo: Path, group: Path) -> Finding:
         group: the folder of the control group, version 2, that a container lives in.
     """
     advice = "the demo needs about 2 GiB; close other programs"
-    free = _free_gib(meminfo)
+    free, left, whole = map(_gib, (machine_free_bytes(meminfo), group_free_bytes(group), whole_bytes()))
     if free is None:
-        whole = _whole_gib()
         said = "unknown" if whole is None else f"{whole:.1f} GiB in all"
         return Finding("memory", said, advice if whole is not None and whole < 3 else "")
-    left = _left_gib(group)
     if left is not None and left < free:
         advice = "the demo needs about 2 GiB; give the container more (docker run --memory)"
         return Finding("memory", f"{left:.1f} GiB left of what this container may have", advice if left < 3 else "")
     return Finding("memory", f"{free:.1f} GiB available", advice if free < 3 else "")
 
 
-def _free_gib(meminfo: Path) -> float | None:
-    if meminfo.exists():
-        for line in meminfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable"):
-                return int(line.split()[1]) / 2**20
-    return None
-
-
-def _whole_gib() -> float | None:
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return None
-
-
-def _left_gib(group: Path) -> float | None:
-    """None where the group has no limit, or the system no such groups."""
-    try:
-        limit = (group / "memory.max").read_text(encoding="utf-8").strip()
-        used = int((group / "memory.current").read_text(encoding="utf-8"))
-        counts = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
-    except (OSError, ValueError):
-        return None
-    # Pages of files that were read count as used, and are given up when memory is asked for.
-    return None if limit == "max" else (int(limit) - used + int(counts.get("inactive_file", 0))) / 2**30
+def _gib(num_bytes: int | None) -> float | None:
+    return None if num_bytes is None else num_bytes / 2**30

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import copy
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from diptych.data.batch import Batch, TextPart
 from diptych.objectives.objective import Dual
+from diptych.train.live_bytes import LiveBytes, tensors_of
 from diptych.train.parallel import stacks
 
 BlankBatch = Callable[[int, int], Batch]
@@ -157,44 +155,13 @@ def _peak_bytes(
         for parameter in copied.parameters():
             parameter.register_post_accumulate_grad_hook(_drop_gradient)
         batch = blank(rows, num_tokens)
-        given = [*copied.parameters(), *copied.buffers(), *_tensors(batch)]
-        with _Alive(given) as alive:
+        given = [*copied.parameters(), *copied.buffers(), *tensors_of(batch)]
+        with LiveBytes(given) as alive:
             with torch.autocast("cpu", dtype=autocast, enabled=autocast is not None):
                 encoding = copied(batch)
             _go_back(encoding)
     width = encoding.image.shape[1] + encoding.text.shape[1] if isinstance(encoding, Dual) else 0
-    return _Peak(bytes=alive.peak, batch_bytes=sum(one.nbytes for one in _tensors(batch)), vector_width=width)
-
-
-class _Alive(TorchDispatchMode):
-    """Counts the bytes of all storages that operations make, each once, for as long as they live."""
-
-    def __init__(self, given: list[Tensor]) -> None:
-        super().__init__()
-        self.peak = 0
-        self._now = 0
-        self._known: dict[int, Any] = {one.untyped_storage()._cdata: None for one in given}
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Runs the operation and looks at what it made."""
-        made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, Tensor):
-                self._meet(tensor.untyped_storage())
-        return made
-
-    def _meet(self, storage: torch.UntypedStorage) -> None:
-        address, size = storage._cdata, storage.nbytes()
-        if address not in self._known:
-            self._known[address] = weakref.ref(storage, lambda _: self._forget(address, size))
-            self._now += size
-            self.peak = max(self.peak, self._now)
-
-    def _forget(self, address: int, size: int) -> None:
-        del self._known[address]
-        self._now -= size
+    return _Peak(bytes=alive.peak, batch_bytes=sum(one.nbytes for one in tensors_of(batch)), vector_width=width)
 
 
 def _drop_gradient(parameter: Tensor) -> None:
@@ -205,14 +172,6 @@ def _go_back(encoding: Any) -> None:
     """Backward from everything that an encoding holds, as from a loss that reads all of it."""
     reached = [one for one in vars(encoding).values() if isinstance(one, Tensor) and one.requires_grad]
     torch.autograd.backward(reached, [torch.ones_like(one) for one in reached])
-
-
-def _tensors(batch: Batch) -> Iterator[Tensor]:
-    yield batch.group
-    if batch.text is not None:
-        yield from (batch.text.ids, batch.text.mask)
-    if batch.image is not None:
-        yield batch.image.pixels
 
 
 def _size(model: nn.Module) -> int:
