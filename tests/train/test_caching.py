@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -23,8 +25,7 @@ from diptych.train.step import Step, reseed
 B, T = 7, 5
 
 
-@pytest.fixture
-def batch() -> Batch:
+def a_batch() -> Batch:
     generator = torch.Generator().manual_seed(1)
     lengths = torch.tensor([2, 5, 3, 1, 4, 2, 5])
     return Batch(
@@ -33,6 +34,11 @@ def batch() -> Batch:
         text=TextPart(ids=torch.randint(97, 122, (B, T), generator=generator), mask=torch.arange(T) < lengths[:, None]),
         image=ImagePart(pixels=torch.randint(0, 256, (B, 3, 4, 4), generator=generator, dtype=torch.uint8)),
     )
+
+
+@pytest.fixture
+def batch() -> Batch:
+    return a_batch()
 
 
 def seeds(number: int) -> None:
@@ -148,3 +154,60 @@ def test_a_scaled_loss_scales_the_gradient_once(small_room: ModuleType, batch: B
         return torch.cat([one.grad.flatten() for one in model.parameters()])
 
     assert_close(grad(lambda loss: 8 * loss), 8 * grad(lambda loss: loss))
+
+
+class RecordingEncode:
+    """The step's `encode`, which writes down what dropout drew and on how many rows."""
+
+    def __init__(self, encode: Encode, log: list[tuple[int, Tensor]]) -> None:
+        self._encode, self._log = encode, log
+
+    @property
+    def heads(self) -> nn.ModuleDict:
+        return self._encode.heads
+
+    def __call__(self, batch: Batch) -> Any:
+        state = torch.get_rng_state()
+        self._log.append((len(batch), torch.rand(3)))
+        torch.set_rng_state(state)
+        return self._encode(batch)
+
+
+@pytest.mark.parametrize("micro_batch", [2, 3, 4])
+def test_the_second_pass_draws_what_the_first_drew(
+    small_room: ModuleType, batch: Batch, micro_batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also over two calls of an objective, and with parts of unequal sizes."""
+    step = Step(small_room.SmallRoom(small_room.SmallConfig(dropout=0.4)), Mirrored()).train()
+    log: list[tuple[int, Tensor]] = []
+    monkeypatch.setattr(step, "encode", RecordingEncode(step.encode, log))
+    accumulate_gradients(Parallel(step), batch, {}, micro_batch=micro_batch, reseed=seeds)
+    first, second = log[: len(log) // 2], log[len(log) // 2 :]
+    sizes = {2: [1, 2, 2, 2], 3: [2, 2, 3], 4: [3, 4]}[micro_batch] * 2
+    assert [rows for rows, _ in first] == [rows for rows, _ in second] == sizes
+    assert_close([drawn for _, drawn in second], [drawn for _, drawn in first], rtol=0, atol=0)
+    assert len({tuple(drawn.tolist()) for _, drawn in first}) == len(first)  # and no two parts draw the same
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 7])
+def test_the_temperature_gets_its_gradient_once(small_room: ModuleType, batch: Batch, micro_batch: int) -> None:
+    """By hand: d loss / d log scale = scale · d loss / d scale, from the vectors alone."""
+    _, grads, model = gradients(small_room, Contrastive(), batch, {}, micro_batch, dropout=0.0)
+    with torch.no_grad():
+        dual = model(batch)
+    scale = dual.scale.clone().requires_grad_()
+    loss = contrastive_loss(F.normalize(dual.image, dim=-1), F.normalize(dual.text, dim=-1), scale)
+    loss.divided({"contrastive": B}).backward()
+    assert scale.grad is not None
+    assert_close(grads["logit_scale"], scale.detach() * scale.grad, rtol=1e-5, atol=0)
+
+
+@settings(deadline=None, max_examples=25)
+@given(micro_batch=st.integers(1, 9), rows=st.integers(2, B), calls=st.sampled_from([Contrastive(), Mirrored()]))
+def test_any_split_of_any_batch_has_the_gradient_of_the_whole(
+    small_room: ModuleType, micro_batch: int, rows: int, calls: Any
+) -> None:
+    part = a_batch().rows(0, rows)
+    _, grads, _ = gradients(small_room, calls, part, {}, micro_batch, dropout=0.0)
+    _, whole_grads, _ = gradients(small_room, calls, part, {}, None, dropout=0.0)
+    assert_close(grads, whole_grads, rtol=0, atol=1e-6)

@@ -128,7 +128,7 @@ class CachedEncode:
         parts = _parts(len(batch), self._micro_batch, self._parallel.ranks)
         first = self._num_parts
         duals: list[Dual] = []
-        with torch.no_grad(), _same_buffers(self._parallel.step.model):
+        with torch.no_grad(), same_buffers(self._parallel.step.model):
             for number, part in enumerate(parts):
                 self._reseed(first + number)
                 dual = self._parallel(part.of(batch))
@@ -180,7 +180,7 @@ def _as_leaves(dual: Dual) -> Dual:
 
 
 @contextmanager
-def _same_buffers(model: nn.Module) -> Iterator[None]:
+def same_buffers(model: nn.Module) -> Iterator[None]:
     """Puts the buffers back: the first of two passes may not count in the statistics of batch norm."""
     kept = [buffer.clone() for buffer in model.buffers()]
     yield
