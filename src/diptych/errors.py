@@ -48,6 +48,10 @@ class TrainingError(DiptychError):
     """Training cannot go on, for instance because the loss is no longer finite."""
 
 
+class OutOfMemoryError(TrainingError):
+    """A step needs more memory than there is."""
+
+
 class InterruptedRunError(DiptychError):
     """The user stopped the work; what was done is kept."""
 

@@ -152,5 +152,7 @@ def _name(hint: Any) -> str:
         return " or ".join(_name(part) for part in get_args(hint))
     if hint is type(None):
         return "none"
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return words.get(hint, getattr(hint, "__name__", str(hint)))

@@ -51,6 +51,8 @@ def build(
         WeightsError: `init` is of a model with other settings.
         DataError: the vocabulary cannot be found or read.
     """
+    from diptych.systems.costing import cost_of  # it builds models itself
+
     refuse_outside(run)
     trained = None if init is None else read_trained(init)
     tokenizer = _tokenizer(run.inputs, texts, tokenizer_folder, progress) if trained is None else trained.tokenizer
@@ -60,7 +62,7 @@ def build(
         _begin_with(model, run, trained)
     inputs = room(run.system).inputs(run.model, run.inputs, tokenizer)
     origin = SCRATCH if trained is None else trained.source
-    return Job(run=run, model=model, objective=run.objective, inputs=inputs, origin=origin)
+    return Job(run=run, model=model, objective=run.objective, inputs=inputs, origin=origin, cost=cost_of)
 
 
 def refuse_outside(run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,27 @@ FREE = {
     "training.max_bad_rows",
     "training.parallel",
     "training.rank_timeout_s",
+    "training.micro_batch",
+    "training.activation_checkpointing",
 }
-"""Settings that may change when a run goes on: no weight depends on them."""
+"""Settings that may change when a run goes on: no weight depends on them, on the last two by rounding at most.
+
+These are the way out for a run that memory became too short for. (Batch norm and dropout see another micro-batch.)
+"""
 
 
 def holds_run(folder: Path) -> bool:
     """Whether a run was begun in the folder."""
     return (folder / "run.json").is_file()
+
+
+def with_its_micro_batch(run: Run, out: Path) -> Run:
+    """The run with the micro-batch that the one in `out` was found to fit, where `run` leaves it to measuring."""
+    if run.training.micro_batch != "auto" or not holds_run(out):
+        return run
+    there = flat(json.loads((out / "run.json").read_text(encoding="utf-8")))
+    found = there.get("training.micro_batch", "auto")
+    return replace(run, training=replace(run.training, micro_batch=found))
 
 
 def begin_folder(out: Path, run: Run, inputs: Inputs, *, resume: bool, origin: str = SCRATCH) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from diptych.data.batch import Inputs
 from diptych.objectives.objective import Objective
 from diptych.train.run import Run
+
+if TYPE_CHECKING:
+    from diptych.train.cost import ModelCost
 
 SCRATCH = "scratch"
 """The origin of weights that were drawn."""
@@ -25,3 +30,5 @@ class Job:
     inputs: Inputs
     origin: str = SCRATCH
     """Where the model's weights come from before training, for people."""
+    cost: Callable[[Run], ModelCost] | None = None
+    """What a run's model costs by formula, for what is said when memory runs out; None where nobody knows."""

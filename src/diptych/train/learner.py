@@ -97,7 +97,7 @@ class Learner:
             self.parallel,
             batch.to(self.device),
             move_targets(targets, self.device),
-            micro_batch=self.settings.micro_batch,
+            micro_batch=self.settings.rows_at_once,
             reseed=partial(reseed, self.settings.seed, number, self.parallel.ranks.rank),
             scaled=self.scaler.scale,
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -14,14 +15,17 @@ from diptych.data.table import Table
 from diptych.errors import InterruptedRunError, RunExistsError, TrainingError
 from diptych.progress import SILENT, Progress
 from diptych.ranks import join_ranks
+from diptych.train.budget import Layout
 from diptych.train.device import Precision, repeatable, resolve_precision
 from diptych.train.evaluation import evaluate
 from diptych.train.faults import BadRows, NanWatch, NotFiniteError
-from diptych.train.folder import begin_folder
+from diptych.train.folder import begin_folder, with_its_micro_batch
 from diptych.train.job import SCRATCH, Job
 from diptych.train.learner import Learner, Update
 from diptych.train.log import RunLog
 from diptych.train.meter import Meter
+from diptych.train.micro_batch import Fitted, fitting_micro_batch, largest_over
+from diptych.train.out_of_memory import out_of_memory_explained
 from diptych.train.plan import Plan, make_plan
 from diptych.train.record import first_event, write_run_card
 from diptych.train.run import plain_run
@@ -76,6 +80,7 @@ def fit(
         LostRankError: another process died.
     """
     with join_ranks(device, job.run.training.rank_timeout_s) as ranks:
+        job = replace(job, run=with_its_micro_batch(job.run, out)) if resume else job
         plan = make_plan(job, table, out, device, ranks)
         progress = progress if ranks.leads else SILENT
         return _fit(plan, resume=resume, on_nan=on_nan, tensorboard=tensorboard, progress=progress, on_begin=on_begin)
@@ -96,7 +101,8 @@ def _fit(
     checkpoint = store.latest() if resume else None
     state, precision = _begin_state(checkpoint, plan, origin)
     with repeatable(plan.device):
-        learner = Learner(job, steps=plan.steps, device=plan.device, precision=precision, ranks=ranks)
+        with out_of_memory_explained(lambda: job, precision.name):
+            learner = Learner(job, steps=plan.steps, device=plan.device, precision=precision, ranks=ranks)
         if checkpoint is not None:
             learner.load(checkpoint, state.loss_scale)
             store.go_on_from(checkpoint.step, state.best_step)
@@ -187,7 +193,8 @@ class _Loop:
     def run(self) -> FitResult:
         """Trains, and writes down how it ended whatever happens."""
         try:
-            status = self._train()
+            with out_of_memory_explained(lambda: self.plan.job, self.state.precision):
+                status = self._train()
         except NotFiniteError as error:
             self._end_by_error("nan", str(error))
             raise
@@ -225,6 +232,8 @@ class _Loop:
                 self.stop.check()
                 if self.saved_step < 0:
                     self._save()  # before anything can end the run: weights that were given are nowhere else in it
+                if self.settings.micro_batch == "auto":
+                    batches = self._fit_micro_batch(batches)
                 is_best = self._evaluation_is_due() and self._evaluate()
                 if is_best or self._checkpoint_is_due():
                     self._save()
@@ -248,6 +257,30 @@ class _Loop:
             decode_timeout_s=self.plan.job.run.inputs.decode_timeout_s,
             tell=self._note,
         )
+
+    def _fit_micro_batch(self, batches: Iterator[LoadedBatch]) -> Iterator[LoadedBatch]:
+        """Finds the micro-batch by the first batch and fixes it in run.json; the batches come back whole."""
+        first, ranks = next(batches), self.plan.ranks
+        layout = Layout(
+            batch=self.settings.batch,
+            ranks=ranks.size,
+            parallel=self.settings.parallel,
+            micro_batch=self.settings.batch,
+        )
+        found = Fitted(rows=layout.local, reason="not a row of the first batch can be read")
+        read = ranks.gathered([first.batch is not None])
+        if first.batch is not None and all(any_row for (any_row,) in read):
+            found = fitting_micro_batch(self.learner, first.batch, first.targets, layout, agreed=largest_over(ranks))
+        self.settings = self.learner.settings = replace(self.settings, micro_batch=found.rows)
+        job = self.plan.job
+        job = replace(job, run=replace(job.run, training=self.settings))
+        self.plan = replace(self.plan, job=job)
+        ranks.from_lead(lambda: begin_folder(self.plan.out, job.run, job.inputs, origin=self.state.origin, resume=True))
+        text = f"{found.rows:,} of {layout.local:,} rows go through the model at once: {found.reason}"
+        self.log.write("note", self.state.step, {"text": text})
+        if found.rows < layout.local:
+            self.progress.say(f"Gradients are cached: {text}.")
+        return chain([first], batches)
 
     def _note(self, text: str) -> None:
         self.log.write("note", self.state.step, {"text": text})
@@ -314,7 +347,7 @@ class _Loop:
                 self.learner.parallel,
                 self.stop.checked(batches),
                 device=self.plan.device,
-                micro_batch=self.settings.micro_batch,
+                micro_batch=self.settings.rows_at_once,
                 num_rows=min(len(rows), self.settings.eval_rows),
                 progress=self.progress,
             )

@@ -19,6 +19,7 @@ class Range:
 
 
 COUNT = Range("a whole number from 1", lambda value: value >= 1)
+COUNT_OR_AUTO = Range("a whole number from 1, auto or none", lambda value: value == "auto" or value >= 1)
 NOT_NEGATIVE = Range("a number from 0", lambda value: 0 <= value < math.inf)
 POSITIVE = Range("a number above 0", lambda value: 0 < value < math.inf)
 SHARE = Range("a share from 0 to 1", lambda value: 0 <= value <= 1)

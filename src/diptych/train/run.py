@@ -85,8 +85,9 @@ class TrainingSettings:
     """Times that every row is seen; turned into `steps` when the run begins."""
     batch: int = 256
     """Rows of one optimizer step, over all ranks."""
-    micro_batch: int | None = None
-    """Rows that go through the model at once; None: the whole batch. Changes no gradient."""
+    micro_batch: int | Literal["auto"] | None = "auto"
+    """Rows that go through the model at once, of each process; changes no gradient. "auto": as many as fit, measured
+    when the run begins and then fixed in run.json; None: the whole batch."""
     seed: int = 0
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     """"auto" measures whether bf16 is faster on the device and says so in the log."""
@@ -122,7 +123,7 @@ class TrainingSettings:
             steps=ranges.COUNT,
             epochs=ranges.POSITIVE,
             batch=ranges.COUNT,
-            micro_batch=ranges.COUNT,
+            micro_batch=ranges.COUNT_OR_AUTO,
             seed=ranges.SEED,
             log_every=ranges.COUNT,
             eval_every=ranges.COUNT,
@@ -134,6 +135,11 @@ class TrainingSettings:
             max_bad_rows=ranges.SHARE,
             rank_timeout_s=ranges.POSITIVE,
         )
+
+    @property
+    def rows_at_once(self) -> int | None:
+        """`micro_batch` as it is trained with; None: the whole batch, also where nothing was measured."""
+        return None if self.micro_batch == "auto" else self.micro_batch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,125 @@
+"""Memory that ran out, in words for users: which settings save memory, and how much each by formula."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from diptych.errors import OutOfMemoryError, UsageError
+from diptych.overrides import apply_overrides, to_plain
+from diptych.progress import spoken_bytes
+from diptych.train.budget import Layout, memory_parts
+from diptych.train.job import Job
+from diptych.train.run import Run
+
+if TYPE_CHECKING:
+    from diptych.train.cost import ModelCost
+
+RAN_OUT = ("can't allocate memory", "MPS backend out of memory")
+"""What torch says on a CPU and on MPS; on CUDA the error has a type of its own."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A setting that saves memory."""
+
+    setting: str
+    """As `--set` takes it."""
+    effect: str
+    """On what is learned, and on time."""
+
+
+@contextmanager
+def out_of_memory_explained(job: Callable[[], Job], precision: str) -> Iterator[None]:
+    """Turns the error of an allocation that failed into one that says what would save memory.
+
+    Args:
+        job: what is trained, when it is asked.
+        precision: what its setting "auto" came to.
+    Raises:
+        OutOfMemoryError: in place of torch's and Python's own.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        said = str(error).partition("\n")[0] or type(error).__name__
+        traceback.clear_frames(error.__traceback__)  # they hold the step's tensors, and what follows takes memory too
+        raise OutOfMemoryError(f"memory ran out: {said}\n{advice(job(), precision)}") from error
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether the error says that memory could not be had."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in RAN_OUT)
+
+
+def advice(job: Job, precision: str) -> str:
+    """The settings that save memory, each with how much; without figures where no formula is at hand."""
+    run = job.run
+    lines = [f"{one.setting}: {one.effect}" for one in knobs(run)]
+    if job.cost is not None:
+        exact = replace(run, training=replace(run.training, precision=precision))  # type: ignore[arg-type]
+        with suppress(RuntimeError, MemoryError):  # what is left may be too little for the formula too
+            lines = [
+                f"{one.setting} saves {spoken_bytes(saved)}: {one.effect}"
+                for one, saved in savings(exact, knobs(run), job.cost)
+            ]
+    return "These settings take less memory:" + "".join(f"\n  {one}" for one in lines)
+
+
+def knobs(run: Run) -> list[Knob]:
+    """Settings of the run that could save memory, those that change least first."""
+    training = run.training
+    at_once = min(training.rows_at_once or training.batch, training.batch)
+    found = []
+    if at_once > 1:
+        found.append(
+            Knob(f"training.micro_batch={at_once // 2}", "the same gradient, at most a third slower; --resume takes it")
+        )
+    if not training.activation_checkpointing:
+        found.append(
+            Knob("training.activation_checkpointing=true", "the same gradient, about a third slower; --resume takes it")
+        )
+    if training.precision == "float32":  # "auto" has found that bf16 is slow here, or taken it
+        found.append(Knob("training.precision=bf16", "rounder products; slow on a CPU without them"))
+    if training.batch > 1:
+        found.append(Knob(f"training.batch={training.batch // 2}", "another run, which learns from fewer rows a step"))
+    if (side := _smaller_picture(to_plain(run.model))) is not None:
+        found.append(Knob(f"model.image_size={side}", "another model, which sees less"))
+    return found
+
+
+def savings(run: Run, settings: Sequence[Knob], cost: Callable[[Run], ModelCost]) -> Iterator[tuple[Knob, int]]:
+    """Bytes of a step that each setting would save by formula, of those that do and that the model can have."""
+    now = _step_bytes(run, cost)
+    for one in settings:
+        try:
+            saved = now - _step_bytes(apply_overrides(run, [one.setting]), cost)
+        except UsageError:
+            continue
+        if saved > 0:
+            yield one, saved
+
+
+def _step_bytes(run: Run, cost: Callable[[Run], ModelCost]) -> int:
+    training = run.training
+    at_once = training.rows_at_once or training.batch
+    layout = Layout(batch=training.batch, ranks=1, parallel="ddp", micro_batch=at_once)
+    return sum(memory_parts(cost(run), layout, averaged=run.optim.ema is not None).values())
+
+
+def _smaller_picture(config: dict[str, int]) -> int | None:
+    """Three quarters of the side, in whole patches; None for models that are not given pictures of a size."""
+    side, patch = config.get("image_size"), config.get("patch_size", 32)
+    if side is None:
+        return None
+    step = patch if side % patch == 0 else 32
+    return side * 3 // 4 // step * step or None
