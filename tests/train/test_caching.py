@@ -202,7 +202,7 @@ def test_the_temperature_gets_its_gradient_once(small_room: ModuleType, batch: B
     assert_close(grads["logit_scale"], scale.detach() * scale.grad, rtol=1e-5, atol=0)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(micro_batch=st.integers(1, 9), rows=st.integers(2, B), calls=st.sampled_from([Contrastive(), Mirrored()]))
 def test_any_split_of_any_batch_has_the_gradient_of_the_whole(
     small_room: ModuleType, micro_batch: int, rows: int, calls: Any

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -68,7 +68,6 @@ def test_at_the_least_one_row_goes_through_at_once() -> None:
     assert measured(lambda size: 10.0 * size, rows=256, room=-5) == (1, [2])
 
 
-@settings(deadline=None)
 @given(
     lines=st.lists(st.tuples(st.integers(0, 500), st.integers(1, 40)), min_size=1, max_size=4),
     rows=st.integers(2, 3000),

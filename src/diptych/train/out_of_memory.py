@@ -99,21 +99,33 @@ def knobs(run: Run) -> list[Knob]:
 
 def savings(run: Run, settings: Sequence[Knob], cost: Callable[[Run], ModelCost]) -> Iterator[tuple[Knob, int]]:
     """Bytes of a step that each setting would save by formula, of those that do and that the model can have."""
-    now = _step_bytes(run, cost)
+    cost_now = cost(run)
+    now = _step_bytes(run, cost_now)
     for one in settings:
         try:
-            saved = now - _step_bytes(apply_overrides(run, [one.setting]), cost)
+            then = apply_overrides(run, [one.setting])
+            saved = now - _step_bytes(then, cost_now if _of_equal_cost(run, then) else cost(then))
         except UsageError:
             continue
         if saved > 0:
             yield one, saved
 
 
-def _step_bytes(run: Run, cost: Callable[[Run], ModelCost]) -> int:
+def _of_equal_cost(run: Run, other: Run) -> bool:
+    """Whether only the split of a step differs: the cost of a pair takes seconds to find."""
+    mine, theirs = run.training, other.training
+    return (run.model, mine.precision, mine.activation_checkpointing) == (
+        other.model,
+        theirs.precision,
+        theirs.activation_checkpointing,
+    )
+
+
+def _step_bytes(run: Run, cost: ModelCost) -> int:
     training = run.training
     at_once = training.rows_at_once or training.batch
     layout = Layout(batch=training.batch, ranks=1, parallel="ddp", micro_batch=at_once)
-    return sum(memory_parts(cost(run), layout, averaged=run.optim.ema is not None).values())
+    return sum(memory_parts(cost, layout, averaged=run.optim.ema is not None).values())
 
 
 def _smaller_picture(config: dict[str, int]) -> int | None:
