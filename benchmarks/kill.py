@@ -37,7 +37,7 @@ from diptych.train import loop
 from diptych.train.learner import Learner
 from harness import arguments, machine, print_machine, write_json
 
-CLOCK = {"time_s", "samples_per_s", "tokens_per_s", "loader_share"}
+CLOCK = {"time_s", "samples_per_s", "tokens_per_s", "loader_share", "mfu", "product_rate"}
 STEPS_A_KILL = 5
 SETTINGS = ["training.checkpoint_every=2", "training.eval_every=7", "inputs.workers=1"]
 PRELOADED = ["diptych.systems", "diptych.train.loop", "diptych.data.scenes", "torch._dynamo"]

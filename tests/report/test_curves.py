@@ -48,6 +48,12 @@ def test_a_loss_without_chance_has_no_line_of_the_batch():
     assert "log of the batch" not in chart
 
 
+def test_the_speed_chart_tells_of_the_utilisation_where_it_was_logged():
+    steps = [{"event": "step", "step": step, "samples_per_s": 9.0, "loader_share": 0.1} for step in (1, 2, 3)]
+    steps[1]["mfu"], steps[2]["mfu"] = 0.42, 0.44
+    assert "Model FLOPs utilisation: from 42 % at step 2 to 44 % at step 3." in alt(speed_chart(history(steps)))
+
+
 @pytest.mark.parametrize("chart", [loss_chart, rates_chart, speed_chart, norm_chart, recall_while_training_chart])
 def test_what_was_never_logged_is_not_drawn(chart):
     assert chart(history()) is None

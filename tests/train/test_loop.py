@@ -28,7 +28,7 @@ from diptych.train.job import Job
 from diptych.train.learner import Learner
 from diptych.train.loop import fit
 
-CLOCK = {"time_s", "samples_per_s", "tokens_per_s", "loader_share"}
+CLOCK = {"time_s", "samples_per_s", "tokens_per_s", "loader_share", "mfu", "product_rate"}
 
 
 class Killed(BaseException):
@@ -128,6 +128,18 @@ def test_the_run_folder_holds_what_the_design_says(whole: Path) -> None:
     means = {step: (one["text_to_image_r1"] + one["image_to_text_r1"]) / 2 for step, one in scores.items()}
     assert means[best.step] == max(means.values())
     assert {**best.state["run"], "origin": "scratch"} == json.loads((whole / "run.json").read_text())
+
+
+def test_a_run_says_how_much_of_the_device_it_uses(
+    small_room: ModuleType, small_table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diptych.train.meter.FLOPS_AFTER_S", 0.0)
+    monkeypatch.setattr("diptych.train.loop.product_rate", lambda *_: 1e6)
+    fit(small_room.small_job(), small_table, tmp_path / "run", device="cpu")
+    assert events(tmp_path / "run", "start")[0]["product_rate"] == 1e6
+    flops = 2 * 48 * 6 * 2  # one product of pixels and weight, and in the backward pass the weight's gradient
+    for line in events(tmp_path / "run", "step"):
+        assert line["mfu"] == pytest.approx(flops * line["samples_per_s"] / 1e6, rel=1e-2, abs=1e-4)
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 8, 11, 12])

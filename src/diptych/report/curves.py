@@ -74,18 +74,23 @@ def rates_chart(log: History) -> str | None:
 
 
 def speed_chart(log: History) -> str | None:
-    """Samples a second, and the share of time spent waiting for the loader; None where not logged."""
+    """Samples a second, the share of time spent waiting for the loader, and MFU; None where not logged."""
     speed, waiting = series(log.steps, "samples_per_s"), series(log.steps, "loader_share")
+    used = series(log.steps, "mfu")
     if not speed[1]:
         return None
     figure, (left, right) = new_chart(panels=2, height=2.5)
     _panel(left, speed, "samples a second", hue=2)
     left.set_ylim(bottom=0)
-    _panel(right, waiting, "time spent waiting for the loader", hue=5)
+    if used[1]:
+        _line(right, *used, hue=2, name="model FLOPs utilisation", faint=False)
+    _line(right, *waiting, hue=5, name="waiting for the loader", faint=False)
+    title(right, "shares of the time and of the device")
+    legend(right)
+    _over_steps(right)
     _shares(right)
-    return to_svg(
-        figure, name="speed", alt=_told("Samples a second", *speed) + _told(" Loader's share", *waiting, share=True)
-    )
+    told = _told(" Loader's share", *waiting, share=True) + _told(" Model FLOPs utilisation", *used, share=True)
+    return to_svg(figure, name="speed", alt=_told("Samples a second", *speed) + told)
 
 
 def norm_chart(log: History) -> str | None:

@@ -40,7 +40,9 @@ PARTS: tuple[tuple[str, str, str, Chart], ...] = (
     (
         "Speed",
         "Pictures that went through training in a second, and the share of time spent waiting for the loader. Much "
-        "above 10 %, more workers or smaller pictures help; near 0, only a faster device or a smaller model would.",
+        "above 10 %, more workers or smaller pictures help; near 0, only a faster device or a smaller model would. "
+        "Model FLOPs utilisation is what the model's products need over what plain products reached on this device; it "
+        "is counted after the first seconds.",
         "the log holds no speed.",
         speed_chart,
     ),

@@ -92,6 +92,17 @@ def bf16_speedup(device: torch.device) -> float:
     return _speedup(device, torch.bfloat16)
 
 
+def product_rate(device: torch.device, precision: Precision) -> float:
+    """Operations a second of a plain product in the precision of a run: what a training step is held against.
+
+    The sides are as small as reach the full rate, so that it takes a tenth of a second.
+    """
+    side = 1024 if device.type == "cpu" else 4096
+    left = torch.randn(side, side, generator=torch.Generator().manual_seed(0))
+    left = left.to(device, precision.autocast or torch.float32)
+    return 2 * side**3 / _fastest_s(lambda: left @ left, device)
+
+
 def _measured(device: torch.device) -> Precision:
     lower: tuple[Literal["bf16", "fp16"], torch.dtype] = ("bf16", torch.bfloat16)
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -120,7 +131,7 @@ def _speedup(device: torch.device, dtype: torch.dtype) -> float:
         return in_float32 / _fastest_s(work, device)
 
 
-def _fastest_s(work: Callable[[], None], device: torch.device, budget_s: float = 0.1) -> float:
+def _fastest_s(work: Callable[[], object], device: torch.device, budget_s: float = 0.1) -> float:
     """The shortest of some runs: other work on the machine can only lengthen one."""
     times: list[float] = []
     while len(times) < 4 or (len(times) < 20 and sum(times) < budget_s):

@@ -16,7 +16,7 @@ from diptych.errors import InterruptedRunError, RunExistsError, TrainingError
 from diptych.progress import SILENT, Progress
 from diptych.ranks import join_ranks
 from diptych.train.budget import Layout
-from diptych.train.device import Precision, repeatable, resolve_precision
+from diptych.train.device import Precision, product_rate, repeatable, resolve_precision
 from diptych.train.evaluation import evaluate
 from diptych.train.faults import BadRows, NanWatch, NotFiniteError
 from diptych.train.folder import begin_folder, with_its_micro_batch
@@ -95,11 +95,14 @@ def _fit(
     progress: Progress,
     on_begin: Callable[[], None],
 ) -> FitResult:
+    from diptych.train.cost import PairFlops  # brings torch's tracing along, which loading a model does without
+
     job, out, ranks = plan.job, plan.out, plan.ranks
     origin = ranks.from_lead(lambda: begin_folder(out, job.run, job.inputs, origin=job.origin, resume=resume))
     store = CheckpointStore(out, job.run.training.keep, progress, ranks)
     checkpoint = store.latest() if resume else None
     state, precision = _begin_state(checkpoint, plan, origin)
+    meter = Meter(PairFlops(job.model), product_rate(plan.device, precision))
     with repeatable(plan.device):
         with out_of_memory_explained(lambda: job, precision.name):
             learner = Learner(job, steps=plan.steps, device=plan.device, precision=precision, ranks=ranks)
@@ -116,7 +119,7 @@ def _fit(
         with log, StopSignals(progress, ranks) as stop:
             on_begin()
             if checkpoint is None:
-                log.write("start", 0, first_event(plan, precision))
+                log.write("start", 0, first_event(plan, precision, meter.peak))
                 progress.say(f"Training on {plan.device} in {precision.name} ({precision.reason}).")
             elif checkpoint.step >= plan.steps:
                 progress.say(f"The run in {out} is finished: it made all its {plan.steps} steps.")
@@ -126,6 +129,7 @@ def _fit(
             loop = _Loop(
                 plan=plan,
                 learner=learner,
+                meter=meter,
                 store=store,
                 state=state,
                 log=log,
@@ -162,6 +166,7 @@ class _Loop:
 
     plan: Plan
     learner: Learner
+    meter: Meter
     store: CheckpointStore
     state: TrainState
     log: RunLog
@@ -173,7 +178,6 @@ class _Loop:
 
     def __post_init__(self) -> None:
         self.settings = self.plan.job.run.training
-        self.meter = Meter()
         log, state, progress = self.log, self.state, self.progress
         self.bad_rows = BadRows(
             rows=self.plan.rows, most=self.settings.max_bad_rows, state=state, log=log, progress=progress
@@ -309,7 +313,7 @@ class _Loop:
         return step in (1, self.plan.steps) or step % self.settings.log_every == 0
 
     def _log_step(self, update: Update, epoch: int) -> None:
-        temperature = self.learner.temperature()
+        temperature, speed = self.learner.temperature(), self.meter.read()
         fields = {
             "loss": update.loss,
             "terms": update.parts.means(),
@@ -317,10 +321,10 @@ class _Loop:
             "temperature": temperature,
             "grad_norm": update.grad_norm,
             "epoch": epoch,
-            **self.meter.read(),
+            **speed,
         }
         self.log.write("step", self.state.step, fields)
-        self.note = f"loss {update.loss:.3f}"
+        self.note = f"loss {update.loss:.3f}" + (f", MFU {100 * speed['mfu']:.0f} %" if "mfu" in speed else "")
 
     def _evaluation_is_due(self) -> bool:
         step, every = self.state.step, self.settings.eval_every

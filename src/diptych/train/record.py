@@ -24,7 +24,7 @@ from diptych.train.state import TrainState
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "pyarrow", "tokenizers")
 
 
-def first_event(plan: Plan, precision: Precision) -> dict[str, Any]:
+def first_event(plan: Plan, precision: Precision, product_rate: float | None) -> dict[str, Any]:
     """The event "start": where and on what, and the loss of a model that knows nothing."""
     job, order = plan.job, plan.order
     return {
@@ -36,6 +36,7 @@ def first_event(plan: Plan, precision: Precision) -> dict[str, Any]:
         },
         "precision": precision.name,
         "precision_reason": precision.reason,
+        "product_rate": product_rate,
         "parameters": sum(parameter.numel() for parameter in job.model.parameters()),
         "origin": job.origin,
         "table": str(plan.table.path),
