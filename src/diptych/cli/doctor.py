@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import platform
 import shutil
@@ -65,9 +64,11 @@ def _software() -> Iterator[Finding]:
 
 def version_of(package: str) -> str | None:
     """The installed version of a package, None where there is none."""
+    from importlib import metadata  # brings the whole of email along, a tenth of what --help takes
+
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None
 
 
