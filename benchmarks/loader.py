@@ -1,7 +1,7 @@
 """Pictures a second from JPEG bytes to normalised float tensors: ours against Pillow and open_clip's own transform.
 
-First on one core, for sources of several sizes; then the whole loader, from a table or from files, with as many
-worker processes each. `--tmp` names a folder for the table and the files.
+First on one core, for sources of several sizes, with how far pixels are from Pillow's; then the whole loader, from a
+table or from files, with as many worker processes each. `--tmp` names a folder for the table and the files.
 
     python benchmarks/loader.py --json loader.json
 """
@@ -26,15 +26,18 @@ from torch.utils.data import DataLoader, Dataset
 
 from diptych.clip.inputs import ClipInputs
 from diptych.clip.model import ClipConfig
+from diptych.data.images import decode_for_training
 from diptych.data.loader import load_batches
 from diptych.data.sample import Sample, random_for
 from diptych.data.sampler import Order
 from diptych.data.table import Rows, open_table
 from diptych.data.table_writer import TableWriter
 from diptych.data.tokenizers import train_tokenizer
+from diptych.data.transforms import random_square_crop
 from diptych.objectives.contrastive import Contrastive
 from diptych.train.run import InputSettings
 from harness import arguments, machine, print_machine, show, take_turns, write_json
+from samples import photo
 
 SIDES = (224, 1024, 2048)
 SIZE = 112
@@ -51,11 +54,14 @@ def main() -> None:
     print_machine()
     results = {}
     for side in SIDES[:1] if options.quick else SIDES:
-        photos = [photo(side, seed) for seed in range(8 if options.quick else 32)]
+        photos = [photo(side, side, seed) for seed in range(8 if options.quick else 32)]
         for purpose, ways in (("training", for_training(photos)), ("evaluation", for_evaluation(photos))):
             rates = take_turns(ways, rounds=2 if options.quick else 9)
             title = f"one core, {purpose}, {side} px to {SIZE} px"
             results[f"{purpose} {side} px"] = show(title, rates, PEER, "pictures")
+        largest, mean = difference_from_pillow(photos)
+        results[f"difference {side} px"] = {"largest": largest, "mean": mean}
+        print(f"  training pixels differ from Pillow's by at most {largest} of 255, {mean:.2f} on average", flush=True)
     with tempfile.TemporaryDirectory(dir=options.tmp) as folder:
         results["loader"] = whole_loader(Path(folder), options)
     write_json(options, {**machine(), "size": SIZE, "results": results})
@@ -79,6 +85,18 @@ def for_evaluation(photos: list[bytes]) -> dict[str, Callable[[], int]]:
         PEER: partial(theirs, photos, transform(training=False)),
         "diptych": partial(ours, as_samples(photos), inputs("none")),
     }
+
+
+def difference_from_pillow(photos: list[bytes]) -> tuple[int, float]:
+    """The largest and the mean difference of whole square pictures, resized, in steps of 255."""
+    differences = []
+    for data in photos:
+        pixels = decode_for_training(data, size_hint=SIZE)
+        ours = random_square_crop(pixels, size=SIZE, margin=1.0, rng=random_for(0, 0, ""))
+        with Image.open(io.BytesIO(data)) as picture:
+            theirs = np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+        differences.append(np.abs(ours.numpy().astype(int) - theirs))
+    return int(np.max(differences)), float(np.mean(differences))
 
 
 def as_samples(photos: list[bytes]) -> list[Sample]:
@@ -131,7 +149,7 @@ def whole_loader(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def write_pictures(folder: Path, side: int, num: int) -> None:
     (folder / "files").mkdir()
-    different = [photo(side, seed) for seed in range(16)]
+    different = [photo(side, side, seed) for seed in range(16)]
     with TableWriter(folder / "table") as writer:
         for number in range(num):
             data = different[number % len(different)]
@@ -171,21 +189,6 @@ def their_epoch(folder: Path, workers: int) -> int:
         Files(folder), BATCH, shuffle=True, drop_last=True, num_workers=workers, prefetch_factor=4 if workers else None
     )
     return sum(len(images) for images, _ in feed)
-
-
-def photo(side: int, seed: int) -> bytes:
-    """A JPEG with detail at all scales, as a photograph has: sums of noise, each octave half as strong."""
-    rng = np.random.default_rng(seed)
-    total = np.zeros((side, side, 3), dtype=np.float32)
-    octave = 4
-    while octave <= side:
-        noise = Image.fromarray(rng.integers(0, 256, (octave, octave, 3), dtype=np.uint8))
-        total += np.asarray(noise.resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32) * 4 / octave
-        octave *= 2
-    span = total.max() - total.min()
-    file = io.BytesIO()
-    Image.fromarray(((total - total.min()) * (255 / span)).astype(np.uint8)).save(file, "JPEG", quality=90)
-    return file.getvalue()
 
 
 if __name__ == "__main__":

@@ -189,6 +189,22 @@ def test_simplejpeg_changes_no_bit(hint: int, mode: str, monkeypatch: pytest.Mon
     assert np.array_equal(fast, decode_for_training(file, size_hint=hint))
 
 
+@pytest.mark.parametrize("side", [112, 150, 260, 520])
+def test_training_pixels_are_near_pillows_whatever_the_scale_they_were_decoded_at(side: int) -> None:
+    """The bound that docs/benchmarks.md states: 8 of 255 for a pixel, 0.5 on average."""
+    rng = np.random.default_rng(7)
+    octaves = [Image.fromarray(rng.integers(0, 256, (n, n, 3), dtype=np.uint8)) for n in (4, 16, 64, side)]
+    layers = [np.asarray(octave.resize((side, side), Image.Resampling.BICUBIC), dtype=float) for octave in octaves]
+    picture = Image.fromarray(np.average(layers, axis=0, weights=(8, 4, 2, 1)).astype(np.uint8))
+    file = _bytes(picture, "JPEG", quality=90)
+    pixels = decode_for_training(file, size_hint=56)
+    assert len(pixels) == (side if side < 224 else side // 2 if side < 448 else side // 4)
+    crop = random_square_crop(pixels, size=56, margin=1.0, rng=random_for(0, 0, "key"))
+    theirs = np.asarray(decode(file).resize((56, 56), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    difference = np.abs(crop.numpy().astype(int) - theirs)
+    assert difference.max() <= 8 and difference.mean() <= 0.5
+
+
 def test_a_square_crop_is_a_window_of_the_picture() -> None:
     position = np.arange(24 * 36).reshape(24, 36)
     picture = np.stack([position % 256, position // 256, position * 0], axis=-1).astype(np.uint8)
