@@ -4,12 +4,16 @@ Equal architecture, batch, threads, AdamW settings and texts. open_clip pads eve
 float pictures; ours takes uint8 and pads to the longest text of the batch. A third way hands our step texts padded to
 the context, which shows how much of the difference is padding.
 
+Texts are as long as real captions are. The products of both steps are counted as well: their ratio is what a step would
+gain if products were all of it. A plain product takes its turn too, and the model FLOPs utilisation of both sides is
+their operations a second over the plain product's.
+
     python benchmarks/train_step.py --json train_step.json
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,83 +21,144 @@ from typing import Any
 import open_clip
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from diptych import systems
 from diptych.clip.layouts import open_clip as layout
 from diptych.clip.model import ClipConfig
 from diptych.data.batch import Batch, ImagePart, TextPart, pad
+from diptych.data.tokenizers import clip_tokenizer
 from diptych.train.device import resolve_precision
 from diptych.train.job import Job
 from diptych.train.learner import Learner
 from diptych.train.run import OptimSettings, TrainingSettings
-from harness import arguments, machine, print_machine, show, take_turns, write_json
+from harness import arguments, machine, median_ratio, print_machine, show, take_turns, write_json
+from samples import captions
 
 OPTIM = OptimSettings(lr=1e-4, warmup_steps=1, weight_decay=0.2)
+LENGTHS = (8, 26)
+"""Tokens of the captions that are taken, with start and end: 97 % of Flickr8k's."""
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print_machine()
     batch, results = (4 if options.quick else options.batch), {}
-    for name, config, lengths in worlds(options.quick):
-        rates = take_turns(ways(config, batch, lengths), rounds=2 if options.quick else 7)
-        title = f"{name}, batch {batch}, texts of {lengths[0]} to {lengths[1]} tokens, context {config.context}"
-        results[name] = show(title, rates, PEER, "samples")
-    write_json(options, {**machine(), "batch": batch, "results": results})
+    for name in ["small"] if options.quick else options.worlds:
+        config = WORLDS[name]
+        texts, origin = token_ids(config, batch)
+        steps = ways(config, batch, texts)
+        flops = {way: products_of(steps[way]) for way in (PEER, OURS)}
+        steps[PRODUCT] = partial(plain_products, flops[OURS] // batch)
+        rates = take_turns(steps, rounds=2 if options.quick else options.rounds, clock=options.clock)
+        title = f"{name}, batch {batch}, {told(texts)} ({origin}), context {config.context}, {options.clock} clock"
+        of_ours = {"products_ratio": flops[PEER] / flops[OURS], "mfu": median_ratio(rates, OURS, PRODUCT)}
+        of_ours["peer_mfu"] = of_ours["products_ratio"] * median_ratio(rates, PEER, PRODUCT)
+        results[name] = show(title, rates, PEER, "samples") | of_ours
+        print("  " + ", ".join(f"{name} {value:.2f}" for name, value in of_ours.items()))
+    write_json(options, {**machine(), "batch": batch, "clock": options.clock, "results": results})
 
 
 PEER = "open_clip: model, ClipLoss, AdamW"
-
-
-def worlds(quick: bool) -> list[tuple[str, ClipConfig, tuple[int, int]]]:
-    """A ViT-S/16 with the paper's context and texts of photographs, and a small model whose context is short."""
-    small = ClipConfig(
-        embed_dim=128, image_size=64, image_width=128, image_layers=(4,), image_heads=4, patch_size=8, context=32,
-        vocab_size=2048, end_id=2047, text_width=128, text_layers=3, text_heads=4, activation="gelu",
-    )  # fmt: skip
-    vit_s = ClipConfig(
+OURS = "diptych"
+PRODUCT = "plain products of as many operations"
+WORLDS = {
+    # A ViT-S/16 with the paper's context.
+    "ViT-S/16": ClipConfig(
+        embed_dim=384, image_size=224, image_width=384, image_heads=6, patch_size=16, text_width=384, text_heads=6,
+        activation="gelu",
+    ),
+    # The same at half the side, where texts are a larger part of a step.
+    "ViT-S/16, 112 px": ClipConfig(
         embed_dim=384, image_size=112, image_width=384, image_heads=6, patch_size=16, text_width=384, text_heads=6,
         activation="gelu",
-    )  # fmt: skip
-    return [("small", small, (8, 26))] if quick else [("ViT-S/16", vit_s, (8, 26)), ("small", small, (8, 26))]
+    ),
+    # The paper's smallest.
+    "ViT-B/32": ClipConfig(activation="gelu"),
+    # The demo's size: its own picture tower is a plain convolutional network, which open_clip does not have.
+    "small": ClipConfig(
+        embed_dim=128, image_size=64, image_width=128, image_layers=(4,), image_heads=4, patch_size=8, context=32,
+        vocab_size=2048, end_id=2047, text_width=128, text_layers=3, text_heads=4, activation="gelu",
+    ),
+}  # fmt: skip
 
 
-def ways(config: ClipConfig, batch: int, lengths: tuple[int, int]) -> dict[str, Callable[[], int]]:
+def token_ids(config: ClipConfig, num: int) -> tuple[list[Tensor], str]:
+    """The first `num` captions of LENGTHS, and where they come from; a small vocabulary takes ids modulo its own."""
+    lengths = range(LENGTHS[0], LENGTHS[1] + 1)
+    tokenizer = clip_tokenizer()
+    texts, origin = captions(4 * num)
+    ids = [ids for text in texts if len(ids := tokenizer.encode(text, config.context)) in lengths][:num]
+    return [torch.tensor([*(one % config.end_id for one in row[:-1]), config.end_id]) for row in ids], origin
+
+
+def told(texts: Sequence[Tensor]) -> str:
+    lengths = [len(text) for text in texts]
+    return f"texts of {min(lengths)} to {max(lengths)} tokens, {sum(lengths) / len(lengths):.1f} on average"
+
+
+def products_of(step: Callable[[], float]) -> int:
+    """Operations of all products of a step, counted while it runs."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return int(counter.get_total_flops())
+
+
+def plain_products(flops: int) -> float:
+    """Multiplies squares for about a second; returns how many samples of `flops` operations that would be."""
+    side = 1024
+    square = torch.ones(side, side)
+    for _ in range(64):
+        square @ square
+    return 64 * 2 * side**3 / flops
+
+
+def ways(config: ClipConfig, batch: int, texts: list[Tensor]) -> dict[str, Callable[[], float]]:
     rng = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (batch, 3, config.image_size, config.image_size), dtype=torch.uint8, generator=rng)
-    sizes = torch.randint(lengths[0], lengths[1] + 1, (batch,), generator=rng).tolist()
-    texts = [torch.randint(1, config.end_id, (size,), generator=rng) for size in sizes]
-    texts = [torch.cat([text[:-1], torch.tensor([config.end_id])]) for text in texts]
     return {
         PEER: their_step(config, pixels, texts),
-        "diptych": our_step(config, pixels, texts),
-        "diptych, texts padded to the context": our_step(config, pixels, [*texts, torch.ones(config.context).long()]),
+        OURS: our_step(config, pixels, texts),
+        "diptych, texts padded to the context": our_step(config, pixels, padded_to_context(config, texts)),
     }
 
 
+def padded_to_context(config: ClipConfig, texts: list[Tensor]) -> list[Tensor]:
+    """A text more than there are pictures, which only says how far to pad."""
+    return [*texts, torch.ones(config.context).long()]
+
+
 def our_step(config: ClipConfig, pixels: Tensor, texts: list[Tensor]) -> Callable[[], int]:
-    """The step of our training loop; a text more than pictures only says how far to pad."""
+    """The step of our training loop."""
+    return partial(update, new_learner(config), batch_of(pixels, texts))
+
+
+def new_learner(config: ClipConfig) -> Learner:
     run = replace(systems.recipe("clip", "tiny"), model=config, optim=OPTIM, training=TrainingSettings(steps=1000))
     model = systems.building.new_model("clip", config, run.objective)
     inputs: Any = None  # batches come ready
     job = Job(run=run, model=model, objective=run.objective, inputs=inputs, origin="scratch")
     device = torch.device("cpu")
-    learner = Learner(job, steps=1000, device=device, precision=resolve_precision("float32", device))
+    return Learner(job, steps=1000, device=device, precision=resolve_precision("float32", device))
+
+
+def batch_of(pixels: Tensor, texts: list[Tensor]) -> Batch:
     ids, mask = pad(texts, value=0)
     num = len(pixels)
-    batch = Batch(
+    return Batch(
         keys=tuple(map(str, range(num))),
         group=torch.arange(num),
         text=TextPart(ids=ids[:num], mask=mask[:num]),
         image=ImagePart(pixels=pixels),
     )
-    return partial(_update, learner, batch)
 
 
-def _update(learner: Learner, batch: Batch) -> int:
+def update(learner: Learner, batch: Batch) -> int:
     learner.update(batch, {}, 1)
     return len(batch)
 
@@ -110,7 +175,7 @@ def their_step(config: ClipConfig, pixels: Tensor, texts: list[Tensor]) -> Calla
     loss = open_clip.ClipLoss()
     mean, std = (255 * torch.tensor(values)[:, None, None] for values in (config.image_mean, config.image_std))
     images = pixels.float().sub(mean).div(std)
-    padded, _ = pad([*texts, torch.zeros(config.context).long()], value=0)
+    padded, _ = pad(padded_to_context(config, texts), value=0)
 
     def step() -> int:
         optimizer.zero_grad()
