@@ -28,6 +28,10 @@ class ContrastAndColour:
     name: str = "colour"
     couples_rows: bool = True  # contrast compares rows, so the loop gathers them first
 
+    def chance_loss(self, num_rows: int) -> float | None:
+        """For logs; None: of two terms it says little."""
+        return None
+
     def head(self, config: Any) -> nn.Module:
         """The model owns it, and checkpoints hold it, as `heads.colour`."""
         return nn.Linear(config.embed_dim, 3)

@@ -20,7 +20,7 @@ from diptych.data.scenes import draw_scenes, easy
 Run = Callable[..., tuple[int, str, str]]
 
 RECIPES = (
-    "tiny, demo, flickr8k, figure2_captioning, figure2_bag_of_words, figure2_cbow, figure2_transformer, "
+    "tiny, demo, demo_sigmoid, flickr8k, figure2_captioning, figure2_bag_of_words, figure2_cbow, figure2_transformer, "
     "rn50, rn101, rn50x4, rn50x16, rn50x64, vit_b_32, vit_b_16, vit_l_14, vit_l_14_336, "
     "vit_h_14, vit_g_14, vit_big_g_14"
 )

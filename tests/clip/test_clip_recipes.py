@@ -28,7 +28,7 @@ def test_an_unknown_name_gets_the_nearest():
 
 LAION = ("vit_h_14", "vit_g_14", "vit_big_g_14")
 FIGURE2 = ("figure2_captioning", "figure2_bag_of_words", "figure2_cbow", "figure2_transformer")
-PAPER = [name for name in recipes.NAMES if name not in ("tiny", "demo", "flickr8k", *FIGURE2, *LAION)]
+PAPER = [name for name in recipes.NAMES if name not in ("tiny", "demo", "demo_sigmoid", "flickr8k", *FIGURE2, *LAION)]
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -41,6 +41,12 @@ def test_the_papers_common_settings(name):
     vit = run.model.image == "vit"
     assert (run.optim.betas, run.optim.eps) == (((0.9, 0.98), 1e-6) if vit else ((0.9, 0.999), 1e-8))
     assert run.model.activation == "quick_gelu" and run.model.context == 77 and run.model.vocab_size == 49_408
+
+
+def test_siglip_begins_with_a_scale_of_10_and_a_bias_of_minus_10():
+    run = recipes.demo_sigmoid()
+    assert (1 / run.model.temperature, run.objective.bias) == (pytest.approx(10), -10)
+    assert run.model.max_scale > 1000
 
 
 def test_the_papers_learning_rates():

@@ -129,6 +129,11 @@ def test_a_draw_is_a_function_of_its_generator_and_changes_no_item(
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_among_one_row_there_is_nothing_to_guess_and_among_more_it_is_harder(objective: Objective) -> None:
+    chance = [objective.chance_loss(num) for num in (1, 2, 7, 300)]
+    assert all(one is None for one in chance) or (chance[0] == 0 and chance == sorted(chance))
+
+
 def test_its_name_finds_it_and_json_keeps_its_settings(objective: Objective) -> None:
     assert type(objective) is objective_class(objective.name)
     run = tiny_for(objective)

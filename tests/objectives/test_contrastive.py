@@ -129,16 +129,22 @@ def test_a_batch_of_one_group_has_no_negatives_at_all() -> None:
     assert float(loss.total()) == pytest.approx(0, abs=1e-4)
 
 
-def test_half_precision_vectors_lose_no_more_than_their_own_digits() -> None:
-    image, text, scale = vectors(13), vectors(14), torch.tensor(100.0)
-    rounded = contrastive_loss(image.bfloat16(), text.bfloat16(), scale).total()
-    assert rounded.dtype == torch.float32
-    assert_close(
-        rounded,
-        contrastive_loss(image.bfloat16().float(), text.bfloat16().float(), scale).total(),
-        rtol=2e-2,
-        atol=2e-1,
-    )
+@pytest.mark.parametrize("types", [(torch.bfloat16, torch.bfloat16), (torch.float32, torch.float16)])
+def test_half_precision_vectors_lose_their_own_digits_and_no_more(types: tuple[torch.dtype, torch.dtype]) -> None:
+    image, text, scale = vectors(13, dtype=types[0]), vectors(14, dtype=types[1]), torch.tensor(100.0)
+    found = contrastive_loss(image.requires_grad_(), text.requires_grad_(), scale).total()
+    assert found.dtype == torch.float32
+    assert_close(found, contrastive_loss(image.float(), text.float(), scale).total(), rtol=1e-6, atol=1e-5)
+    found.backward()
+    assert (image.grad.dtype, text.grad.dtype) == types  # type: ignore[union-attr]
+
+
+def test_a_rank_without_rows_costs_nothing_and_still_is_part_of_the_graph() -> None:
+    image, text, scale = vectors(15).requires_grad_(), vectors(16).requires_grad_(), ONE.clone().requires_grad_()
+    none = contrastive_loss(image[:0], text[:0], scale, all_image=image, all_text=text, offset=B)
+    assert (float(none.total().detach()), none.terms["contrastive"].count) == (0.0, 0)
+    for gradient in torch.autograd.grad(none.total(), (image, text, scale)):
+        assert not gradient.any()
 
 
 def test_sides_of_unequal_shape_are_refused() -> None:

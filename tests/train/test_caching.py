@@ -18,6 +18,7 @@ from torch.testing import assert_close
 from diptych.data.batch import Batch, ImagePart, Targets, TextPart
 from diptych.objectives.contrastive import Contrastive, contrastive_loss
 from diptych.objectives.objective import Encode, Loss
+from diptych.objectives.sigmoid import Sigmoid
 from diptych.train.caching import accumulate_gradients, joined
 from diptych.train.parallel import Parallel
 from diptych.train.step import Step, reseed
@@ -49,21 +50,25 @@ def gradients(
     small_room: ModuleType, objective: Any, batch: Batch, targets: Targets, micro_batch: int | None, **config: Any
 ) -> tuple[Loss, dict[str, Tensor], nn.Module]:
     model = small_room.SmallRoom(small_room.SmallConfig(**config))
+    if isinstance(objective, Sigmoid):
+        model.heads["sigmoid"] = objective.head(None)
     parallel = Parallel(Step(model, objective).train())
     loss = accumulate_gradients(parallel, batch, targets, micro_batch=micro_batch, reseed=seeds)
     return loss, {name: one.grad for name, one in model.named_parameters()}, model
 
 
-@pytest.mark.parametrize("known_pairs", [False, True])
+COUPLED = (Contrastive(), Contrastive(known_pairs=True), Sigmoid(bias=-2.0), Sigmoid(bias=-2.0, known_pairs=True))
+
+
+@pytest.mark.parametrize("objective", COUPLED, ids=str)
 @pytest.mark.parametrize("micro_batch", [1, 2, 3, 6, 7, 9])
 def test_contrast_in_parts_equals_the_whole(
-    small_room: ModuleType, batch: Batch, micro_batch: int, known_pairs: bool
+    small_room: ModuleType, batch: Batch, micro_batch: int, objective: Any
 ) -> None:
-    objective = Contrastive(known_pairs=known_pairs)
     loss, grads, _ = gradients(small_room, objective, batch, {}, micro_batch, dropout=0.0)
     whole_loss, whole_grads, _ = gradients(small_room, objective, batch, {}, None, dropout=0.0)
     assert_close(loss.total(), whole_loss.total(), rtol=0, atol=1e-5)
-    assert grads["logit_scale"] is not None
+    assert all(grads[name] is not None for name in grads if name in ("logit_scale", "heads.sigmoid.bias"))
     assert_close(grads, whole_grads, rtol=0, atol=1e-6)
 
 

@@ -11,11 +11,13 @@ from diptych.objectives.bag_of_words import BagOfWordsPrediction
 from diptych.objectives.captioning import Captioning
 from diptych.objectives.contrastive import Contrastive
 from diptych.objectives.objective import Objective
+from diptych.objectives.sigmoid import Sigmoid
 from diptych.train.run import InputSettings, OptimSettings, Run, TrainingSettings
 
 NAMES = (
     "tiny",
     "demo",
+    "demo_sigmoid",
     "flickr8k",
     "figure2_captioning",
     "figure2_bag_of_words",
@@ -47,6 +49,8 @@ def named(name: str) -> Run:
             return tiny()
         case "demo":
             return demo()
+        case "demo_sigmoid":
+            return demo_sigmoid()
         case "flickr8k":
             return flickr8k()
         case "figure2_captioning":
@@ -126,6 +130,17 @@ def tiny() -> Run:
         model=replace(run.model, embed_dim=32, image_size=32, image_width=8, text_width=32, text_heads=2),
         optim=replace(run.optim, warmup_steps=5),
         training=TrainingSettings(steps=40, batch=32, precision="float32", log_every=1, eval_every=20, eval_rows=64),
+    )
+
+
+def demo_sigmoid() -> Run:
+    """The demo under SigLIP's loss (arXiv:2303.15343): a scale that begins at 10, has no bound of note, and a bias."""
+    run = demo()
+    return replace(
+        run,
+        recipe="demo_sigmoid",
+        model=replace(run.model, temperature=0.1, max_scale=1e4),
+        objective=Sigmoid(),
     )
 
 

@@ -48,6 +48,10 @@ class BagOfWordsPrediction:
         """Every text is predicted from its own picture."""
         return False
 
+    def chance_loss(self, num_rows: int) -> float | None:
+        """None: what a guess costs hangs on the vocabulary."""
+        return None
+
     def head(self, config: Any) -> WordPredictor:
         """One linear layer."""
         return WordPredictor(config.embed_dim, config.vocab_size)

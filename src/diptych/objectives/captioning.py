@@ -93,6 +93,10 @@ class Captioning:
         """Every text is predicted from its own picture."""
         return False
 
+    def chance_loss(self, num_rows: int) -> float | None:
+        """None: what a guess costs hangs on the vocabulary."""
+        return None
+
     def head(self, config: Any) -> Captioner:
         """The decoder."""
         return Captioner(

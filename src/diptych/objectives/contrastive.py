@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from diptych.data.batch import Batch, Targets
 from diptych.data.sample import Item, Rng
 from diptych.errors import ShapeError
+from diptych.objectives.logsumexp import tiled_logsumexp
 from diptych.objectives.objective import Encode, Loss
-from diptych.objectives.tiles import tiled_logsumexp
+from diptych.objectives.tiles import Pairs
 
 
 def contrastive_loss(
@@ -30,7 +31,7 @@ def contrastive_loss(
     """Symmetric cross-entropy of matching pairs, in tiles. CLIP, arXiv:2103.00020, figure 3.
 
     Args:
-        image: (B, E) normalised vectors of any float type; the softmax is taken in float32.
+        image: (B, E) normalised vectors of any float type; products and sums are float32.
         text: (B, E), row i the text of picture i.
         scale: () inverse temperature, already clamped.
         all_image: (N, E) pictures that texts choose among; None: the B of this batch.
@@ -46,14 +47,13 @@ def contrastive_loss(
     """
     if image.shape != text.shape:
         raise ShapeError(f"image vectors are {tuple(image.shape)} and text vectors {tuple(text.shape)}; expected equal")
+    pairs = Pairs(row_group=group, column_group=group if all_group is None else all_group, offset=offset)
     if all_image is None or all_text is None:
-        by_image, by_text = tiled_logsumexp(image, text, scale, row_group=group, column_group=group)  # (B,), (B,)
+        by_image, by_text = tiled_logsumexp(image, text, scale, pairs)  # (B,), (B,)
     else:
-        all_group = group if all_group is None else all_group
-        sweep = partial(tiled_logsumexp, scale=scale, row_group=group, column_group=all_group, offset=offset)
-        by_image, _ = sweep(image, all_text)  # (B,) over N texts
-        by_text, _ = sweep(text, all_image)  # (B,) over N pictures
-    matching = scale * (image * text).float().sum(-1)  # (B,) my own pair
+        by_image, _ = tiled_logsumexp(image, all_text, scale, pairs)  # (B,) over N texts
+        by_text, _ = tiled_logsumexp(text, all_image, scale, pairs)  # (B,) over N pictures
+    matching = scale * (image.float() * text.float()).sum(-1)  # (B,) my own pair
     total = by_image.sum() + by_text.sum() - 2 * matching.sum()
     return Loss.term("contrastive", total=total / 2, count=len(image))
 
@@ -74,6 +74,10 @@ class Contrastive:
     def couples_rows(self) -> bool:
         """Every row is a negative of every other."""
         return True
+
+    def chance_loss(self, num_rows: int) -> float | None:
+        """The right one among the rows of a batch, by chance."""
+        return math.log(num_rows)
 
     def head(self, config: Any) -> nn.Module | None:
         """None: the projections belong to the towers."""

@@ -111,6 +111,9 @@ class Objective(Protocol):
     def couples_rows(self) -> bool:
         """True where rows see each other (contrast), so that the loop must gather before the loss."""
 
+    def chance_loss(self, num_rows: int) -> float | None:
+        """The mean loss of guessing among `num_rows` rows, for logs; None where there is no such number."""
+
     def head(self, config: Any) -> nn.Module | None:
         """A new head for a model of the room's config, or None; the model owns it as `heads[name]`."""
 

@@ -1,145 +1,110 @@
-"""Log-sum-exp over the rows and the columns of a similarity matrix that is never held whole."""
+"""A similarity matrix that is never held whole: its tiles are made one by one, and again where they are needed."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 TILE = 1024
 """Rows and columns of a tile: 512 to 2,048 run within 5 % of each other."""
 
 
-def tiled_logsumexp(
-    rows: Tensor,
-    columns: Tensor,
-    scale: Tensor,
-    *,
-    row_group: Tensor | None = None,
-    column_group: Tensor | None = None,
-    offset: int = 0,
-    tile: int = TILE,
-) -> tuple[Tensor, Tensor]:
-    """Log-sum-exp of `scale · rows @ columns.T` along both of its directions, from one sweep over its tiles.
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """Some rows against some columns."""
 
-    Exact: each row and column keeps a running maximum. Forward and backward take 4 products of b x N x E together,
-    against 6 of the dense form, and memory beside the inputs and their gradients is one tile and 2 (b + N) numbers.
-
-    Args:
-        rows: (b, E) vectors of any float type; sums are float32.
-        columns: (N, E) of the same type.
-        scale: () what the products are multiplied by.
-        row_group: (b,) with column_group (N,): entries of equal group are left out, except row i's own column
-            `offset + i`.
-        offset: the column of row 0's own pair.
-        tile: rows and columns of a tile; changes the result by rounding alone.
-    Returns:
-        (b,) over each row's columns and (N,) over each column's rows, float32, both differentiable.
-    """
-    by_row, by_column = _TiledLogSumExp.apply(rows, columns, scale, row_group, column_group, offset, tile)
-    return by_row, by_column
+    row: slice
+    column: slice
+    rows: Tensor
+    """(r, E), times the scale."""
+    columns: Tensor
+    """(c, E)."""
+    logits: Tensor
+    """(r, c), to be changed at will."""
+    free: Tensor
+    """(r, c) more to write in."""
 
 
-class _TiledLogSumExp(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        rows: Tensor,
-        columns: Tensor,
-        scale: Tensor,
-        row_group: Tensor | None,
-        column_group: Tensor | None,
-        offset: int,
-        tile: int,
-    ) -> tuple[Tensor, Tensor]:
-        by_row = _RunningLogSumExp(len(rows), rows.device)
-        by_column = _RunningLogSumExp(len(columns), rows.device)
-        sweep = _Sweep(rows, columns, scale, row_group, column_group, offset, tile)
-        for row, column, logits in sweep:
-            by_row.add(row, logits, dim=1)
-            by_column.add(column, logits, dim=0)
-        ctx.save_for_backward(rows, columns, scale, row_group, column_group, by_row.value(), by_column.value())
-        ctx.offset, ctx.tile = offset, tile
-        ctx.set_materialize_grads(False)  # one direction alone may be asked for
-        return by_row.value(), by_column.value()
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Which entries of the matrix are true pairs: each row's own, and those of equal group where groups are given."""
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, by_row_grad: Tensor | None, by_column_grad: Tensor | None) -> tuple[Tensor | None, ...]:
-        rows, columns, scale, row_group, column_group, by_row, by_column = ctx.saved_tensors
-        by_column = by_column.nan_to_num(neginf=0.0)  # a column that is left out whole has no softmax
-        row_grad = torch.zeros_like(rows, dtype=torch.float32)
-        column_grad = torch.zeros_like(columns, dtype=torch.float32)
-        scale_grad = torch.zeros((), dtype=torch.float32, device=rows.device)
-        for row, column, logits in _Sweep(rows, columns, scale, row_group, column_group, ctx.offset, ctx.tile):
-            # The softmax along rows and along columns, each times what arrives at its log-sum-exp.
-            grad = torch.zeros_like(logits)
-            if by_row_grad is not None:
-                grad += (logits - by_row[row, None]).exp_().mul_(by_row_grad[row, None])
-            if by_column_grad is not None:
-                grad += (logits - by_column[None, column]).exp_().mul_(by_column_grad[None, column])
-            scale_grad += torch.linalg.vecdot(grad.flatten(), logits.nan_to_num_(neginf=0.0).flatten())
-            grad = grad.to(rows.dtype)
-            row_grad[row] += grad @ columns[column]
-            column_grad[column] += grad.mT @ rows[row]
-        return (
-            (row_grad * scale).to(rows.dtype),
-            (column_grad * scale).to(columns.dtype),
-            (scale_grad / scale).to(scale.dtype),
-            *[None] * 4,
-        )
+    row_group: Tensor | None = None
+    """(b,), with column_group (N,)."""
+    column_group: Tensor | None = None
+    offset: int = 0
+    """The column of row 0's own pair; row i's is `offset + i`."""
+
+    def leave_out_twins(self, tile: Tile) -> None:
+        """Makes logits of equal group -inf, except those of own pairs."""
+        twins = self._same_group(tile)
+        if twins is not None:
+            self._own(tile, twins).fill_(False)
+            tile.logits.masked_fill_(twins, -torch.inf)
+
+    def negate(self, tile: Tile) -> None:
+        """Turns the sign of the logits of true pairs."""
+        same = self._same_group(tile)
+        if same is None:
+            self._own(tile, tile.logits).neg_()
+        else:
+            torch.where(same, -tile.logits, tile.logits, out=tile.logits)
+
+    def _same_group(self, tile: Tile) -> Tensor | None:
+        if self.row_group is None or self.column_group is None:
+            return None
+        return self.row_group[tile.row, None] == self.column_group[None, tile.column]
+
+    def _own(self, tile: Tile, matrix: Tensor) -> Tensor:
+        """The diagonal on which own pairs lie; empty where they lie in other tiles."""
+        return matrix.diagonal(tile.row.start + self.offset - tile.column.start)
 
 
-class _RunningLogSumExp:
-    """Log-sum-exp of numbers that arrive in parts."""
-
-    def __init__(self, num: int, device: torch.device) -> None:
-        self._largest = torch.full((num,), -torch.inf, device=device)
-        self._sum = torch.zeros(num, device=device)
-
-    def add(self, where: slice, logits: Tensor, dim: int) -> None:
-        largest = torch.maximum(self._largest[where], logits.amax(dim))
-        shift = largest.masked_fill(largest == -torch.inf, 0.0)  # nothing but masked entries so far
-        self._sum[where] *= (self._largest[where] - shift).exp_()
-        self._sum[where] += (logits - shift.unsqueeze(dim)).exp_().sum(dim)
-        self._largest[where] = largest
-
-    def value(self) -> Tensor:
-        return self._largest + self._sum.log()
+def tiles(rows: Tensor, columns: Tensor, scale: Tensor, size: int, bias: Tensor | None = None) -> Iterator[Tile]:
+    """The tiles of `scale · rows @ columns.T + bias` one after the other, each in the memory of the one before."""
+    dtype = sum_dtype(rows, columns)
+    memory = rows.new_empty(2, min(size, len(rows)) * min(size, len(columns)), dtype=dtype)
+    for row in _slices(len(rows), size):
+        some = rows[row].to(dtype) * scale.to(dtype)
+        for column in _slices(len(columns), size):
+            others = columns[column].to(dtype)
+            logits, free = (part[: len(some) * len(others)].view(len(some), len(others)) for part in memory)
+            if bias is None:
+                torch.mm(some, others.mT, out=logits)
+            else:
+                torch.addmm(bias.to(dtype), some, others.mT, out=logits)
+            yield Tile(row=row, column=column, rows=some, columns=others, logits=logits, free=free)
 
 
-class _Sweep:
-    """The tiles of `scale · rows @ columns.T` one after the other, in float32, masked."""
+def _slices(num: int, size: int) -> Iterator[slice]:
+    for start in range(0, num, size):
+        yield slice(start, min(start + size, num))
 
-    def __init__(
-        self,
-        rows: Tensor,
-        columns: Tensor,
-        scale: Tensor,
-        row_group: Tensor | None,
-        column_group: Tensor | None,
-        offset: int,
-        tile: int,
-    ) -> None:
-        self._rows, self._columns, self._scale = rows, columns, scale
-        self._groups = None if row_group is None or column_group is None else (row_group, column_group)
-        self._offset, self._tile = offset, tile
 
-    def __iter__(self) -> Any:
-        for top in range(0, len(self._rows), self._tile):
-            row = slice(top, min(top + self._tile, len(self._rows)))
-            for left in range(0, len(self._columns), self._tile):
-                column = slice(left, min(left + self._tile, len(self._columns)))
-                logits = (self._rows[row] @ self._columns[column].mT).float().mul_(self._scale)
-                yield row, column, self._masked(logits, row, column)
+def sum_dtype(rows: Tensor, columns: Tensor) -> torch.dtype:
+    """What products and sums are in: float32, or float64 where vectors are."""
+    return torch.promote_types(torch.promote_types(rows.dtype, columns.dtype), torch.float32)
 
-    def _masked(self, logits: Tensor, row: slice, column: slice) -> Tensor:
-        if self._groups is None:
-            return logits
-        row_group, column_group = self._groups
-        twins = row_group[row, None] == column_group[None, column]
-        own = torch.arange(row.start, row.stop, device=logits.device)[:, None] + self._offset
-        twins &= own != torch.arange(column.start, column.stop, device=logits.device)
-        return logits.masked_fill_(twins, -torch.inf)
+
+class Gradient:
+    """Of rows, columns and scale, from the gradient at the logits of each tile."""
+
+    def __init__(self, rows: Tensor, columns: Tensor, scale: Tensor) -> None:
+        self._of = rows, scale
+        self._rows, self._columns = (torch.zeros_like(one, dtype=sum_dtype(rows, columns)) for one in (rows, columns))
+
+    def add(self, tile: Tile, at_logits: Tensor) -> None:
+        """Carries the gradient at a tile on to its vectors."""
+        self._rows[tile.row].addmm_(at_logits, tile.columns)  # the scale is not in it yet
+        self._columns[tile.column].addmm_(at_logits.mT, tile.rows)
+
+    def value(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Asked for once, at the end; autograd casts each to the type of what it is the gradient of."""
+        rows, scale = self._of
+        # Σ at_logits · rows_i · columns_j over the whole matrix, of which the sums over columns are there: no tile
+        # has to be read for it.
+        of_scale = torch.linalg.vecdot(self._rows, rows.to(self._rows.dtype)).sum()
+        return self._rows.mul_(scale), self._columns, of_scale

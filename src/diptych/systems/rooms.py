@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diptych.train.run import InputSettings, Run
 
 NAMES = ("clip",)
-OBJECTIVES = ("contrastive", "captioning", "bag_of_words")
+OBJECTIVES = ("contrastive", "sigmoid", "captioning", "bag_of_words")
 
 
 class Published(Protocol):
@@ -126,6 +126,10 @@ def objective_class(name: str) -> type[Objective]:
             from diptych.objectives.contrastive import Contrastive
 
             return Contrastive
+        case "sigmoid":
+            from diptych.objectives.sigmoid import Sigmoid
+
+            return Sigmoid
         case "captioning":
             from diptych.objectives.captioning import Captioning
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -45,8 +44,7 @@ def first_event(plan: Plan, precision: Precision, product_rate: float | None) ->
         "batch": order.batch_rows,
         "ranks": plan.ranks.size,
         "steps": plan.steps,
-        # The right one among the rows of a batch, by chance; other objectives have no such number.
-        "chance_loss": math.log(order.batch_rows) if job.objective.couples_rows else None,
+        "chance_loss": job.objective.chance_loss(order.batch_rows),
     }
 
 

@@ -1,0 +1,68 @@
+"""The sum of one logistic loss for each entry of a similarity matrix, in tiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from diptych.objectives.tiles import TILE, Gradient, Pairs, sum_dtype, tiles
+
+
+def tiled_softplus(
+    rows: Tensor, columns: Tensor, scale: Tensor, bias: Tensor, pairs: Pairs, *, tile: int = TILE
+) -> Tensor:
+    """Sum of softplus(-z · logit) over `scale · rows @ columns.T + bias`, z = 1 for true pairs and -1 for others.
+
+    That is -log sigmoid(z · logit). No entry waits for others, as in a softmax, so the one sweep that finds the sum
+    finds its gradient too: 3 products of b x N x E, as many as the dense form takes. Memory beside the inputs is two
+    tiles and the gradients, which are held from the forward pass on.
+
+    Args:
+        rows: (b, E) vectors of any float type; products and sums are float32 at least.
+        columns: (N, E) likewise.
+        scale: () what the products are multiplied by.
+        bias: () what is added to them.
+        pairs: which are true.
+        tile: rows and columns of a tile; changes the result by rounding alone.
+    Returns:
+        (), differentiable.
+    """
+    total: Tensor = _TiledSoftplus.apply(rows, columns, scale, bias, pairs, tile, torch.is_grad_enabled())
+    return total
+
+
+class _TiledSoftplus(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        columns: Tensor,
+        scale: Tensor,
+        bias: Tensor,
+        pairs: Pairs,
+        size: int,
+        learning: bool,
+    ) -> Tensor:
+        gradient = Gradient(rows, columns, scale) if learning else None
+        total = rows.new_zeros((), dtype=sum_dtype(rows, columns))
+        bias_grad = torch.zeros_like(total)
+        for tile in tiles(rows, columns, scale, size, bias):
+            pairs.negate(tile)  # -z · logit
+            total += F.softplus(tile.logits).sum()
+            if gradient is not None:
+                at_logits = tile.logits.sigmoid_()
+                pairs.negate(tile)  # the -z of the chain rule
+                bias_grad += at_logits.sum()
+                gradient.add(tile, at_logits)
+        if gradient is not None:
+            ctx.save_for_backward(*gradient.value(), bias_grad)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, total_grad: Tensor) -> tuple[Tensor | None, ...]:
+        return *[total_grad * gradient for gradient in ctx.saved_tensors], None, None, None
