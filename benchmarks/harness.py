@@ -61,17 +61,20 @@ def write_json(options: argparse.Namespace, results: Mapping[str, Any]) -> None:
         options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
-def take_turns(ways: Mapping[str, Callable[[], float]], *, rounds: int, clock: str = "wall") -> dict[str, list[float]]:
-    """Units a second of each way in each round, after a round that only warms up.
+def take_turns(
+    ways: Mapping[str, Callable[[], float]], *, rounds: int, clock: str = "wall", warm_up: bool = True
+) -> dict[str, list[float]]:
+    """Units a second of each way in each round.
 
     Args:
         ways: name -> work that returns how many units it did.
         rounds: how often each has its turn; every round begins with another one.
         clock: which of CLOCKS counts the seconds; "cpu" leaves child processes out.
+        warm_up: one round more, before the others, that is not counted.
     """
     names = list(ways)
     rates: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(-1, rounds):
+    for number in range(-1 if warm_up else 0, rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
             gc.collect()

@@ -18,11 +18,14 @@ def vectors(num: int, width: int, seed: int) -> Tensor:
     return F.normalize(drawn, dim=-1).requires_grad_()
 
 
-def dense(rows: Tensor, columns: Tensor, scale: Tensor, twins: Tensor | None) -> tuple[Tensor, Tensor]:
+def dense(
+    rows: Tensor, columns: Tensor, scale: Tensor, twins: Tensor | None, offset: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
     logits = scale * rows @ columns.mT
+    own = logits.diagonal(offset)
     if twins is not None:
         logits = logits.masked_fill(twins, -1e4)  # far below any cosine, and no NaN in its gradient
-    return logits.logsumexp(1), logits.logsumexp(0)
+    return logits.logsumexp(1), logits.logsumexp(0), own
 
 
 @settings(max_examples=30, deadline=None)
@@ -49,14 +52,19 @@ def test_tiles_equal_the_dense_form(
         twins[torch.arange(num_rows), offset + torch.arange(num_rows)] = False
     pairs = Pairs(row_group=row_group, column_group=column_group, offset=offset)
     ours = tiled_logsumexp(rows, columns, at, pairs, tile=tile)
-    theirs = dense(rows, columns, at, twins)
+    theirs = dense(rows, columns, at, twins, offset)
     finite = ours[1].isfinite()  # a column all of whose rows are its twins has nothing to sum
     assert_close(ours[0], theirs[0])
     assert_close(ours[1][finite], theirs[1][finite])
-    weights = torch.linspace(0.5, 2.0, num_rows), torch.linspace(1.0, 3.0, num_columns)
+    assert_close(ours[2], theirs[2])
+    weights = [
+        torch.linspace(first, 3.0, num) for first, num in ((0.5, num_rows), (1.0, num_columns), (-2.0, num_rows))
+    ]
     mine, right = (
-        torch.autograd.grad((weights[0] * a).sum() + (weights[1] * b)[finite].sum(), (rows, columns, at))
-        for a, b in (ours, theirs)
+        torch.autograd.grad(
+            (weights[0] * a).sum() + (weights[1] * b)[finite].sum() + (weights[2] * own).sum(), (rows, columns, at)
+        )
+        for a, b, own in (ours, theirs)
     )
     for ours_grad, right_grad in zip(mine, right, strict=True):
         assert_close(ours_grad, right_grad, atol=2e-5, rtol=1e-4)
@@ -64,8 +72,8 @@ def test_tiles_equal_the_dense_form(
 
 def test_one_direction_alone_can_be_asked_for() -> None:
     rows, columns, scale = vectors(3, 4, 0), vectors(5, 4, 1), torch.tensor(10.0, requires_grad=True)
-    by_row, _ = tiled_logsumexp(rows, columns, scale, Pairs(), tile=2)
-    right, _ = dense(rows, columns, scale, None)
+    by_row, _, _ = tiled_logsumexp(rows, columns, scale, Pairs(), tile=2)
+    right, _, _ = dense(rows, columns, scale, None)
     for mine, theirs in zip(
         torch.autograd.grad(by_row.sum(), (rows, columns, scale)),
         torch.autograd.grad(right.sum(), (rows, columns, scale)),
@@ -83,6 +91,5 @@ def test_the_gradient_is_what_finite_differences_say() -> None:
 
 def test_products_and_sums_of_half_precision_are_float32() -> None:
     rows, columns = vectors(6, 16, 0).detach().bfloat16(), vectors(9, 16, 1).detach().half()
-    by_row, by_column = tiled_logsumexp(rows, columns, torch.tensor(50.0), Pairs(), tile=4)
-    right = dense(rows.float(), columns.float(), torch.tensor(50.0), None)
-    assert_close((by_row, by_column), right)
+    found = tiled_logsumexp(rows, columns, torch.tensor(50.0), Pairs(), tile=4)
+    assert_close(found, dense(rows.float(), columns.float(), torch.tensor(50.0), None))

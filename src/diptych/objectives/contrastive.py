@@ -49,11 +49,10 @@ def contrastive_loss(
         raise ShapeError(f"image vectors are {tuple(image.shape)} and text vectors {tuple(text.shape)}; expected equal")
     pairs = Pairs(row_group=group, column_group=group if all_group is None else all_group, offset=offset)
     if all_image is None or all_text is None:
-        by_image, by_text = tiled_logsumexp(image, text, scale, pairs)  # (B,), (B,)
+        by_image, by_text, matching = tiled_logsumexp(image, text, scale, pairs)  # (B,) each
     else:
-        by_image, _ = tiled_logsumexp(image, all_text, scale, pairs)  # (B,) over N texts
-        by_text, _ = tiled_logsumexp(text, all_image, scale, pairs)  # (B,) over N pictures
-    matching = scale * (image.float() * text.float()).sum(-1)  # (B,) my own pair
+        by_image, _, matching = tiled_logsumexp(image, all_text, scale, pairs)  # (B,) over N texts, and my own pair
+        by_text, _, _ = tiled_logsumexp(text, all_image, scale, pairs)  # (B,) over N pictures
     total = by_image.sum() + by_text.sum() - 2 * matching.sum()
     return Loss.term("contrastive", total=total / 2, count=len(image))
 

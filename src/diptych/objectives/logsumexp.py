@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from diptych.objectives.tiles import TILE, Gradient, Pairs, Tile, sum_dtype, til
 
 def tiled_logsumexp(
     rows: Tensor, columns: Tensor, scale: Tensor, pairs: Pairs, *, tile: int = TILE
-) -> tuple[Tensor, Tensor]:
-    """Log-sum-exp of `scale · rows @ columns.T` along both of its directions, from one sweep over its tiles.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-sum-exp of `scale · rows @ columns.T` along both of its directions, and own pairs, from one sweep over tiles.
 
     Exact: each row and column keeps a running maximum. Forward and backward take 4 products of b x N x E together,
     against 6 of the dense form, and memory beside the inputs and their gradients is two tiles and 2 (b + N) numbers.
@@ -26,30 +27,38 @@ def tiled_logsumexp(
         pairs: true pairs are left out, except each row's own.
         tile: rows and columns of a tile; changes the result by rounding alone.
     Returns:
-        (b,) over each row's columns and (N,) over each column's rows, both differentiable.
+        (b,) over each row's columns, (N,) over each column's rows, and (b,) the logit of each row's own pair; all
+        differentiable.
     """
-    by_row, by_column = _TiledLogSumExp.apply(rows, columns, scale, pairs, tile)
-    return by_row, by_column
+    # In base 2, as a power of 2 takes half the time of a power of e: (x / ln 2) first, ln 2 times the logarithm after.
+    by_row, by_column, own = _TiledLogSumExp2.apply(rows, columns, scale / math.log(2), pairs, tile)
+    return math.log(2) * by_row, math.log(2) * by_column, math.log(2) * own
 
 
-class _TiledLogSumExp(torch.autograd.Function):
+class _TiledLogSumExp2(torch.autograd.Function):
+    """log2 Σ 2^logit, whose derivative is 2^logit / Σ, without a factor."""
+
     @staticmethod
     def forward(
         ctx: Any, rows: Tensor, columns: Tensor, scale: Tensor, pairs: Pairs, size: int
-    ) -> tuple[Tensor, Tensor]:
-        by_row, by_column = (_RunningLogSumExp(one, sum_dtype(rows, columns)) for one in (rows, columns))
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        by_row, by_column = (_RunningLogSumExp2(one, sum_dtype(rows, columns)) for one in (rows, columns))
+        own = rows.new_zeros(len(rows), dtype=sum_dtype(rows, columns))
         for tile in tiles(rows, columns, scale, size):
             pairs.leave_out_twins(tile)
+            own[pairs.rows_of_own(tile)] = pairs.own(tile, tile.logits)
             by_row.add(tile.row, tile, dim=1)
             by_column.add(tile.column, tile, dim=0)
         ctx.save_for_backward(rows, columns, scale, by_row.value(), by_column.value())
         ctx.pairs, ctx.size = pairs, size
         ctx.set_materialize_grads(False)  # one direction alone may be asked for
-        return by_row.value(), by_column.value()
+        return by_row.value(), by_column.value(), own
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_row_grad: Tensor | None, by_column_grad: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, by_row_grad: Tensor | None, by_column_grad: Tensor | None, own_grad: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         rows, columns, scale, by_row, by_column = ctx.saved_tensors
         by_column = by_column.nan_to_num(neginf=0.0)  # a column that is left out whole has no softmax
         gradient = Gradient(rows, columns, scale)
@@ -61,16 +70,18 @@ class _TiledLogSumExp(torch.autograd.Function):
                 along_rows.zero_()
             else:
                 torch.sub(tile.logits, by_row[tile.row, None], out=along_rows)
-                along_rows.exp_().mul_(by_row_grad[tile.row, None])
+                along_rows.exp2_().mul_(by_row_grad[tile.row, None])
             if by_column_grad is not None:
-                along_columns.sub_(by_column[None, tile.column]).exp_()
+                along_columns.sub_(by_column[None, tile.column]).exp2_()
                 along_rows.addcmul_(along_columns, by_column_grad[None, tile.column])
+            if own_grad is not None:
+                ctx.pairs.own(tile, along_rows).add_(own_grad[ctx.pairs.rows_of_own(tile)])
             gradient.add(tile, along_rows)
         return *gradient.value(), None, None
 
 
-class _RunningLogSumExp:
-    """Log-sum-exp, for each vector, of logits that arrive in parts."""
+class _RunningLogSumExp2:
+    """log2 Σ 2^logit, for each vector, of logits that arrive in parts."""
 
     def __init__(self, vectors: Tensor, dtype: torch.dtype) -> None:
         self._largest = vectors.new_full((len(vectors),), -torch.inf, dtype=dtype)
@@ -79,9 +90,9 @@ class _RunningLogSumExp:
     def add(self, where: slice, tile: Tile, dim: int) -> None:
         largest = torch.maximum(self._largest[where], tile.logits.amax(dim))
         shift = largest.masked_fill(largest == -torch.inf, 0.0)  # nothing but masked entries so far
-        self._sum[where] *= (self._largest[where] - shift).exp_()
-        self._sum[where] += torch.sub(tile.logits, shift.unsqueeze(dim), out=tile.free).exp_().sum(dim)
+        self._sum[where] *= (self._largest[where] - shift).exp2_()
+        self._sum[where] += torch.sub(tile.logits, shift.unsqueeze(dim), out=tile.free).exp2_().sum(dim)
         self._largest[where] = largest
 
     def value(self) -> Tensor:
-        return self._largest + self._sum.log()
+        return self._largest + self._sum.log2()

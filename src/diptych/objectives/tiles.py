@@ -42,25 +42,30 @@ class Pairs:
         """Makes logits of equal group -inf, except those of own pairs."""
         twins = self._same_group(tile)
         if twins is not None:
-            self._own(tile, twins).fill_(False)
+            self.own(tile, twins).fill_(False)
             tile.logits.masked_fill_(twins, -torch.inf)
 
     def negate(self, tile: Tile) -> None:
         """Turns the sign of the logits of true pairs."""
         same = self._same_group(tile)
         if same is None:
-            self._own(tile, tile.logits).neg_()
+            self.own(tile, tile.logits).neg_()
         else:
             torch.where(same, -tile.logits, tile.logits, out=tile.logits)
+
+    def own(self, tile: Tile, matrix: Tensor) -> Tensor:
+        """The diagonal of the tile's `matrix` on which own pairs lie; empty where they lie in other tiles."""
+        return matrix.diagonal(tile.row.start + self.offset - tile.column.start)
+
+    def rows_of_own(self, tile: Tile) -> slice:
+        """The rows whose own pairs lie in the tile, in the order of `own`."""
+        start = max(tile.row.start, tile.column.start - self.offset)
+        return slice(start, max(start, min(tile.row.stop, tile.column.stop - self.offset)))
 
     def _same_group(self, tile: Tile) -> Tensor | None:
         if self.row_group is None or self.column_group is None:
             return None
         return self.row_group[tile.row, None] == self.column_group[None, tile.column]
-
-    def _own(self, tile: Tile, matrix: Tensor) -> Tensor:
-        """The diagonal on which own pairs lie; empty where they lie in other tiles."""
-        return matrix.diagonal(tile.row.start + self.offset - tile.column.start)
 
 
 def tiles(rows: Tensor, columns: Tensor, scale: Tensor, size: int, bias: Tensor | None = None) -> Iterator[Tile]:
