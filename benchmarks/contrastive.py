@@ -7,6 +7,8 @@ with its addition. Memory: a process of its own for each, the peak of its reside
 before) over what was resident once inputs were made and a small batch had gone through; the gradients are in it.
 
     python benchmarks/contrastive.py --json contrastive.json --plot contrastive.svg
+
+Half an hour on two free cores; --sizes asks for fewer. On shared cores set OMP_WAIT_POLICY=PASSIVE.
 """
 
 from __future__ import annotations
