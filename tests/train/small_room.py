@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError
 from diptych.objectives.contrastive import Contrastive
 from diptych.objectives.objective import Dual, Encode, Loss
+from diptych.objectives.sigmoid import Sigmoid
 from diptych.overrides import apply_overrides
 from diptych.train.job import Job
 from diptych.train.loop import fit
@@ -120,7 +121,12 @@ class InTurn:
 
     name: str = "in_turn"
     couples_rows: bool = False
-    calls: list[int] = field(default_factory=list, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_calls", [])
+
+    def chance_loss(self, num_rows: int) -> None:
+        return None
 
     def head(self, config: Any) -> None:
         return None
@@ -132,12 +138,12 @@ class InTurn:
         return item, {"words": torch.tensor(hash64(item.key) % 4)}
 
     def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
-        self.calls.append(0)  # asked once a step, before the first part
+        self._calls.append(0)  # type: ignore[attr-defined]  # asked once a step, before the first part
         return {"in_turn": int(targets["words"].sum())}
 
     def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
         dual = encode(batch)
-        head = list(encode.heads.values())[len(self.calls) % 2]
+        head = list(encode.heads.values())[len(self._calls) % 2]  # type: ignore[attr-defined]
         total = (head(dual.text + dual.image).square().sum(1) * targets["words"]).sum()
         return Loss.term("in_turn", total=total, count=int(targets["words"].sum()))
 
@@ -146,8 +152,9 @@ def run_in_ranks(objective: str) -> Run:
     """Without chance that depends on the rank: one process and several are to end alike."""
     run = small_run()
     model = replace(run.model, dropout=0.0, depth=2)
-    training = replace(run.training, eval_metric="recall")
-    return replace(run, model=model, training=training, objective=InTurn() if objective == "heads" else run.objective)
+    training = replace(run.training, micro_batch=run.training.batch)  # nothing to measure first
+    objectives = {"contrast": run.objective, "heads": InTurn(), "sigmoid": Sigmoid(bias=-1.0)}
+    return replace(run, model=model, training=training, objective=objectives[objective])
 
 
 def small_run() -> Run:
@@ -171,6 +178,8 @@ def small_job(run: Run | None = None, settings: Sequence[str] = ()) -> Job:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             model.heads.update({name: nn.Linear(run.model.embed_dim, 2) for name in ("a", "b")})
+    elif (head := run.objective.head(run.model)) is not None:
+        model.heads[run.objective.name] = head
     return Job(run=run, model=model, objective=run.objective, inputs=SmallInputs())
 
 

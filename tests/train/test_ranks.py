@@ -35,6 +35,9 @@ RUNS = {
     "one_head_a_step_fsdp2": ("heads", [FSDP2]),
     "parts_of_unequal_number": ("heads", ["training.micro_batch=1"]),
     "parts_of_unequal_number_fsdp2": ("heads", ["training.micro_batch=1", FSDP2]),
+    "head_in_the_loss": ("sigmoid", []),
+    "head_in_the_loss_cached": ("sigmoid", ["training.micro_batch=1"]),
+    "head_in_the_loss_cached_fsdp2": ("sigmoid", ["training.micro_batch=1", FSDP2]),
     "averaged_and_clipped_fsdp2": ("contrast", ["optim.ema=0.9", "optim.clip_norm=0.5", FSDP2]),
 }
 """Batches of 5 rows: 2 + 3 on two ranks, 1 + 2 + 2 on three."""
