@@ -67,7 +67,8 @@ def test_tiles_equal_the_dense_form(
         for a, b, own in (ours, theirs)
     )
     for ours_grad, right_grad in zip(mine, right, strict=True):
-        assert_close(ours_grad, right_grad, atol=2e-5, rtol=1e-4)
+        # Either form rounds logits, which reach the scale, at the seventh digit; gradients are the scale times that.
+        assert_close(ours_grad, right_grad, atol=2e-5 * scale, rtol=1e-4)
 
 
 def test_one_direction_alone_can_be_asked_for() -> None:
