@@ -30,7 +30,10 @@ PUBLISHED = {
     "vit_big_g_14": (974, 2_539_567_105),
 }
 """Recipe -> tensors and parameters of its published weights."""
-OURS = ("tiny", "demo", "flickr8k", "figure2_captioning", "figure2_bag_of_words", "figure2_cbow", "figure2_transformer")
+OURS = (
+    "tiny", "demo", "demo_sigmoid", "flickr8k", "figure2_captioning", "figure2_bag_of_words", "figure2_cbow",
+    "figure2_transformer",
+)  # fmt: skip
 SMALL = ClipConfig(
     embed_dim=6,
     image_size=24,
