@@ -76,9 +76,13 @@ def begin_folder(out: Path, run: Run, inputs: Inputs, *, resume: bool, origin: s
     else:
         out.mkdir(parents=True, exist_ok=True)
         inputs.save(out)
-    text = json.dumps({**plain, "origin": origin}, indent=2) + "\n"
-    write_whole(out / "run.json", text)  # last: its presence says that a run is here
+    write_run(out, run, origin)  # last: its presence says that a run is here
     return origin
+
+
+def write_run(out: Path, run: Run, origin: str) -> None:
+    """Writes `run.json`, or writes it anew."""
+    write_whole(out / "run.json", json.dumps({**plain_run(run), "origin": origin}, indent=2) + "\n")
 
 
 def _same_origin(out: Path, began: str, given: str) -> str:

@@ -19,7 +19,7 @@ from diptych.train.budget import Layout
 from diptych.train.device import Precision, product_rate, repeatable, resolve_precision
 from diptych.train.evaluation import evaluate
 from diptych.train.faults import BadRows, NanWatch, NotFiniteError
-from diptych.train.folder import begin_folder, with_its_micro_batch
+from diptych.train.folder import begin_folder, with_its_micro_batch, write_run
 from diptych.train.job import SCRATCH, Job
 from diptych.train.learner import Learner, Update
 from diptych.train.log import RunLog
@@ -279,7 +279,7 @@ class _Loop:
         job = self.plan.job
         job = replace(job, run=replace(job.run, training=self.settings))
         self.plan = replace(self.plan, job=job)
-        ranks.from_lead(lambda: begin_folder(self.plan.out, job.run, job.inputs, origin=self.state.origin, resume=True))
+        ranks.from_lead(lambda: write_run(self.plan.out, job.run, self.state.origin))
         text = f"{found.rows:,} of {layout.local:,} rows go through the model at once: {found.reason}"
         self.log.write("note", self.state.step, {"text": text})
         if found.rows < layout.local:
