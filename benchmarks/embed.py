@@ -27,7 +27,7 @@ import diptych
 from diptych import systems
 from diptych.clip.model import CLIP, ClipConfig
 from diptych.clip.weights import write_weights
-from harness import arguments, machine, print_machine, show, take_turns, write_json
+from harness import add_clock, arguments, machine, print_machine, show, take_turns, write_json
 from samples import captions, photographs
 
 PEER = "open_clip"
@@ -45,6 +45,7 @@ Encode = Callable[[], Tensor]
 
 def main() -> None:
     parser = arguments(__doc__)
+    add_clock(parser)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--pictures", type=int, default=128)
     parser.add_argument("--texts", type=int, default=512)

@@ -33,10 +33,14 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a few seconds that show it runs; the numbers say little")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to this file")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
+    return parser
+
+
+def add_clock(parser: argparse.ArgumentParser) -> None:
+    """The choice of clock, for what is measured in this process alone."""
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu: seconds of all threads, for busy machines"
     )
-    return parser
 
 
 def machine() -> dict[str, Any]:

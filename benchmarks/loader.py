@@ -1,7 +1,8 @@
 """Pictures a second from JPEG bytes to normalised float tensors: ours against Pillow and open_clip's own transform.
 
 First on one core, for sources of several sizes, with how far pixels are from Pillow's; then the whole loader, from a
-table or from files, with as many worker processes each. `--tmp` names a folder for the table and the files.
+table or from files, with as many worker processes each, in seconds that pass whatever `--clock` says. `--tmp` names a
+folder for the table and the files.
 
     python benchmarks/loader.py --json loader.json
 """
@@ -36,7 +37,7 @@ from diptych.data.tokenizers import train_tokenizer
 from diptych.data.transforms import random_square_crop
 from diptych.objectives.contrastive import Contrastive
 from diptych.train.run import InputSettings
-from harness import arguments, machine, print_machine, show, take_turns, write_json
+from harness import add_clock, arguments, machine, print_machine, show, take_turns, write_json
 from samples import photo
 
 SIDES = (224, 1024, 2048)
@@ -47,6 +48,7 @@ BATCH = 64
 
 def main() -> None:
     parser = arguments(__doc__)
+    add_clock(parser)
     parser.add_argument("--workers", type=int, default=1, help="processes of the whole loader")
     parser.add_argument("--tmp", type=Path, help="folder for the table and the files")
     options = parser.parse_args()
@@ -56,8 +58,8 @@ def main() -> None:
     for side in SIDES[:1] if options.quick else SIDES:
         photos = [photo(side, side, seed) for seed in range(8 if options.quick else 32)]
         for purpose, ways in (("training", for_training(photos)), ("evaluation", for_evaluation(photos))):
-            rates = take_turns(ways, rounds=2 if options.quick else 9)
-            title = f"one core, {purpose}, {side} px to {SIZE} px"
+            rates = take_turns(ways, rounds=2 if options.quick else 9, clock=options.clock)
+            title = f"one core, {purpose}, {side} px to {SIZE} px, {options.clock} clock"
             results[f"{purpose} {side} px"] = show(title, rates, PEER, "pictures")
         largest, mean = difference_from_pillow(photos)
         results[f"difference {side} px"] = {"largest": largest, "mean": mean}

@@ -21,7 +21,7 @@ from diptych.data.batch import Batch
 from diptych.nn.attention import SelfAttention
 from diptych.nn.text import TextTransformer
 from diptych.nn.transformer import Block, Transformer
-from harness import arguments, machine, print_machine, show, take_turns, write_json
+from harness import add_clock, arguments, machine, print_machine, show, take_turns, write_json
 from train_step import WORLDS, batch_of, new_learner, padded_to_context, token_ids, told, update
 
 CONV = "conv, the demo's tower"
@@ -33,6 +33,7 @@ DEMO = ClipConfig(
 
 def main() -> None:
     parser = arguments(__doc__)
+    add_clock(parser)
     worlds = {**WORLDS, CONV: DEMO}
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)

@@ -32,7 +32,7 @@ from diptych.train.device import resolve_precision
 from diptych.train.job import Job
 from diptych.train.learner import Learner
 from diptych.train.run import OptimSettings, TrainingSettings
-from harness import arguments, machine, median_ratio, print_machine, show, take_turns, write_json
+from harness import add_clock, arguments, machine, median_ratio, print_machine, show, take_turns, write_json
 from samples import captions
 
 OPTIM = OptimSettings(lr=1e-4, warmup_steps=1, weight_decay=0.2)
@@ -42,6 +42,7 @@ LENGTHS = (8, 26)
 
 def main() -> None:
     parser = arguments(__doc__)
+    add_clock(parser)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
