@@ -270,6 +270,7 @@ class _Loop:
             ranks=ranks.size,
             parallel=self.settings.parallel,
             micro_batch=self.settings.batch,
+            couples_rows=self.plan.job.objective.couples_rows,
         )
         found = Fitted(rows=layout.local, reason="not a row of the first batch can be read")
         read = ranks.gathered([first.batch is not None])

@@ -124,7 +124,9 @@ def _of_equal_cost(run: Run, other: Run) -> bool:
 def _step_bytes(run: Run, cost: ModelCost) -> int:
     training = run.training
     at_once = training.rows_at_once or training.batch
-    layout = Layout(batch=training.batch, ranks=1, parallel="ddp", micro_batch=at_once)
+    layout = Layout(
+        batch=training.batch, ranks=1, parallel="ddp", micro_batch=at_once, couples_rows=run.objective.couples_rows
+    )
     return sum(memory_parts(cost, layout, averaged=run.optim.ema is not None).values())
 
 
