@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from diptych.data.batch import Batch, Inputs, Targets, stack_targets
-from diptych.data.pool import in_processes
+from diptych.data.pool import AHEAD, in_processes
 from diptych.data.rejects import Reject
 from diptych.data.sample import Item, Rng, random_for
 from diptych.data.sampler import Order, spread_rows
@@ -18,6 +18,8 @@ from diptych.data.table import Rows
 from diptych.data.worker import Begin, Compute
 from diptych.errors import DataError
 
+ROWS_AHEAD = 8192
+"""Rows that a process makes ahead at most, where a batch has fewer."""
 DECODE_TIMEOUT_S = 120.0
 """What one row may take, where nothing else is said; decoding takes milliseconds, a slow file system seconds."""
 
@@ -85,7 +87,8 @@ def load_batches(
     """
     reader = RowReader(rows, inputs, draw, tuple(columns), order.num_rows, order.seed, frozenset(bad_rows))
     compute = TrainingSteps(reader, order).batch
-    return _computed(compute, range(start, stop), workers, decode_timeout_s, tell, start_method)
+    ahead = _ahead(order.batch_rows // order.world_size)
+    return _computed(compute, range(start, stop), ahead, workers, decode_timeout_s, tell, start_method)
 
 
 def evaluation_batches(
@@ -113,7 +116,8 @@ def evaluation_batches(
     wanted = spread_rows(len(rows), limit)
     reader = RowReader(rows, inputs, draw, (), len(rows), None, frozenset(bad_rows))
     steps = range(-(-len(wanted) // batch))
-    return _computed(EvaluationSteps(reader, wanted, batch).batch, steps, workers, decode_timeout_s, tell)
+    compute = EvaluationSteps(reader, wanted, batch).batch
+    return _computed(compute, steps, _ahead(batch), workers, decode_timeout_s, tell)
 
 
 @dataclass(frozen=True)
@@ -250,9 +254,15 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _ahead(batch: int) -> int:
+    """Batches of that size that a process makes ahead: one of 32,768 pictures of 224 px is 5 GB."""
+    return max(1, min(AHEAD, ROWS_AHEAD // batch))
+
+
 def _computed(
     compute: Compute[LoadedBatch],
     steps: range,
+    ahead: int,
     workers: int | None,
     timeout_s: float,
     tell: Callable[[str], None],
@@ -262,6 +272,12 @@ def _computed(
     processes = min(default_workers() if workers is None else workers, len(steps))
     if processes:
         return in_processes(
-            compute, steps, processes=processes, timeout_s=timeout_s, start_method=start_method, tell=tell
+            compute,
+            steps,
+            processes=processes,
+            timeout_s=timeout_s,
+            ahead=ahead,
+            start_method=start_method,
+            tell=tell,
         )
     return (compute(step, lambda row: None) for step in steps)

@@ -22,8 +22,8 @@ from torch import multiprocessing
 from diptych.data.worker import NO_ROW, Compute, T, serve
 from diptych.errors import DataError
 
-PREFETCH = 4
-"""Batches that each process makes ahead."""
+AHEAD = 4
+"""Batches that each process makes ahead, where they are not too large for that."""
 POLL_S = 1.0
 """How often a process that is waited for is looked at."""
 MOST_LOST = 5
@@ -37,6 +37,7 @@ def in_processes(
     *,
     processes: int,
     timeout_s: float,
+    ahead: int = AHEAD,
     start_method: str | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Iterator[T]:
@@ -47,6 +48,7 @@ def in_processes(
         steps: what to compute.
         processes: at least one.
         timeout_s: how long a row may take while its batch is waited for.
+        ahead: steps that each process makes ahead, at least one.
         start_method: "fork", "spawn" or "forkserver"; None: the platform's.
         tell: who hears of a process that was replaced.
 
@@ -55,7 +57,7 @@ def in_processes(
         Exception: what `compute` raised, with the traceback there as a note.
     """
     start = partial(_Worker[T], multiprocessing.get_context(start_method), compute)
-    pool = _Pool(start, steps, processes, timeout_s, tell)
+    pool = _Pool(start, steps, processes, ahead, timeout_s, tell)
     atexit.register(pool.close)  # else multiprocessing would wait at the end for a process that is stuck
     try:
         for number in range(len(steps)):
@@ -76,14 +78,15 @@ class _Pool(Generic[T]):
         start: Callable[[], _Worker[T]],
         steps: Sequence[int],
         processes: int,
+        ahead: int,
         timeout_s: float,
         tell: Callable[[str], None],
     ) -> None:
-        self._steps, self._timeout_s, self._tell = steps, timeout_s, tell
+        self._steps, self._ahead, self._timeout_s, self._tell = steps, ahead, timeout_s, tell
         self._given_up: dict[int, str] = {}  # row -> why
         self._deaths: Counter[int] = Counter()  # by the row that a process was on
         self._workers = [start() for _ in range(processes)]
-        for number in range(processes * PREFETCH):
+        for number in range(processes * ahead):
             self._ask(number)
 
     def close(self) -> None:
@@ -102,7 +105,7 @@ class _Pool(Generic[T]):
             except _LostError as error:
                 lost += 1
                 self._replace(worker, error, lost)
-        self._ask(number + PREFETCH * len(self._workers))
+        self._ask(number + self._ahead * len(self._workers))
         return answer
 
     def _ask(self, number: int) -> None:
