@@ -42,7 +42,7 @@ STEPS_A_KILL = 5
 SETTINGS = ["training.checkpoint_every=2", "training.eval_every=7", "inputs.workers=1"]
 PRELOADED = ["diptych.systems", "diptych.train.loop", "diptych.data.scenes", "torch._dynamo"]
 """By the process that all lives are forked from: each would spend seconds on it otherwise. It does nothing else."""
-PLACES = ("while it started", "between these", "in a step", "in an evaluation", "while a checkpoint was written")
+PLACES = ("while it started", "between these", "in a step", "in an evaluation", "in a checkpoint")
 STARTING, BETWEEN, STEP, EVALUATION, CHECKPOINT = range(len(PLACES))
 
 
@@ -63,26 +63,33 @@ def main() -> None:
 
 def compare(folder: Path, kills: int, options: argparse.Namespace) -> dict[str, Any]:
     draw_scenes(folder / "table", replace(easy(), num=300))
+    get_context("forkserver").set_forkserver_preload(PRELOADED)
+    first = get_context("forkserver").Process(target=int)  # what is imported before it is no part of a life
+    first.start()
+    first.join()
     begin = partial(Life, folder / "table", steps=kills * STEPS_A_KILL, threads=options.threads)
     whole = begin(folder / "whole")
     whole_s = whole.to_the_end()
-    # So long that about half of the run is over when the last one comes.
+    # On average a life lasts as long as its share of the run, and the start besides.
     longest_s = whole.started_s + 2 * (whole_s - whole.started_s) / kills
     pauses = random.Random(options.seed)
     hit: Counter[str] = Counter()
-    begun = time.monotonic()
-    while hit.total() < kills:
-        place = begin(folder / "killed").killed_after(pauses.uniform(0, longest_s))
-        if place is None:
-            break  # it came to its end before
-        hit[place] += 1
-    begin(folder / "killed").to_the_end()
-    killed_s = time.monotonic() - begun
-    differing = differences(content(folder / "whole"), content(folder / "killed"))
-    print(f"  {hit.total()} kills: " + ", ".join(f"{hit[place]} {place}" for place in PLACES))
-    print(f"  {kills * STEPS_A_KILL} steps, {killed_s:,.0f} s instead of {whole_s:,.0f} s: {killed_s / whole_s:.2f} x")
+    differing: set[str] = set()
+    runs, begun = 0, time.monotonic()
+    while hit.total() < kills:  # a run that comes to its end before is followed by another
+        out = folder / f"killed {runs}"
+        runs += 1
+        while hit.total() < kills and (place := begin(out).killed_after(pauses.uniform(0, longest_s))) is not None:
+            hit[place] += 1
+        begin(out).to_the_end()
+        differing |= differences(content(out), content(folder / "whole"))
+    killed_s = (time.monotonic() - begun) / runs
+    places = ", ".join(f"{hit[place]} {place}" for place in PLACES)
+    print(f"  {kills} kills in {runs} runs of {kills * STEPS_A_KILL} steps: {places}")
+    print(f"  {killed_s:,.0f} s a run instead of {whole_s:,.0f} s: {killed_s / whole_s:.2f} x")
     print("  the end is " + ("another one" if differing else "the same, bit for bit"), flush=True)
-    return {"kills": dict(hit), "differing": differing, "seconds": {"whole": whole_s, "killed": killed_s}}
+    seconds = {"whole": whole_s, "killed": killed_s}
+    return {"kills": dict(hit), "runs": runs, "differing": sorted(differing), "seconds": seconds}
 
 
 class Life:
@@ -90,7 +97,6 @@ class Life:
 
     def __init__(self, table: Path, out: Path, *, steps: int, threads: int) -> None:
         context = get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
         self.place = context.Value("i", STARTING, lock=False)
         self.begun = time.monotonic()
         own = get_start_method()  # of the run's own processes, the platform's
@@ -164,8 +170,8 @@ def content(out: Path) -> dict[str, Any]:
     }
 
 
-def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    return [name for name in ours if ours[name] != theirs[name]]
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> set[str]:
+    return {name for name in ours if ours[name] != theirs[name]}
 
 
 if __name__ == "__main__":
