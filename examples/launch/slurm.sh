@@ -17,6 +17,7 @@
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
 set -euo pipefail
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # else a restart finds the addresses of the dead
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 srun torchrun --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node "$SLURM_GPUS_ON_NODE" --max-restarts 3 \
