@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from diptych.data.table import Table
     from diptych.progress import Progress
     from diptych.train.job import Job
-    from diptych.train.loop import FitResult
     from diptych.train.review import Review
     from diptych.train.run import Run
 
@@ -142,69 +141,40 @@ def train_and_review(
         InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint and a report are written.
         DiptychError: what `build` and `fit` raise; where this call began the run or went on with it, with a report.
     """
+    from threading import Event
+
     from diptych.ranks import join_ranks
     from diptych.train.device import resolve_device
+    from diptych.train.loop import fit
     from diptych.train.plan import check_splits
 
+    begun = Event()
     with join_ranks(device, run.training.rank_timeout_s) as ranks:
         resolve_device(device, ranks)  # a misspelt one is told before any work
         check_splits(run, table)  # nor is a tokenizer trained for nothing
         with screen.progress() if ranks.leads else nullcontext(SILENT) as progress:
             job = _job(run, table, out, resume=resume, init=init, progress=progress)
-            result = _fit_or_review(
-                job,
-                table,
-                out,
-                resume=resume,
-                device=device,
-                on_nan=on_nan,
-                tensorboard=tensorboard,
-                asked=asked,
-                progress=progress,
-                leads=ranks.leads,
-            )
+            try:
+                result = fit(
+                    job,
+                    table,
+                    out,
+                    resume=resume,
+                    device=device,
+                    on_nan=on_nan,
+                    tensorboard=tensorboard,
+                    progress=progress,
+                    on_begin=begun.set,
+                )
+            except Exception:
+                if ranks.leads and begun.is_set():  # else a report that is there is of a run that this never touched
+                    _review_what_is_there(out, table, asked, device, progress)
+                raise
             review = _review(out, table, asked, device, progress) if ranks.leads else None
     if result.status == "interrupted":
         written = "" if review is None else f"; the checkpoint and {review.report} are written. {go_on}"
         raise InterruptedRunError(f"stopped after step {result.step} of {result.steps}{written}")
     return review
-
-
-def _fit_or_review(
-    job: Job,
-    table: Table,
-    out: Path,
-    *,
-    resume: bool,
-    device: str,
-    on_nan: OnNan,
-    tensorboard: bool,
-    asked: str | None,
-    progress: Progress,
-    leads: bool,
-) -> FitResult:
-    """`fit`; where it fails, with a report of how far it came."""
-    from threading import Event
-
-    from diptych.train.loop import fit
-
-    begun = Event()
-    try:
-        return fit(
-            job,
-            table,
-            out,
-            resume=resume,
-            device=device,
-            on_nan=on_nan,
-            tensorboard=tensorboard,
-            progress=progress,
-            on_begin=begun.set,
-        )
-    except Exception:
-        if begun.is_set() and leads:  # else the folder's report, if any, is of a run that this call never touched
-            _review_what_is_there(out, table, asked, device, progress)
-        raise
 
 
 def show(review: Review) -> None:
