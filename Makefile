@@ -9,7 +9,7 @@ demo: .venv/core
 	$(BIN)/diptych demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .
