@@ -43,6 +43,10 @@ class Ranks:
         """True for the one process that writes files and speaks."""
         return self.rank == 0
 
+    def wait(self) -> None:
+        """Until every rank has come here."""
+        self.gathered([0])
+
     def gathered(self, values: Sequence[int]) -> list[list[int]]:
         """The numbers of every rank, in the order of ranks."""
         if self.size == 1:
@@ -99,13 +103,15 @@ ALONE = Ranks()
 
 @contextmanager
 def join_ranks(device: str, wait_s: float = WAIT_S) -> Iterator[Ranks]:
-    """This process among those that `torchrun` began, for as long as the context lasts; inside of another, the same.
+    """Makes this process one of those that `torchrun` began, for as long as the context lasts.
+
+    Contexts may be nested; the outermost one begins and ends the group.
 
     Args:
         device: "auto", "cpu" or "cuda": where tensors are exchanged; numbers and objects always go by the CPU.
         wait_s: how long one waits for the others.
     Raises:
-        LostRankError: out of the context, where another process died or did not answer in time.
+        LostRankError: at the end of the context: another process died or did not answer in time.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -137,8 +143,8 @@ def _begin(device: str, ranks: Ranks, wait_s: float) -> None:
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
 
-    on_gpus = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    if on_gpus:
+    on_gpus = device.startswith(("cuda", "auto")) and ranks.local_rank < torch.cuda.device_count()
+    if on_gpus:  # where there is none for this rank, `resolve_device` says so
         torch.cuda.set_device(ranks.local_rank)
     timeout = timedelta(seconds=wait_s)
     store, _, _ = next(rendezvous("env://", ranks.rank, ranks.size, timeout=timeout))

@@ -145,6 +145,7 @@ def train_and_review(
 
     from diptych.ranks import join_ranks
     from diptych.train.device import resolve_device
+    from diptych.train.faults import NotFiniteError
     from diptych.train.loop import fit
     from diptych.train.plan import check_splits
 
@@ -166,11 +167,14 @@ def train_and_review(
                     progress=progress,
                     on_begin=begun.set,
                 )
-            except Exception:
+            except Exception as error:
                 if ranks.leads and begun.is_set():  # else a report that is there is of a run that this never touched
                     _review_what_is_there(out, table, asked, device, progress)
+                if isinstance(error, NotFiniteError):
+                    ranks.wait()
                 raise
             review = _review(out, table, asked, device, progress) if ranks.leads else None
+            ranks.wait()  # torchrun ends the lead, and its report, as soon as another process leaves with an error
     if result.status == "interrupted":
         written = "" if review is None else f"; the checkpoint and {review.report} are written. {go_on}"
         raise InterruptedRunError(f"stopped after step {result.step} of {result.steps}{written}")

@@ -92,7 +92,7 @@ def named(name: str) -> Run:
 def demo() -> Run:
     """A CLIP of 0.45 M parameters on the built-in scenes; not of the paper.
 
-    Two cores, float32, about two and a half minutes. Should reach, zero-shot: things 95 %, colours 98 %, colour-thing
+    Two cores, float32, about two minutes. Should reach, zero-shot: things 95 %, colours 98 %, colour-thing
     pairs never seen together 85 %; and 85 % of 500 texts with their picture first.
     """
     model = ClipConfig(
@@ -117,7 +117,7 @@ def demo() -> Run:
         objective=Contrastive(),
         inputs=InputSettings(tokenizer="train:wordpiece", vocab_size=1024, transform="none"),
         optim=OptimSettings(lr=3e-3, warmup_steps=50),
-        training=TrainingSettings(steps=700, batch=256, precision="float32", eval_every=100, eval_rows=500),
+        training=TrainingSettings(steps=450, batch=256, precision="float32", eval_every=90, eval_rows=500),
     )
 
 

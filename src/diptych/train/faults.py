@@ -114,5 +114,7 @@ class NanWatch:
         raise NotFiniteError(f"{what}. {record} names the batch. No weight or checkpoint was changed by it. {advice}")
 
     def _record(self, step: int, keys: Sequence[str], update: Update) -> Path:
-        ranks = self.learner.parallel.ranks
-        return ranks.from_lead(lambda: write_nan_record(self.out, step, keys, update, self.losses, self.learner))
+        broken, temperature = self.learner.broken_gradients(), self.learner.temperature()  # shares are asked of all
+        return self.learner.parallel.ranks.from_lead(
+            lambda: write_nan_record(self.out, step, keys, update, self.losses, broken, temperature)
+        )

@@ -102,7 +102,7 @@ def _fit(
     store = CheckpointStore(out, job.run.training.keep, progress, ranks)
     checkpoint = store.latest() if resume else None
     state, precision = _begin_state(checkpoint, plan, origin)
-    meter = Meter(PairFlops(job.model), product_rate(plan.device, precision))
+    meter = Meter(PairFlops(job.model), product_rate(plan.device, precision), ranks.size)
     with repeatable(plan.device):
         with out_of_memory_explained(lambda: job, precision.name):
             learner = Learner(job, steps=plan.steps, device=plan.device, precision=precision, ranks=ranks)
@@ -238,7 +238,8 @@ class _Loop:
                     self._save()  # before anything can end the run: weights that were given are nowhere else in it
                 if self.settings.micro_batch == "auto":
                     batches = self._fit_micro_batch(batches)
-                is_best = self._evaluation_is_due() and self._evaluate()
+                # Each rank reads the rows for itself, and may meet others that take too long: the lead's word counts.
+                is_best = self._evaluation_is_due() and bool(self.plan.ranks.gathered([self._evaluate()])[0][0])
                 if is_best or self._checkpoint_is_due():
                     self._save()
                 if is_best:
@@ -299,7 +300,7 @@ class _Loop:
         if any(rejects for rejects, _ in read):
             self.bad_rows.note(ranks.joined(loaded.rejects))
         update = None
-        # A step in which a rank has not a row that can be read is left out by all: the others would wait for it.
+        # All leave out a step in which some rank has no row that can be read: they would wait for it.
         if loaded.batch is not None and all(any_row for _, any_row in read):
             self.meter.count(loaded.batch)
             with self.meter.learning():
@@ -356,7 +357,7 @@ class _Loop:
                 num_rows=min(len(rows), self.settings.eval_rows),
                 progress=self.progress,
             )
-        self.bad_rows.note_evaluated(found.rejects)
+        self.bad_rows.note_evaluated(self.plan.ranks.joined(found.rejects))
         score = found.score(self.settings.eval_metric)
         state.evaluated = state.step
         state.last_metrics = {"loss": found.loss, **found.metrics}

@@ -16,15 +16,19 @@ that torch takes to learn to count."""
 class Meter:
     """Counts since the last reading; time outside of `loading` and `learning` (evaluation, saving) is left out."""
 
-    def __init__(self, pair_flops: Callable[[Batch], int] | None = None, peak: float | None = None) -> None:
+    def __init__(
+        self, pair_flops: Callable[[Batch], int] | None = None, peak: float | None = None, ranks: int = 1
+    ) -> None:
         """Reads the model FLOPs utilisation too where both are given.
 
         Args:
             pair_flops: operations of a pair of a batch, as `PairFlops`.
             peak: operations a second that the device can do, as `product_rate`.
+            ranks: processes that each count as many rows as this one.
         """
         self._pair_flops = pair_flops
         self.peak = peak
+        self._ranks = ranks
         self._trained_s = 0.0
         self._clear()
 
@@ -61,15 +65,15 @@ class Meter:
         self._learning_s += time.perf_counter() - start
 
     def read(self) -> dict[str, float]:
-        """Samples/s, tokens/s and the loader's share of the time since the last reading; `mfu` where it is known.
+        """Samples/s and tokens/s of all ranks, the loader's share of the time since the last reading; `mfu` if known.
 
         Model FLOPs utilisation as in PaLM, arXiv:2204.02311, appendix B: what forward and backward pass need, once,
         over what the device could have done in the time, waiting for the loader included.
         """
         total_s = max(self._loading_s + self._learning_s, 1e-9)
         rates = {
-            "samples_per_s": round(self._samples / total_s, 2),
-            "tokens_per_s": round(self._tokens / total_s, 2),
+            "samples_per_s": round(self._ranks * self._samples / total_s, 2),
+            "tokens_per_s": round(self._ranks * self._tokens / total_s, 2),
             "loader_share": round(self._loading_s / total_s, 4),
         }
         if self._flops is not None and self._pair_flops is not None and self.peak is not None:

@@ -145,7 +145,7 @@ def _bytes_of_pass(learner: Learner, batch: Batch, targets: Targets, size: int) 
             _one_pass(learner, batch, targets, size)
         return max(tensors.peak, process.bytes - before)
     except (RuntimeError, MemoryError) as error:
-        if not ran_out(error):
+        if learner.parallel.ranks.size > 1 or not ran_out(error):  # the other ranks wait in the middle of the pass
             raise
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what the pass that failed had is whole again, not in its pieces

@@ -79,7 +79,7 @@ class Parallel:
         return {name: value.cpu() for name, value in gathered if self.ranks.leads}
 
     def finish(self) -> None:
-        """After the last part: what is exchanged by none of the two becomes the mean over the ranks here."""
+        """After the last part: what neither DDP nor FSDP2 exchanges becomes the mean over the ranks here."""
         if self.ranks.size == 1:
             return
         norms = [module for module in self.step.modules() if isinstance(module, _BatchNorm)]

@@ -15,7 +15,7 @@ from diptych import __version__
 from diptych.checkpoint.card import write_card
 from diptych.checkpoint.files import write_whole
 from diptych.train.device import Precision, describe_machine
-from diptych.train.learner import Learner, Update
+from diptych.train.learner import Update
 from diptych.train.plan import Plan
 from diptych.train.run import plain_run
 from diptych.train.state import TrainState
@@ -49,7 +49,13 @@ def first_event(plan: Plan, precision: Precision, product_rate: float | None) ->
 
 
 def write_nan_record(
-    out: Path, step: int, keys: Sequence[str], update: Update, losses: Sequence[float], learner: Learner
+    out: Path,
+    step: int,
+    keys: Sequence[str],
+    update: Update,
+    losses: Sequence[float],
+    broken: Sequence[str],
+    temperature: float | None,
 ) -> Path:
     """Writes nan.json: the step, the keys of its batch, and the losses that came before it."""
     record = {
@@ -58,8 +64,8 @@ def write_nan_record(
         "terms": {name: str(value) for name, value in update.parts.means().items()},
         "grad_norm": str(update.grad_norm),
         "lr": update.rate,
-        "temperature": str(learner.temperature()),
-        "parameters_without_finite_gradient": learner.broken_gradients(),
+        "temperature": str(temperature),
+        "parameters_without_finite_gradient": list(broken),
         "last_losses": list(losses),
         "keys": list(keys),
     }

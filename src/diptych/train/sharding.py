@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -32,17 +32,6 @@ def shard(module: nn.Module, ranks: Ranks, left_whole: Iterable[nn.Parameter]) -
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor of which this rank may have a share; every rank calls it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def load_whole(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """`load_state_dict` of whole tensors into a model that may be sharded; every rank calls it with the same ones.
-
-    Raises:
-        RuntimeError: names or shapes differ, as torch says it.
-    """
-    there = model.state_dict()
-    shares = {name: share_like(value, there[name]) if name in there else value for name, value in state.items()}
-    model.load_state_dict(shares)
 
 
 def share_like(tensor: Tensor, like: Tensor) -> Tensor:
