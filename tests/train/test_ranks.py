@@ -168,6 +168,16 @@ def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["contrast", "contrast_fsdp2"])
+def test_a_loss_that_is_not_finite_ends_all_ranks(small_table: Table, tmp_path: Path, name: str) -> None:
+    told = [one.communicate(timeout=300)[1] for one in ranks_of(2, small_table.path, tmp_path, words(name, HUGE))]
+    assert all("NotFiniteError: the loss of step" in words_of_one for words_of_one in told)
+    record = json.loads((tmp_path / name / "nan.json").read_text())
+    assert len(record["keys"]) == 5 and "logit_scale" in record["parameters_without_finite_gradient"]
+
+
+HUGE = ["optim.lr=1e38"]
 LONG = ["training.steps=400", "training.checkpoint_every=7"]
 
 
