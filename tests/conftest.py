@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from diptych.data.table import Table
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
@@ -25,3 +32,23 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no shared data at {folder}; set DIPTYCH_SHARED")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_room() -> ModuleType:
+    """The file train/small_room.py, in a folder that is no package, so that it cannot be imported by name."""
+    name = "diptych_small_room"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "train" / "small_room.py")
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def small_table(small_room: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """A table for the small room."""
+    from diptych.data.table import open_table
+
+    return open_table(small_room.write_table(tmp_path_factory.mktemp("small") / "table"))
