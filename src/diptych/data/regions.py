@@ -1,0 +1,117 @@
+"""Regions of a picture as every part hands them on: what was found, and what it was found with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from PIL import Image
+
+BoxKind = Literal["proposal", "regressed", "window", "given"]
+BoxUnit = Literal["pixel", "unit"]
+Colour = Literal["RGB", "BGR"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regions:
+    """The regions of one picture, the best first.
+
+    R regions, F numbers a feature, C classes, A attributes, K classes kept. Arrays may be read-only views of mapped
+    files. A part that the detector does not give is None.
+    """
+
+    height_px: int | None
+    """Of the picture as it came, turned as its EXIF says; None where a file does not tell."""
+    width_px: int | None
+    boxes: np.ndarray
+    """(R, 4) float32: x0, y0, x1, y1 in the unit and convention of the `RegionSpec`."""
+    features: np.ndarray
+    """(R, F) float32 from a detector, float16 from a store."""
+    scores: np.ndarray
+    """(R,) float32: the confidence that the rule of selection ordered the regions by; 1 for windows and given boxes."""
+    class_ids: np.ndarray | None = None
+    """(R, K) int32, the likeliest first, counted from 0 without background."""
+    class_probs: np.ndarray | None = None
+    """(R, K) float16 or float32, of the softmax over classes and background."""
+    soft_labels: np.ndarray | None = None
+    """(R, 1 + C): the whole softmax, background first."""
+    attribute_ids: np.ndarray | None = None
+    """(R, K) int32, the likeliest first, counted from 0 without "no attribute"."""
+    attribute_probs: np.ndarray | None = None
+    """(R, K)."""
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionSpec:
+    """What regions were made with, carried by every store; two stores of unequal specs are not mixed."""
+
+    detector: str
+    """For people, e.g. "bottom-up attention, R101-C4"."""
+    detector_hash: str
+    """SHA-256 of the weights and what the network is built by; "" where a foreign file does not tell."""
+    rule: str
+    """The rule of selection with its numbers, e.g. "butd(min=10, max=100, conf=0.2, nms=0.3)"."""
+    consumer: str = ""
+    """Which model, and which weights of it, the rule and the preprocessing match, e.g. "uniter-base, released"."""
+    feature_kind: str
+    """Where the vectors come from, e.g. "c4-mean", "fpn-box-head", "roialign of vit_b_32"."""
+    feature_width: int
+    classes: tuple[str, ...] = ()
+    """Names in the order of class ids; () where none are given."""
+    attributes: tuple[str, ...] = ()
+    box_kind: BoxKind
+    """Which box is written: the feature is always the proposal's."""
+    box_unit: BoxUnit = "pixel"
+    """Pixels of the picture as it came, or shares of its width and height."""
+    plus_one: bool = False
+    """True where x1 and y1 are the last pixels inside, as in the original Caffe code: the width is x1 - x0 + 1."""
+    colour: Colour = "RGB"
+    """The order of channels that the network was fed."""
+
+
+class RegionDetector(Protocol):
+    """Pictures to regions: a detector, windows, or boxes that are given."""
+
+    @property
+    def spec(self) -> RegionSpec:
+        """What all its regions are made with."""
+
+    def detect(self, pictures: Sequence[Image.Image], given: Sequence[np.ndarray] | None = None) -> list[Regions]:
+        """The regions of each picture; one is computed as if it came alone.
+
+        Args:
+            pictures: as `data.images.decode` gives them, in any mode.
+            given: for each picture (R, 4) float32 boxes in its pixels, of which features are wanted, instead of the
+                detector's own.
+        Raises:
+            DataError: of a picture or box that cannot be used; the message says why.
+        """
+
+
+class RegionStore(Protocol):
+    """Regions by key: a store of ours, or files that others made, read in place. Pickled as a path; spawn-safe."""
+
+    path: Path
+    spec: RegionSpec
+
+    def __len__(self) -> int:
+        """Pictures."""
+
+    def __contains__(self, key: str) -> bool:
+        """Whether there are regions of `key`."""
+
+    def keys(self) -> Iterator[str]:
+        """In the order they are stored."""
+
+    def regions(self, key: str) -> Regions:
+        """The regions of one picture.
+
+        Raises:
+            DataError: there are none of this key, or its row is damaged.
+        """
