@@ -2,7 +2,8 @@
 
 All three hold the same random weights, and are used as their documentation says: open_clip with its transform a
 picture at a time, stacked; transformers with its processor a batch at a time; ours with lists. Every way ends with one
-tensor of normalised vectors, and these are compared: our evaluation transform is open_clip's bit for bit.
+tensor of normalised vectors, and these are compared: our evaluation transform is open_clip's bit for bit, unless
+`exact_pixels` is off. A plain product takes its turn too: what the model's operations would take at its rate.
 
     python benchmarks/embed.py --json embed.json
 """
@@ -29,8 +30,10 @@ from diptych.clip.model import CLIP, ClipConfig
 from diptych.clip.weights import write_weights
 from harness import add_clock, arguments, machine, print_machine, show, take_turns, write_json
 from samples import captions, photographs
+from train_step import PRODUCT, plain_products, products_of
 
 PEER = "open_clip"
+OURS = "diptych"
 MODELS = {
     "ViT-B/32": ClipConfig(activation="gelu"),
     # So small that reading the files is most of the work.
@@ -72,11 +75,10 @@ def main() -> None:
 
 def compare(title: str, ways: dict[str, Encode], unit: str, options: argparse.Namespace) -> dict[str, Any]:
     differences = furthest(ways)
-    rates = take_turns(
-        {name: partial(num_encoded, encode) for name, encode in ways.items()},
-        rounds=options.rounds,
-        clock=options.clock,
-    )
+    num = num_encoded(ways[OURS])
+    turns: dict[str, Callable[[], float]] = {name: partial(num_encoded, encode) for name, encode in ways.items()}
+    turns[PRODUCT] = partial(plain_products, products_of(ways[OURS]) // num)
+    rates = take_turns(turns, rounds=options.rounds, clock=options.clock)
     found = show(f"{title}, batch {options.batch}, {options.clock} clock", rates, PEER, unit)
     for name, difference in differences.items():
         print(f"  {name} is at most {difference:.1e} from {PEER} in any entry")
@@ -111,6 +113,7 @@ class Peers:
         systems.convert(folder / "open_clip", folder / "huggingface", "huggingface")
         self.batch = batch
         self.ours = diptych.load(folder / "open_clip", device="cpu")
+        self.ours_quick = diptych.load(folder / "open_clip", device="cpu", exact_pixels=False)
         self.model, _, self.transform = open_clip.create_model_and_transforms(f"local-dir:{folder / 'open_clip'}")
         self.model.eval()
         self.tokenizer = open_clip.get_tokenizer("ViT-B-32")
@@ -121,14 +124,15 @@ class Peers:
         return {
             PEER: partial(self.joined, files, self.open_clip_images),
             "transformers": partial(self.joined, files, self.transformers_images),
-            "diptych": partial(self.ours.encode_image, files, batch=self.batch),
+            OURS: partial(self.ours.encode_image, files, batch=self.batch),
+            "diptych, exact_pixels=False": partial(self.ours_quick.encode_image, files, batch=self.batch),
         }
 
     def of_texts(self, texts: Sequence[str]) -> dict[str, Encode]:
         return {
             PEER: partial(self.joined, texts, self.open_clip_texts),
             "transformers": partial(self.joined, texts, self.transformers_texts),
-            "diptych": partial(self.ours.encode_text, texts, batch=self.batch),
+            OURS: partial(self.ours.encode_text, texts, batch=self.batch),
         }
 
     def joined(self, all_of_them: Sequence[Any], encode: Callable[[Any], Tensor]) -> Tensor:

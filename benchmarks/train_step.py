@@ -103,7 +103,7 @@ def told(texts: Sequence[Tensor]) -> str:
     return f"texts of {min(lengths)} to {max(lengths)} tokens, {sum(lengths) / len(lengths):.1f} on average"
 
 
-def products_of(step: Callable[[], float]) -> int:
+def products_of(step: Callable[[], object]) -> int:
     """Operations of all products of a step, counted while it runs."""
     with FlopCounterMode(display=False) as counter:
         step()

@@ -18,7 +18,13 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load", "open_table"]
 
 
-def load(source: str | Path, *, device: str = "auto", config: str | Path | ClipConfig | None = None) -> DualEncoder:
+def load(
+    source: str | Path,
+    *,
+    device: str = "auto",
+    config: str | Path | ClipConfig | None = None,
+    exact_pixels: bool = True,
+) -> DualEncoder:
     """A trained model that knows its tokenizer and its picture transform.
 
     Args:
@@ -26,6 +32,8 @@ def load(source: str | Path, *, device: str = "auto", config: str | Path | ClipC
         device: "auto", "cpu", "cuda", "mps" or as torch spells it.
         config: what model the weights are of, where nothing beside them says it (a bare `.pt` or `.safetensors` of
             open_clip): the name of a recipe, e.g. "vit_h_14", a JSON file of the model's settings, or a ClipConfig.
+        exact_pixels: on, pictures are resized bit for bit as the papers' released code does; off, they are read as in
+            training, several times as fast: within 8 of 255 of those, and within 0.5 on average.
 
     Raises:
         UsageError: the config is unknown, or given for a run, which has its own.
@@ -33,7 +41,7 @@ def load(source: str | Path, *, device: str = "auto", config: str | Path | ClipC
     """
     from diptych import systems
 
-    return systems.load(source, device=device, config=config)
+    return systems.load(source, device=device, config=config, exact_pixels=exact_pixels)
 
 
 def open_table(path: str | Path) -> Table:

@@ -7,6 +7,7 @@ import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from PIL import Image
 from diptych.data import images, transforms
 from diptych.data.images import decode, decode_for_training
 from diptych.data.sample import random_for
-from diptych.data.transforms import evaluation_transform, random_resized_crop, random_square_crop
+from diptych.data.transforms import RESIZE_MODES, evaluation_transform, random_resized_crop, random_square_crop
 from diptych.errors import DataError, UsageError
 
 MODES = ("RGB", "L", "P", "RGBA", "LA", "CMYK", "1")
@@ -59,6 +60,18 @@ def test_other_resize_modes_equal_open_clips(resize_mode: str, interpolation: st
     picture = _picture(*size)
     found = evaluation_transform(picture, size=33, resize_mode=resize_mode, interpolation=interpolation)  # type: ignore[arg-type]
     assert torch.equal(found, _open_clip(33, resize_mode, interpolation)(picture))
+
+
+@pytest.mark.parametrize("resize_mode", RESIZE_MODES)
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "nearest"])
+@pytest.mark.parametrize("size", [(57, 90), (90, 57), (33, 33), (20, 21)])
+def test_pixels_that_torch_resizes_are_within_two_of_pillows(
+    resize_mode: str, interpolation: str, size: tuple[int, int]
+) -> None:
+    picture = _picture(*size)
+    settings: Any = {"size": 33, "resize_mode": resize_mode, "interpolation": interpolation}
+    found = evaluation_transform(np.asarray(picture), **settings).int()
+    assert (found - evaluation_transform(picture, **settings).int()).abs().max() <= 2
 
 
 def test_unknown_modes_are_told_with_the_nearest() -> None:

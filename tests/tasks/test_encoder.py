@@ -56,8 +56,11 @@ class ColourModel(nn.Module):
 class LetterInputs:
     """Texts as code points, pictures as 4 x 4 pixels."""
 
-    def evaluation_pixels(self, image: Image.Image) -> Tensor:
-        return torch.tensor(np.asarray(image.convert("RGB").resize((4, 4)))).permute(2, 0, 1)
+    image_size = 4
+
+    def evaluation_pixels(self, image: Image.Image | np.ndarray) -> Tensor:
+        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image.convert("RGB")
+        return torch.tensor(np.asarray(picture.resize((4, 4)))).permute(2, 0, 1)
 
     def text_ids(self, text: str) -> Tensor:
         return torch.tensor([1, *map(ord, text), 2])
@@ -107,7 +110,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_all_kinds_of_pictures_give_the_same(encoder: DualEncoder, folder: Path) -> None:
+@pytest.mark.parametrize("exact_pixels", [True, False])
+def test_all_kinds_of_pictures_give_the_same(encoder: DualEncoder, folder: Path, exact_pixels: bool) -> None:
+    encoder.exact_pixels = exact_pixels
     path = folder / "red.png"
     kinds = [Image.open(path), path, str(path), path.read_bytes(), Sample(key="a", group="a", image=path.read_bytes())]
     vectors = encoder.encode_image(kinds)
@@ -227,7 +232,7 @@ class _Recording(LetterInputs):
     def __init__(self, seen: list[Tensor]) -> None:
         self.seen = seen
 
-    def evaluation_pixels(self, image: Image.Image) -> Tensor:
+    def evaluation_pixels(self, image: Image.Image | np.ndarray) -> Tensor:
         pixels = super().evaluation_pixels(image)
         self.seen.append(pixels.float())
         return pixels

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -67,7 +68,11 @@ class TowerModel(Protocol):
 class TowerInputs(Protocol):
     """A room's way from one picture or one text to a batch."""
 
-    def evaluation_pixels(self, image: Image.Image) -> Tensor:
+    @property
+    def image_size(self) -> int:
+        """Side of the pixels."""
+
+    def evaluation_pixels(self, image: Image.Image | np.ndarray) -> Tensor:
         """(3, height, width) uint8."""
 
     def text_ids(self, text: str) -> Tensor:
@@ -93,11 +98,15 @@ class DualEncoder:
     the CPU. The model is moved to `device` once, and left in the mode it was found in after every call.
     """
 
-    def __init__(self, model: TowerModel, inputs: TowerInputs, device: torch.device, name: str) -> None:
+    def __init__(
+        self, model: TowerModel, inputs: TowerInputs, device: torch.device, name: str, *, exact_pixels: bool = True
+    ) -> None:
         self.model = model
         self.inputs = inputs
         self.device = device
         self.name = name
+        self.exact_pixels = exact_pixels
+        """Off: pictures are read as in training, several times as fast, and no longer bit for bit as released."""
         model.to(device, memory_format=torch.channels_last)
 
     @property
@@ -178,7 +187,7 @@ class DualEncoder:
         bad: list[DataError] = []
         with (
             _at_rest(self.model),
-            closing(decode_ahead(paths, self.inputs.evaluation_pixels, batch=batch)) as chunks,
+            closing(self._decode_ahead(paths, batch)) as chunks,
             progress.bar("encoding pictures", total=len(paths), unit="pictures") as bar,
         ):
             for number, chunk in enumerate(chunks):
@@ -196,10 +205,13 @@ class DualEncoder:
             raise UsageError(f"expected a list of pictures, got {_kind(pictures)}; put it in brackets: [picture]")
         if not pictures:
             return self._of_pictures([Image.new("RGB", (8, 8))], encode, 1)[:0]  # its width is the model's to say
-        decoding = closing(decode_ahead(pictures, self.inputs.evaluation_pixels, batch=batch))
-        with _at_rest(self.model), decoding as chunks:
+        with _at_rest(self.model), closing(self._decode_ahead(pictures, batch)) as chunks:
             parts = [self._on_device(encode, _stacked(chunk)) for chunk in chunks]
         return torch.cat(parts)
+
+    def _decode_ahead(self, pictures: Sequence[Picture], batch: int) -> Generator[list[Decoded]]:
+        size_hint = None if self.exact_pixels else self.inputs.image_size
+        return decode_ahead(pictures, self.inputs.evaluation_pixels, batch=batch, size_hint=size_hint)
 
     def _on_device(self, encode: Any, pixels: Tensor) -> Tensor:
         return encode(pixels.to(self.device)).float().cpu()
