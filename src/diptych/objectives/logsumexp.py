@@ -18,7 +18,8 @@ def tiled_logsumexp(
     """Log-sum-exp of `scale · rows @ columns.T` along both of its directions, and own pairs, from one sweep over tiles.
 
     Exact: each row and column keeps a running maximum. Forward and backward take 4 products of b x N x E together,
-    against 6 of the dense form, and memory beside the inputs and their gradients is two tiles and 2 (b + N) numbers.
+    against 6 of the dense form, and memory beside the inputs and their gradients is a tile, a strip of one and
+    2 (b + N) numbers.
 
     Args:
         rows: (b, E) vectors of any float type; products and sums are float32 at least.
@@ -45,10 +46,11 @@ class _TiledLogSumExp2(torch.autograd.Function):
         by_row, by_column = (_RunningLogSumExp2(one, sum_dtype(rows, columns)) for one in (rows, columns))
         own = rows.new_zeros(len(rows), dtype=sum_dtype(rows, columns))
         for tile in tiles(rows, columns, scale, size):
-            pairs.leave_out_twins(tile)
-            own[pairs.rows_of_own(tile)] = pairs.own(tile, tile.logits)
-            by_row.add(tile.row, tile, dim=1)
-            by_column.add(tile.column, tile, dim=0)
+            for strip in tile.strips():
+                pairs.leave_out_twins(strip)
+                own[pairs.rows_of_own(strip)] = pairs.own(strip, strip.logits)
+                by_row.add(strip.row, strip, dim=1)
+                by_column.add(strip.column, strip, dim=0)
         ctx.save_for_backward(rows, columns, scale, by_row.value(), by_column.value())
         ctx.pairs, ctx.size = pairs, size
         ctx.set_materialize_grads(False)  # one direction alone may be asked for
@@ -63,20 +65,21 @@ class _TiledLogSumExp2(torch.autograd.Function):
         by_column = by_column.nan_to_num(neginf=0.0)  # a column that is left out whole has no softmax
         gradient = Gradient(rows, columns, scale)
         for tile in tiles(rows, columns, scale, ctx.size):
-            ctx.pairs.leave_out_twins(tile)
-            # The softmax along rows and along columns, each times what arrives at its log-sum-exp.
-            along_rows, along_columns = tile.free, tile.logits
-            if by_row_grad is None:
-                along_rows.zero_()
-            else:
-                torch.sub(tile.logits, by_row[tile.row, None], out=along_rows)
-                along_rows.exp2_().mul_(by_row_grad[tile.row, None])
-            if by_column_grad is not None:
-                along_columns.sub_(by_column[None, tile.column]).exp2_()
-                along_rows.addcmul_(along_columns, by_column_grad[None, tile.column])
-            if own_grad is not None:
-                ctx.pairs.own(tile, along_rows).add_(own_grad[ctx.pairs.rows_of_own(tile)])
-            gradient.add(tile, along_rows)
+            for strip in tile.strips():
+                ctx.pairs.leave_out_twins(strip)
+                # The softmax along rows and along columns, each times what arrives at its log-sum-exp.
+                at_logits, along_columns = strip.logits, strip.free
+                if by_column_grad is not None:
+                    torch.sub(strip.logits, by_column[None, strip.column], out=along_columns).exp2_()
+                if by_row_grad is None:
+                    at_logits.zero_()
+                else:
+                    at_logits.sub_(by_row[strip.row, None]).exp2_().mul_(by_row_grad[strip.row, None])
+                if by_column_grad is not None:
+                    at_logits.addcmul_(along_columns, by_column_grad[None, strip.column])
+                if own_grad is not None:
+                    ctx.pairs.own(strip, at_logits).add_(own_grad[ctx.pairs.rows_of_own(strip)])
+            gradient.add(tile)
         return *gradient.value(), None, None
 
 

@@ -18,8 +18,8 @@ def tiled_softplus(
     """Sum of softplus(-z · logit) over `scale · rows @ columns.T + bias`, z = 1 for true pairs and -1 for others.
 
     That is -log sigmoid(z · logit). No entry waits for others, as in a softmax, so the one sweep that finds the sum
-    finds its gradient too: 3 products of b x N x E, as many as the dense form takes. Memory beside the inputs is two
-    tiles and the gradients, which are held from the forward pass on.
+    finds its gradient too: 3 products of b x N x E, as many as the dense form takes. Memory beside the inputs is a
+    tile, strips of one and the gradients, which are held from the forward pass on.
 
     Args:
         rows: (b, E) vectors of any float type; products and sums are float32 at least.
@@ -51,13 +51,15 @@ class _TiledSoftplus(torch.autograd.Function):
         total = rows.new_zeros((), dtype=sum_dtype(rows, columns))
         bias_grad = torch.zeros_like(total)
         for tile in tiles(rows, columns, scale, size, bias):
-            pairs.negate(tile)  # -z · logit
-            total += F.softplus(tile.logits).sum()
+            for strip in tile.strips():
+                pairs.negate(strip)  # -z · logit
+                total += F.softplus(strip.logits).sum()
+                if learning:
+                    strip.logits.sigmoid_()
+                    pairs.negate(strip)  # the -z of the chain rule
+                    bias_grad += strip.logits.sum()
             if gradient is not None:
-                at_logits = tile.logits.sigmoid_()
-                pairs.negate(tile)  # the -z of the chain rule
-                bias_grad += at_logits.sum()
-                gradient.add(tile, at_logits)
+                gradient.add(tile)
         if gradient is not None:
             ctx.save_for_backward(*gradient.value(), bias_grad)
         return total

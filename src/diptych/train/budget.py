@@ -60,7 +60,8 @@ def memory_parts(cost: ModelCost, layout: Layout, *, averaged: bool = False) -> 
     several micro-batches FSDP2 adds gradients up whole and shards them once.
 
     Vectors are there four times (as they are, normalised, and the gradient of both): this rank's, and those of all
-    ranks where there are several. The loss has three tiles at a time. The rank's batch lies on its device as a whole.
+    ranks where there are several. The loss has two tiles at a time, on a CPU less. The rank's batch lies on its device
+    as a whole.
 
     Args:
         cost: of the model.
@@ -78,7 +79,7 @@ def memory_parts(cost: ModelCost, layout: Layout, *, averaged: bool = False) -> 
     elif layout.ranks > 1:
         exchange = whole
     vectors = 4 * FLOAT * cost.vector_width if layout.couples_rows else 0
-    tiles = 3 * FLOAT * min(TILE, layout.local) * min(TILE, layout.batch) if layout.couples_rows else 0
+    tiles = 2 * FLOAT * min(TILE, layout.local) * min(TILE, layout.batch) if layout.couples_rows else 0
     rows = layout.local + (layout.batch if layout.ranks > 1 else 0)
     return {
         "weights": share,
