@@ -84,15 +84,3 @@ def spoken_size(num_bytes: float) -> str:
         value, place = value / 1000, place + 1
     digits = 0 if place == 0 else 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     return f"{value:.{digits}f} {units[place]}"
-
-
-def spoken_bytes(num: float) -> str:
-    """A size of memory as a person says it.
-
-    >>> spoken_bytes(300 * 2**10), spoken_bytes(126.3 * 2**20), spoken_bytes(9.5 * 2**30)
-    ('0.3 MiB', '126 MiB', '9.5 GiB')
-    """
-    mebi = num / 2**20
-    if abs(mebi) < 10:
-        return f"{mebi:.1f} MiB"
-    return f"{mebi:.0f} MiB" if abs(mebi) < 1024 else f"{mebi / 1024:.1f} GiB"

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from diptych.progress import spoken_bytes
 from diptych.train import memory
 from diptych.train.live_bytes import LiveBytes
 from diptych.train.memory import PeakMemory, anonymous_bytes, free_bytes, own_groups
@@ -93,9 +92,3 @@ def test_live_bytes_by_hand() -> None:
         four = three.double()  # 160 beside 80
     assert counted.peak == 240
     assert four.numel() == 20
-
-
-def test_sizes_are_said_as_people_say_them() -> None:
-    assert [spoken_bytes(num) for num in (0, 3 * MIB, 900 * MIB, 1536 * MIB)] == [
-        "0.0 MiB", "3.0 MiB", "900 MiB", "1.5 GiB"
-    ]  # fmt: skip

@@ -21,6 +21,7 @@ from diptych.errors import OutOfMemoryError
 from diptych.objectives.contrastive import Contrastive
 from diptych.objectives.objective import Encode, Loss
 from diptych.overrides import apply_overrides
+from diptych.progress import spoken_size
 from diptych.train.budget import Layout, memory_parts
 from diptych.train.cost import ModelCost
 from diptych.train.job import Job
@@ -57,7 +58,7 @@ def saved(run: Run) -> dict[str, int]:
 
 
 def test_what_each_setting_saves_by_hand() -> None:
-    vectors, tile = 4 * 4 * 10, 3 * 4
+    vectors, tile = 4 * 4 * 10, 2 * 4
     assert saved(clip("training.micro_batch=64")) == {
         "training.micro_batch=32": 32 * 8 * 48,
         "training.activation_checkpointing=true": 64 * 4 * 48,
@@ -69,6 +70,14 @@ def test_what_each_setting_saves_by_hand() -> None:
 
 def test_a_batch_that_goes_through_at_once_is_halved_into_micro_batches() -> None:
     assert saved(clip("training.micro_batch=none"))["training.micro_batch=128"] == 128 * 8 * 48
+
+
+def test_a_rank_of_several_is_told_of_its_own_share() -> None:
+    settings = [one.setting for one in knobs(clip(), ranks=4)]
+    assert "training.micro_batch=32" in settings and "training.batch=128" in settings
+    one, four = (dict(savings(clip(), knobs(clip(), ranks), cost, ranks)) for ranks in (1, 4))
+    assert [num for knob, num in four.items() if "checkpointing" in knob.setting] == [64 * 4 * 48]
+    assert [num for knob, num in one.items() if "checkpointing" in knob.setting] == [256 * 4 * 48]
 
 
 def test_what_saves_nothing_is_not_named() -> None:
@@ -83,10 +92,10 @@ def test_pictures_shrink_by_whole_patches() -> None:
 
 def test_the_figures_are_those_of_the_formula() -> None:
     job = Job(run=clip("training.micro_batch=64"), model=None, objective=None, inputs=None, cost=cost)  # type: ignore[arg-type]
-    assert "training.micro_batch=32 saves 0.0 MiB: the same gradient" in advice(job, "float32")
+    assert "training.micro_batch=32 saves 12.3 kB: the same gradient" in advice(job, "float32")
     many = replace(job, run=apply_overrides(job.run, ["training.batch=65536", "training.micro_batch=32768"]))
     parts = memory_parts(cost(many.run), Layout(batch=65536, ranks=1, parallel="ddp", micro_batch=32768))
-    assert f"saves {parts['activations'] / 2 / 2**20:.1f} MiB" in advice(many, "float32")
+    assert f"saves {spoken_size(parts['activations'] / 2)}" in advice(many, "float32")
 
 
 def test_figures_that_cannot_be_had_leave_the_settings() -> None:
@@ -170,4 +179,4 @@ def test_a_cpu_that_gives_no_more_is_told_with_figures(tmp_path: Path) -> None:
     )
     assert "can't allocate memory" in done.stdout, done.stderr
     assert "training.micro_batch=16 saves" in done.stdout
-    assert "MiB: the same gradient" in done.stdout or "GiB: the same gradient" in done.stdout
+    assert "MB: the same gradient" in done.stdout or "GB: the same gradient" in done.stdout

@@ -12,6 +12,7 @@ from diptych.progress import spoken_size
 from diptych.train import budget
 from diptych.train.budget import USABLE, Layout
 from diptych.train.cost import ModelCost
+from diptych.train.out_of_memory import saving_settings
 from diptych.train.parallel import Kind
 from diptych.train.run import Run
 
@@ -210,10 +211,10 @@ def _changes(way: Way, costs: Costs) -> Iterator[tuple[tuple[str, ...], str, Way
         if machine.ranks > 1 and parallel != layout.parallel:
             other = replace(way, layout=replace(layout, parallel=parallel))
             yield ("--parallel", parallel), f"{spoken_size(other.sent)} sent", other
-    for setting, price in _settings(run):
-        changed = apply_overrides(run, [setting])
-        cost = way.cost if setting.startswith("optim.") else costs(changed)
-        yield ("--set", setting), price, replace(way, run=changed, cost=cost)
+    for one in saving_settings(run):
+        changed = apply_overrides(run, [one.setting])
+        cost = way.cost if one.setting.startswith("optim.") else costs(changed)
+        yield ("--set", one.setting), one.effect, replace(way, run=changed, cost=cost)
     small = _fitted(replace(way, run=replace(run, training=replace(run.training, micro_batch=None))))
     again = MORE if layout.couples_rows else "small products"
     yield ("--set", f"training.micro_batch={small.layout.micro_batch}"), again, small
@@ -222,15 +223,6 @@ def _changes(way: Way, costs: Costs) -> Iterator[tuple[tuple[str, ...], str, Way
         spread = replace(layout, ranks=ranks, parallel=layout.parallel if machine.ranks > 1 else "fsdp2")
         yield ("--gpus", str(ranks)), "more GPUs", replace(way, machine=replace(machine, ranks=ranks), layout=spread)
         yield ("--batch", str(batch)), "another result", replace(way, layout=replace(layout, batch=batch))
-
-
-def _settings(run: Run) -> Iterator[tuple[str, str]]:
-    if not run.training.activation_checkpointing:
-        yield "training.activation_checkpointing=true", MORE
-    if run.training.precision == "float32":
-        yield "training.precision=bf16", "rounding"
-    if run.optim.ema is not None:
-        yield "optim.ema=none", "no averages"
 
 
 def _stated(run: Run) -> int | None:

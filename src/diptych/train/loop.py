@@ -104,7 +104,7 @@ def _fit(
     state, precision = _begin_state(checkpoint, plan, origin)
     meter = Meter(PairFlops(job.model), product_rate(plan.device, precision), ranks.size)
     with repeatable(plan.device):
-        with out_of_memory_explained(lambda: job, precision.name):
+        with out_of_memory_explained(lambda: job, precision.name, ranks.size):
             learner = Learner(job, steps=plan.steps, device=plan.device, precision=precision, ranks=ranks)
         if checkpoint is not None:
             learner.load(checkpoint, state.loss_scale)
@@ -197,7 +197,7 @@ class _Loop:
     def run(self) -> FitResult:
         """Trains, and writes down how it ended whatever happens."""
         try:
-            with out_of_memory_explained(lambda: self.plan.job, self.state.precision):
+            with out_of_memory_explained(lambda: self.plan.job, self.state.precision, self.plan.ranks.size):
                 status = self._train()
         except NotFiniteError as error:
             self._end_by_error("nan", str(error))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diptych.data.batch import Batch, Targets, move_targets, rows_of_targets
 from diptych.objectives.objective import Dual
-from diptych.progress import spoken_bytes
+from diptych.progress import spoken_size
 from diptych.ranks import Ranks
 from diptych.train.budget import USABLE, Layout, memory_parts
 from diptych.train.caching import accumulate_gradients, same_buffers
@@ -103,7 +103,7 @@ def largest_fitting(bytes_of_pass: Callable[[int], float], *, rows: int, room: f
             most = size
             break
         size, taken = 2 * size, more
-    measured = f"a pass over {size} took {spoken_bytes(taken)}, and {spoken_bytes(room)} may be used"
+    measured = f"a pass over {size} took {spoken_size(taken)}, and {spoken_size(room)} may be used"
     if most == rows and taken * rows <= room * size:
         return Fitted(rows=rows, reason=measured)
     fitting = min(most, int(max(goal, 0) * size / taken))

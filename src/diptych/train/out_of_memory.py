@@ -12,7 +12,7 @@ import torch
 
 from diptych.errors import OutOfMemoryError, UsageError
 from diptych.overrides import apply_overrides, to_plain
-from diptych.progress import spoken_bytes
+from diptych.progress import spoken_size
 from diptych.train.budget import Layout, memory_parts
 from diptych.train.job import Job
 from diptych.train.run import Run
@@ -35,12 +35,13 @@ class Knob:
 
 
 @contextmanager
-def out_of_memory_explained(job: Callable[[], Job], precision: str) -> Iterator[None]:
+def out_of_memory_explained(job: Callable[[], Job], precision: str, ranks: int = 1) -> Iterator[None]:
     """Turns the error of an allocation that failed into one that says what would save memory.
 
     Args:
         job: what is trained, when it is asked.
         precision: what its setting "auto" came to.
+        ranks: processes that share the batch.
     Raises:
         OutOfMemoryError: in place of torch's and Python's own.
     """
@@ -51,7 +52,7 @@ def out_of_memory_explained(job: Callable[[], Job], precision: str) -> Iterator[
             raise
         said = str(error).partition("\n")[0] or type(error).__name__
         traceback.clear_frames(error.__traceback__)  # they hold the step's tensors, and what follows takes memory too
-        raise OutOfMemoryError(f"memory ran out: {said}\n{advice(job(), precision)}") from error
+        raise OutOfMemoryError(f"memory ran out: {said}\n{advice(job(), precision, ranks)}") from error
 
 
 def ran_out(error: BaseException) -> bool:
@@ -61,35 +62,31 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in RAN_OUT)
 
 
-def advice(job: Job, precision: str) -> str:
+def advice(job: Job, precision: str, ranks: int = 1) -> str:
     """The settings that save memory, each with how much; without figures where no formula is at hand."""
     run = job.run
-    lines = [f"{one.setting}: {one.effect}" for one in knobs(run)]
+    lines = [f"{one.setting}: {one.effect}" for one in knobs(run, ranks)]
     if job.cost is not None:
         exact = replace(run, training=replace(run.training, precision=precision))  # type: ignore[arg-type]
         with suppress(RuntimeError, MemoryError):  # what is left may be too little for the formula too
             lines = [
-                f"{one.setting} saves {spoken_bytes(saved)}: {one.effect}"
-                for one, saved in savings(exact, knobs(run), job.cost)
+                f"{one.setting} saves {spoken_size(saved)}: {one.effect}"
+                for one, saved in savings(exact, knobs(run, ranks), job.cost, ranks)
             ]
     return "These settings take less memory:" + "".join(f"\n  {one}" for one in lines)
 
 
-def knobs(run: Run) -> list[Knob]:
+def knobs(run: Run, ranks: int = 1) -> list[Knob]:
     """Settings of the run that could save memory, those that change least first."""
     training = run.training
-    at_once = min(training.rows_at_once or training.batch, training.batch)
+    local = -(-training.batch // ranks)
+    at_once = min(training.rows_at_once or local, local)
     found = []
     if at_once > 1:
         found.append(
             Knob(f"training.micro_batch={at_once // 2}", "the same gradient, at most a third slower; --resume takes it")
         )
-    if not training.activation_checkpointing:
-        found.append(
-            Knob("training.activation_checkpointing=true", "the same gradient, about a third slower; --resume takes it")
-        )
-    if training.precision == "float32":  # "auto" has found that bf16 is slow here, or taken it
-        found.append(Knob("training.precision=bf16", "rounder products; slow on a CPU without them"))
+    found += saving_settings(run)
     if training.batch > 1:
         found.append(Knob(f"training.batch={training.batch // 2}", "another run, which learns from fewer rows a step"))
     if (side := _smaller_picture(to_plain(run.model))) is not None:
@@ -97,14 +94,30 @@ def knobs(run: Run) -> list[Knob]:
     return found
 
 
-def savings(run: Run, settings: Sequence[Knob], cost: Callable[[Run], ModelCost]) -> Iterator[tuple[Knob, int]]:
-    """Bytes of a step that each setting would save by formula, of those that do and that the model can have."""
+def saving_settings(run: Run) -> list[Knob]:
+    """Settings of the run that save memory however its batch is parted; `diptych plan` reads them too."""
+    found = []
+    if not run.training.activation_checkpointing:
+        found.append(
+            Knob("training.activation_checkpointing=true", "the same gradient, about a third slower; --resume takes it")
+        )
+    if run.training.precision == "float32":  # "auto" has found that bf16 is slow here, or taken it
+        found.append(Knob("training.precision=bf16", "rounder products; slow on a CPU without them"))
+    if run.optim.ema is not None:
+        found.append(Knob("optim.ema=none", "no averaged weights"))
+    return found
+
+
+def savings(
+    run: Run, settings: Sequence[Knob], cost: Callable[[Run], ModelCost], ranks: int = 1
+) -> Iterator[tuple[Knob, int]]:
+    """Bytes of a rank's step that each setting would save by formula, of those that do and that the model can have."""
     cost_now = cost(run)
-    now = _step_bytes(run, cost_now)
+    now = _step_bytes(run, cost_now, ranks)
     for one in settings:
         try:
             then = apply_overrides(run, [one.setting])
-            saved = now - _step_bytes(then, cost_now if _of_equal_cost(run, then) else cost(then))
+            saved = now - _step_bytes(then, cost_now if _of_equal_cost(run, then) else cost(then), ranks)
         except UsageError:
             continue
         if saved > 0:
@@ -121,11 +134,14 @@ def _of_equal_cost(run: Run, other: Run) -> bool:
     )
 
 
-def _step_bytes(run: Run, cost: ModelCost) -> int:
+def _step_bytes(run: Run, cost: ModelCost, ranks: int) -> int:
     training = run.training
-    at_once = training.rows_at_once or training.batch
     layout = Layout(
-        batch=training.batch, ranks=1, parallel="ddp", micro_batch=at_once, couples_rows=run.objective.couples_rows
+        batch=training.batch,
+        ranks=ranks,
+        parallel=training.parallel,
+        micro_batch=training.rows_at_once or training.batch,
+        couples_rows=run.objective.couples_rows,
     )
     return sum(memory_parts(cost, layout, averaged=run.optim.ema is not None).values())
 
