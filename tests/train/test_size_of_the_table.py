@@ -1,5 +1,6 @@
 """How much memory a training run takes: it must not depend on how long the table is."""
 
+import os
 import subprocess
 import sys
 import time
@@ -40,23 +41,40 @@ def repeat(scenes: Table, out: Path, rows: int) -> None:
 
 
 def peak_of_training(table: Path, out: Path) -> int:
-    """The most anonymous memory in KiB that the training process had at a time; mapped files are no part of it."""
+    """The most anonymous memory in KiB that all processes of a training had at once; mapped files are no part of it."""
     words = ["train", "clip", "tiny", "--data", str(table), "--out", str(out)]
     words += [word for setting in SETTINGS for word in ("--set", setting)]
     told, peak = out.with_suffix(".txt"), 0
     with told.open("w") as file:
-        run = subprocess.Popen([sys.executable, "-m", "diptych.cli.main", *words], stdout=file, stderr=file)
+        run = subprocess.Popen(
+            [sys.executable, "-m", "diptych.cli.main", *words],
+            stdout=file,
+            stderr=file,
+            env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # else each thread has a pool, by chance
+        )
         while run.poll() is None:
-            peak = max(peak, anonymous_kib(run.pid))
-            time.sleep(0.01)
+            peak = max(peak, sum(map(anonymous_kib, family_of(run.pid))))
+            time.sleep(0.02)
     assert run.returncode == 0, told.read_text()
     return peak
 
 
+def family_of(pid: int) -> list[int]:
+    """A process and all that it began."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    family = [pid]
+    for one in family:  # which grows meanwhile
+        family += [child for child, parent in parents.items() if parent == one]
+    return family
+
+
 def anonymous_kib(pid: int) -> int:
-    """What a process holds that no file backs; 0 once it has ended."""
+    """What a process holds that no file backs; pages shared with others are parted among them. 0 once it has ended."""
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss_Anon:"):
                 return int(line.split()[1])
     return 0

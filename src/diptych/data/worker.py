@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -38,6 +39,7 @@ def serve(compute: Compute[Any], pipe: Connection, at: Any) -> None:
         signal.signal(one, signal.SIG_IGN)  # they reach the whole group, but the parent says when its processes end
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(1)
+    gc.freeze()  # a collection would write to every object that came with the fork, and so copy its memory
     given_up: Mapping[int, str] = {}
 
     def begin(row: int | None) -> None:
