@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torchvision import ops
 
 from diptych.detector.boxes import anchor_grid, cell_anchors, clip, decode, nms, sides
+from diptych.detector.products import as_products
 from diptych.detector.resnet import FrozenConv, Stem, stage
 
 STRIDE = 16
@@ -98,11 +99,15 @@ class C4Detector(nn.Module):
         self.head = RegionHead(config)
         self.predictor = Predictor(config)
 
-    def fold_norms(self) -> None:
-        """Puts every norm into its convolution: the same numbers within rounding, sooner. Not for training."""
+    def quicken(self) -> None:
+        """For inference alone: the same numbers within rounding, sooner. The state dict is another one then."""
         for module in self.modules():
             if isinstance(module, FrozenConv):
                 module.fold()
+        if not self.rpn.cell_anchors.is_cuda:
+            as_products(self.backbone)
+            as_products(self.head.res5, self.head.map_size)
+        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 class Backbone(nn.Module):
@@ -196,7 +201,12 @@ class RegionHead(nn.Module):
             groups=config.groups,
         )
 
-    def forward(self, feature_map: Tensor, boxes: Sequence[Tensor], *, at_once: int = 32) -> Tensor:
+    @property
+    def map_size(self) -> int:
+        """Cells a side of res5's maps."""
+        return (self.config.pool_size + 1) // 2 if self.config.halve_res5 else self.config.pool_size
+
+    def forward(self, feature_map: Tensor, boxes: Sequence[Tensor], *, at_once: int = 16) -> Tensor:
         """(B, ., h, w) and (R, 4) boxes of each picture, in resized pixels, to features (all R, F).
 
         Args:
@@ -209,16 +219,17 @@ class RegionHead(nn.Module):
         rois = torch.cat([picture, torch.cat(list(boxes))], dim=1)  # (R, 5)
         if len(rois) == 0:
             return feature_map.new_zeros(0, self.config.feature_width)
-        return torch.cat([self.res5(self.pool(feature_map, part)).mean(dim=(2, 3)) for part in rois.split(at_once)])
+        parts = (self.pool(feature_map, part) for part in rois.split(at_once))
+        return torch.cat([self.res5(part).mean(dim=(2, 3)) for part in parts])
 
     def pool(self, feature_map: Tensor, rois: Tensor) -> Tensor:
         """(R, 5) boxes, each with the number of its picture before it, to (R, ., size, size)."""
         size, scale = self.config.pool_size, 1 / STRIDE
-        match self.config.pool:
-            case "roi_pool":
-                return ops.roi_pool(feature_map, rois, size, scale)
-            case "roi_align":
-                return ops.roi_align(feature_map, rois, size, scale, self.config.pool_samples, aligned=True)
+        if self.config.pool == "roi_pool":
+            pooled = ops.roi_pool(feature_map, rois, size, scale)
+        else:
+            pooled = ops.roi_align(feature_map, rois, size, scale, self.config.pool_samples, aligned=True)
+        return pooled.contiguous(memory_format=torch.channels_last)
 
 
 class Predictor(nn.Module):
