@@ -25,6 +25,23 @@ settings.load_profile("no clock")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--golden-root",
+        type=Path,
+        default=ROOT / "tests" / "golden",
+        metavar="DIR",
+        help="a folder a room of stored outputs of the released code; the parity tests read every size from it",
+    )
+
+
+@pytest.fixture(scope="session")
+def golden_root(request: pytest.FixtureRequest) -> Path:
+    """Where the sets of golden data lie, a folder a room."""
+    root: Path = request.config.getoption("--golden-root")
+    return root
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared data, or a skip that says how to have it."""

@@ -21,7 +21,8 @@ from diptych.errors import WeightsError
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The state dict in a safetensors file, or in one of torch read with `weights_only`.
 
-    A training checkpoint gives its `state_dict`. A file that is refused is not tried in a less safe way.
+    A training checkpoint gives its `state_dict`, one of detectron2 its `model`. A file that is refused is not tried in
+    a less safe way.
 
     Raises:
         WeightsError: the file is damaged, holds more than tensors, or no state dict.
@@ -36,10 +37,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} cannot be read as plain tensors: {_first_line(error)}. It is damaged, or holds code, "
             "which diptych never runs; get it again, or as .safetensors"
         ) from error
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
+    for name in ("state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
+            found = found[name]
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise WeightsError(f"{path} holds no state dict (names with tensors), nor one under 'state_dict'")
+        raise WeightsError(f"{path} holds no state dict (names with tensors), nor one under 'state_dict' or 'model'")
     return dict(found)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diptych.data.regions import BoxKind
 from diptych.detector.boxes import nms
+from diptych.errors import UsageError, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +150,25 @@ class NotebookRule:
         return Selected(rows[kept], class_ids[kept], scores[kept])
 
 
+RULES = ("butd", "lxmert", "notebook")
+
+
+def rule_class(name: str) -> type[ButdRule] | type[LxmertRule] | type[NotebookRule]:
+    """The rule of that name.
+
+    Raises:
+        UsageError: there is none; those that there are are named.
+    """
+    match name:
+        case "butd":
+            return ButdRule
+        case "lxmert":
+            return LxmertRule
+        case "notebook":
+            return NotebookRule
+    raise UsageError(unknown("rule of selection", name, RULES))
+
+
 def nms_by_class(boxes: Tensor, scores: Tensor, class_ids: Tensor, threshold: float, *, plus_one: bool) -> Tensor:
     """Rows kept when only boxes of one class suppress each other, best first.
 
@@ -170,7 +190,7 @@ def _surviving(boxes: Tensor, probs: Tensor, floor: float, threshold: float, *, 
     rows, class_ids = (probs >= floor).nonzero(as_tuple=True)
     kept = nms_by_class(boxes[rows], probs[rows, class_ids], class_ids, threshold, plus_one=plus_one)
     scores = probs.new_zeros(len(probs))
-    return scores.index_reduce_(0, rows[kept], probs[rows[kept], class_ids[kept]], "amax")
+    return scores.scatter_reduce_(0, rows[kept], probs[rows[kept], class_ids[kept]], "amax")
 
 
 def _first_enough(keep: Callable[[float], Tensor], thresholds: tuple[float, ...], enough: int) -> Tensor:

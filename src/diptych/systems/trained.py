@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from diptych.checkpoint.hub import download_first
 from diptych.checkpoint.store import best_or_last
 from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer, clip_tokenizer, load_tokenizer
 from diptych.data.vocabulary import CLIP_FILE
@@ -163,28 +164,7 @@ def _from_hub(name: str) -> Path:
         )
     repository = found[2]
     needed = {config: groups for system in NAMES for config, groups in room(system).weights.hub_files.items()}
-    config = _download_first(repository, tuple(needed))
+    config = download_first(repository, tuple(needed))
     for group in needed[config.name]:
-        _download_first(repository, group)
+        download_first(repository, group)
     return config.parent
-
-
-def _download_first(repository: str, names: Sequence[str]) -> Path:
-    """The first of these files that the repository has."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
-    reason: Exception | None = None
-    for name in names:
-        try:
-            return Path(hf_hub_download(repository, name))
-        except EntryNotFoundError as error:  # also where it is not in the cache and there is no network
-            reason = error
-        except (OSError, ValueError, HfHubHTTPError) as error:
-            reason = error
-            break
-    raise WeightsError(
-        f"{repository} is no file or folder here, and {' or '.join(names)} of it could be had neither from the hub's "
-        f"cache nor from the hub ({type(reason).__name__}). Check the name and the network, or download the model "
-        "and pass its folder"
-    ) from reason

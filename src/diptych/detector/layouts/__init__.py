@@ -1,0 +1,1 @@
+"""How others lay out the detector's weights and settings."""
