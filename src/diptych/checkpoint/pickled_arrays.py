@@ -95,6 +95,8 @@ class _ArrayUnpickler(pickle.Unpickler):
             return _Dtype
         if (module, name) == ("_codecs", "encode"):
             return _as_bytes
+        if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):
+            return _no_bytes
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         raise WeightsError(f"the pickle asks for {module}.{name}, which plain arrays have no use for; it was not run")
@@ -105,6 +107,11 @@ def _as_bytes(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise WeightsError(f"bytes in the encoding {encoding!r}; expected latin1")
     return text.encode("latin1")
+
+
+def _no_bytes() -> bytes:
+    """The same of none at all."""
+    return b""
 
 
 def _from_buffer(content: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:

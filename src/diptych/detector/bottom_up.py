@@ -113,15 +113,19 @@ class BottomUpAttention:
         seen = self._see(feature_map, proposals.boxes)
         selected = self.rule.select(self._candidates(seen, prepared))
         if len(selected.rows) == 0:
-            height, width = prepared.size
-            last = float(self.config.plus_one)
-            seen = self._see(feature_map, feature_map.new_tensor([[0, 0, width - last, height - last]]))
-            scores, class_ids = seen.class_probs[:, 1:].max(dim=1)
-            selected = Selected(torch.zeros_like(class_ids), class_ids, scores)
+            return self._of_whole(picture, prepared, feature_map)
         boxes = seen.boxes[selected.rows]
         if self.box_kind == "regressed":
             boxes = self._regress(seen, selected.rows, selected.class_ids, prepared)
         return self._regions(picture, prepared, seen, selected, boxes)
+
+    def _of_whole(self, picture: Image.Image, prepared: Prepared, feature_map: Tensor) -> Regions:
+        height, width = prepared.size
+        last = float(self.config.plus_one)
+        seen = self._see(feature_map, feature_map.new_tensor([[0, 0, width - last, height - last]]))
+        scores, class_ids = seen.class_probs[:, 1:].max(dim=1)
+        selected = Selected(torch.zeros_like(class_ids), class_ids, scores)
+        return self._regions(picture, prepared, seen, selected, seen.boxes)
 
     def _of_given(self, picture: Image.Image, given: np.ndarray) -> Regions:
         prepared = prepare(picture, self.preprocessing)
