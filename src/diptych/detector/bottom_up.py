@@ -67,7 +67,7 @@ class BottomUpAttention:
         self.device = torch.device(device)
         self.model = unfilled(C4Detector, release.config)
         try:
-            self.model.load_state_dict(release.state)
+            self.model.load_state_dict(release.state, assign=True)  # no second copy; nothing is changed in place
         except RuntimeError as error:
             raise WeightsError(f"the weights of {release.source} do not fit their settings: {error}") from error
         self.model.to(self.device).quicken()

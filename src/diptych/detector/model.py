@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from torchvision import ops
 
 from diptych.detector.boxes import anchor_grid, cell_anchors, clip, decode, nms, sides
-from diptych.detector.products import as_products
 from diptych.detector.resnet import FrozenConv, Stem, stage
+from diptych.detector.winograd import use_winograd
 
 STRIDE = 16
 """Pixels between the cells of the map that everything is read from."""
@@ -104,9 +104,8 @@ class C4Detector(nn.Module):
         for module in self.modules():
             if isinstance(module, FrozenConv):
                 module.fold()
-        if not self.rpn.cell_anchors.is_cuda:
-            as_products(self.backbone)
-            as_products(self.head.res5, self.head.map_size)
+        if self.rpn.cell_anchors.device.type == "cpu":
+            use_winograd(self.head.res5, self.head.map_size)
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
