@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from diptych.data.images import to_rgb
 from diptych.data.regions import Colour
+from diptych.errors import UsageError, unknown
 
 CAFFE_MEAN = (102.9801, 115.9465, 122.7717)
 SMALLEST_SIDE = 3
@@ -43,6 +44,22 @@ DETECTRON2 = Preprocessing(resize="pillow")
 LXMERT = Preprocessing(shorter=800, longer=1333, resize="size")
 """That of the LXMERT port, where its folder has no config."""
 PRESETS = ("butd", "detectron2", "lxmert")
+
+
+def preset(name: str) -> Preprocessing:
+    """The preprocessing of that release.
+
+    Raises:
+        UsageError: there is none of this name; those that there are are named.
+    """
+    match name:
+        case "butd":
+            return BUTD
+        case "detectron2":
+            return DETECTRON2
+        case "lxmert":
+            return LXMERT
+    raise UsageError(unknown("preprocessing", name, PRESETS))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,7 +108,7 @@ def read_weights(
         case "detectron2":
             theirs = read_pickled_arrays(path) if path.suffix in PICKLES else read_tensors(path)
             config = detectron2.infer_config(theirs, str(path)) if config is None else config
-            release = _of_theirs(theirs, config, DETECTRON2, LxmertRule(), str(source), "detectron2")
+            release = _of_theirs(theirs, config, DETECTRON2, detectron2.RULE, str(source), "detectron2")
         case None:
             raise WeightsError(f"{source} holds no detector that is known here; expected {EXPECTED}")
     return _named(release, classes, attributes)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diptych.checkpoint.keymap import KeyMap, Rule
 from diptych.detector.model import DetectorConfig
+from diptych.detector.selection import LxmertRule
 from diptych.errors import WeightsError
 
 ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"
@@ -31,6 +32,8 @@ KEYS = KeyMap(
         ("pixel_std", "the preprocessing says it"),
     ),
 )
+RULE = LxmertRule(nms=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9))
+"""That of the port's script for COCO, at 600 and 1000 pixels; its notebooks have another, at 800 and 1333."""
 BACKGROUND_LAST = (
     "predictor.classes.weight",
     "predictor.classes.bias",
