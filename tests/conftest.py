@@ -39,6 +39,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def golden_root(request: pytest.FixtureRequest) -> Path:
     """Where the sets of golden data lie, a folder a room."""
     root: Path = request.config.getoption("--golden-root")
+    if not root.is_dir():
+        raise pytest.UsageError(
+            f"--golden-root {root} is no folder; expected one with a folder a room, as tests/golden"
+        )
     return root
 
 
