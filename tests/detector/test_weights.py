@@ -113,6 +113,13 @@ def test_sizes_of_a_file_without_a_config_are_read_from_its_tensors(make_release
     assert torch.equal(found.state["rpn.cell_anchors"], wide.state["rpn.cell_anchors"])
 
 
+def test_files_without_a_config_whose_anchors_are_unknown_are_refused(make_release, tmp_path):
+    for sizes, said in (((64.0, 128.0), "has 6 anchors"), ((8.0,) * 8, r"apart \(24 channels\), as Caffe did")):
+        torch.save(detectron2.KEYS.to_theirs(make_release(anchor_sizes=sizes).state), tmp_path / "a.pth")
+        with pytest.raises(WeightsError, match=said):
+            read_weights(tmp_path / "a.pth")
+
+
 def test_anchors_are_those_of_the_file_and_checked(folder, theirs):
     assert read_weights(folder).notes == ()
     theirs[detectron2.ANCHORS] = theirs[detectron2.ANCHORS] + 0.5

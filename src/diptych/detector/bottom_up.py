@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from diptych.detector.selection import Candidates, Rule, Selected
 from diptych.detector.weights import Release
 from diptych.errors import DataError, WeightsError
 from diptych.nn.unfilled import unfilled
+
+Written = Literal["proposal", "regressed", "given"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class BottomUpAttention:
         release: Release,
         rule: Rule | None = None,
         *,
-        box_kind: BoxKind | None = None,
+        box_kind: Written | None = None,
         consumer: str = "",
         keep: int = 5,
         soft_labels: bool = False,
@@ -61,7 +64,7 @@ class BottomUpAttention:
             device: where.
         """
         self.rule = release.rule if rule is None else rule
-        self.box_kind = self.rule.box_kind if box_kind is None else box_kind
+        self.box_kind: BoxKind = self.rule.box_kind if box_kind is None else box_kind
         self.config, self.preprocessing = release.config, release.preprocessing
         self.keep, self.soft_labels, self.at_once = keep, soft_labels, at_once
         self.device = torch.device(device)

@@ -53,7 +53,7 @@ def infer_config(theirs: Mapping[str, Tensor], source: str) -> DetectorConfig:
     """The release's config, with sizes as these weights have them.
 
     Raises:
-        WeightsError: a tensor is missing, or the anchors are neither twelve nor in the file.
+        WeightsError: a tensor is missing, or the anchors are not the release's twelve.
     """
     try:
         stem = theirs["backbone.stem.conv1.weight"]
@@ -79,6 +79,11 @@ def infer_config(theirs: Mapping[str, Tensor], source: str) -> DetectorConfig:
         num_attributes=0 if attributes is None else len(attributes) - 1,
     )
     expected = len(config.anchor_sizes) * len(config.anchor_ratios)
+    if num_anchors == 2 * expected:
+        raise WeightsError(
+            f"{source} scores background and object of every anchor apart ({num_anchors} channels), as Caffe did; that "
+            "form, with +1 boxes and background first, is not read. Get the weights of the detectron2 or LXMERT port"
+        )
     if num_anchors != expected:
         raise WeightsError(
             f"{source} has {num_anchors} anchors a cell, the release {expected}; their sizes are not guessed: give the "
