@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from diptych.checkpoint.files import write_sums
 from diptych.detector.layouts import detectron2
 from diptych.detector.layouts.lxmert import read_settings
 from diptych.detector.model import DetectorConfig
@@ -206,6 +207,15 @@ def test_our_folder_gives_back_all_that_was_put_in(release, tmp_path):
     assert told["preprocessing"]["colour"] == "BGR"
 
 
+def test_what_others_published_is_converted_once(folder, tmp_path):
+    published = read_weights(folder)
+    write_release(tmp_path / "ours", published)
+    converted = read_weights(tmp_path / "ours")
+    same_state(converted, published)
+    assert converted.fingerprint() == published.fingerprint()
+    assert (converted.rule, converted.source) == (published.rule, published.source)
+
+
 def test_fingerprints_tell_weights_settings_and_preprocessing_apart(release):
     other = dict(release.state)
     other["predictor.classes.bias"] = other["predictor.classes.bias"] + 1
@@ -223,6 +233,12 @@ def test_damaged_and_newer_folders_of_ours_are_refused(release, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-5])
     with pytest.raises(WeightsError, match="not as it was written"):
         read_weights(tmp_path / "cut")
+    write_release(tmp_path / "newer", release)
+    told = json.loads((tmp_path / "newer" / "detector.json").read_text())
+    (tmp_path / "newer" / "detector.json").write_text(json.dumps({**told, "format": 2}))
+    write_sums(tmp_path / "newer", ("detector.json", "model.safetensors"))
+    with pytest.raises(WeightsError, match="has format 2; this diptych reads up to 1"):
+        read_weights(tmp_path / "newer")
 
 
 def test_names_are_the_first_of_a_line_and_as_many_as_classes(folder, tmp_path):
