@@ -81,17 +81,13 @@ def read_folder_settings(folder: Path) -> Settings:
     """Our settings of a folder's `config.yaml`.
 
     Raises:
-        WeightsError: it is missing, is no YAML, or has what this network does not have.
+        WeightsError: it cannot be read, is no YAML, or has what this network does not have.
     """
     import yaml
 
     file = folder / CONFIG_FILE
     try:
         published = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise WeightsError(
-            f"{folder} has no {CONFIG_FILE}; put the one of the release beside {WEIGHTS_FILE}"
-        ) from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise WeightsError(f"{file} cannot be read as YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(published, Mapping):
