@@ -32,8 +32,8 @@ def load(
         device: "auto", "cpu", "cuda", "mps" or as torch spells it.
         config: what model the weights are of, where nothing beside them says it (a bare `.pt` or `.safetensors` of
             open_clip): the name of a recipe, e.g. "vit_h_14", a JSON file of the model's settings, or a ClipConfig.
-        exact_pixels: on, pictures are resized bit for bit as the papers' released code does; off, they are read as in
-            training, several times as fast: within 8 of 255 of those, and within 0.5 on average.
+        exact_pixels: on, pictures are resized bit for bit as the papers' released code does; off, colour pictures in a
+            fifth of the time, and within 2 of 255 of that.
 
     Raises:
         UsageError: the config is unknown, or given for a run, which has its own.

@@ -17,6 +17,7 @@ from torch.testing import assert_close
 
 from diptych.data.batch import Batch, ImagePart, TextPart, pad
 from diptych.data.sample import Item, Sample
+from diptych.data.transforms import evaluation_transform
 from diptych.errors import DataError, UsageError
 from diptych.progress import SilentBar
 from diptych.tasks.encoder import DualEncoder
@@ -56,8 +57,6 @@ class ColourModel(nn.Module):
 class LetterInputs:
     """Texts as code points, pictures as 4 x 4 pixels."""
 
-    image_size = 4
-
     def evaluation_pixels(self, image: Image.Image | np.ndarray) -> Tensor:
         picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image.convert("RGB")
         return torch.tensor(np.asarray(picture.resize((4, 4)))).permute(2, 0, 1)
@@ -74,6 +73,13 @@ class LetterInputs:
             text=TextPart(**dict(zip(("ids", "mask"), pad(texts, 0), strict=True))) if texts else None,
             image=ImagePart(pixels=torch.stack(pixels)) if pixels else None,
         )
+
+
+class ResizedInputs(LetterInputs):
+    """Pictures by the evaluation transform."""
+
+    def evaluation_pixels(self, image: Image.Image | np.ndarray) -> Tensor:
+        return evaluation_transform(image, size=24)
 
 
 class Spoken:
@@ -110,15 +116,24 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("exact_pixels", [True, False])
-def test_all_kinds_of_pictures_give_the_same(encoder: DualEncoder, folder: Path, exact_pixels: bool) -> None:
-    encoder.exact_pixels = exact_pixels
+def test_all_kinds_of_pictures_give_the_same(encoder: DualEncoder, folder: Path) -> None:
     path = folder / "red.png"
     kinds = [Image.open(path), path, str(path), path.read_bytes(), Sample(key="a", group="a", image=path.read_bytes())]
     vectors = encoder.encode_image(kinds)
     assert vectors.shape == (5, 3)
     assert_close(vectors, vectors[:1].expand(5, 3))
     assert_close(vectors.norm(dim=1), torch.ones(5))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "1"])
+def test_torch_resizes_colour_pictures_alone(mode: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (57, 83, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).convert(mode)
+    model, device = ColourModel(), torch.device("cpu")
+    exact = DualEncoder(model, ResizedInputs(), device, "exact")._pixels(picture)
+    quick = DualEncoder(model, ResizedInputs(), device, "quick", exact_pixels=False)._pixels(picture)
+    difference = (exact.int() - quick.int()).abs().max()
+    assert difference <= 2 and bool(difference) == (mode == "RGB")
 
 
 def test_the_number_at_once_changes_nothing(encoder: DualEncoder, model: ColourModel, folder: Path) -> None:

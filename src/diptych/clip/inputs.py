@@ -58,11 +58,6 @@ class ClipInputs:
         picture = decode_for_training(sample.image, size_hint=size)
         return random_resized_crop(picture, size=size, scale=self.settings.crop_scale, rng=rng)
 
-    @property
-    def image_size(self) -> int:
-        """Side of the pixels."""
-        return self.config.image_size
-
     def evaluation_pixels(self, image: Image.Image | np.ndarray) -> Tensor:
         """(3, size, size) uint8 by the evaluation transform that the config names."""
         return evaluation_transform(

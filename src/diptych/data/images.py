@@ -54,10 +54,10 @@ def decode(image: bytes | Path, *, size_hint: int | None = None, max_pixels: int
             warnings.simplefilter("ignore")  # of palettes and EXIF; its limit of pixels is below as an error
             picture = Image.open(file, formats=FORMATS)
             _check_size(picture, max_pixels)
-            if size_hint is not None and picture.format in ("JPEG", "MPO"):
-                _draft(picture, size_hint)
+            width, height = _draft(picture, size_hint)
             picture.load()
-            return _eight_bits(_upright(picture))
+            whole = picture if picture.size == (width, height) else picture.crop((0, 0, width, height))
+            return _eight_bits(_upright(whole))
     except DataError:
         raise
     except Exception as error:  # damaged PNGs raise SyntaxError, struct.error and more
@@ -110,11 +110,11 @@ def _decode_jpeg(
             turned = picture.getexif().get(_ORIENTATION_TAG, 1) != 1
         if turned or picture.mode not in modes or picture.width * picture.height > max_pixels:
             return None
-        if size_hint is not None:
-            _draft(picture, size_hint)
-        return simplejpeg.decode_jpeg(
+        width, height = _draft(picture, size_hint)
+        pixels = simplejpeg.decode_jpeg(
             file, colorspace="RGB", min_height=picture.height, min_width=picture.width, min_factor=1
         )
+        return pixels[:height, :width]
     except Exception:
         return None
 
@@ -128,9 +128,16 @@ def _jpeg_bytes(image: bytes | Path) -> bytes | None:
         return start + file.read() if start == _JPEG else None
 
 
-def _draft(picture: Image.Image, size_hint: int) -> None:
-    """Has Pillow decode a JPEG at the smallest scale whose sides are at least twice `size_hint`."""
-    picture.draft("", (2 * size_hint, 2 * size_hint))
+def _draft(picture: Image.Image, size_hint: int | None) -> tuple[int, int]:
+    """Has Pillow decode a JPEG at the smallest scale whose sides are at least twice `size_hint`.
+
+    Returns:
+        Width and height without the last column and row where these show less of the picture than the others.
+    """
+    drafted = None
+    if size_hint is not None and picture.format in ("JPEG", "MPO"):
+        drafted = picture.draft("", (2 * size_hint, 2 * size_hint))
+    return picture.size if drafted is None else (int(drafted[1][2]), int(drafted[1][3]))
 
 
 @lru_cache(maxsize=1)

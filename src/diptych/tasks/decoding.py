@@ -7,14 +7,12 @@ import threading
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from diptych.data.images import as_decoded, decode, decode_for_training, to_rgb
+from diptych.data.images import as_decoded, decode
 from diptych.data.sample import Sample
 from diptych.errors import DataError, UsageError
 
@@ -26,14 +24,11 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 Decoded = Tensor | DataError
 
-ToPixels = Callable[[Image.Image | np.ndarray], Tensor]
-"""An evaluation transform."""
-
 _LOADING = threading.Lock()  # Pillow reads a file late, and one picture may stand in a list twice
 
 
 def decode_ahead(
-    pictures: Sequence[Picture], to_pixels: ToPixels, *, batch: int, size_hint: int | None = None
+    pictures: Sequence[Picture], to_pixels: Callable[[Image.Image], Tensor], *, batch: int
 ) -> Generator[list[Decoded]]:
     """Batches of decoded pictures in their order; the next batch is decoded while the caller works on one.
 
@@ -43,7 +38,6 @@ def decode_ahead(
         pictures: any mixture of the kinds of `Picture`.
         to_pixels: the evaluation transform.
         batch: pictures at a time.
-        size_hint: hand `to_pixels` arrays as training reads them, see `decode_for_training`; None: pictures.
     Yields:
         For each picture its (3, height, width) pixels, or the DataError that names it.
     """
@@ -51,10 +45,9 @@ def decode_ahead(
     ahead: list[Future[Decoded]] = []
     with warnings.catch_warnings():  # `decode` silences some, and threads do not restore what each of them found
         try:
-            submit = partial(_submitted, pool, pictures, partial(_decoded, to_pixels, size_hint), batch)
             for start in range(0, len(pictures), batch):
-                now = ahead or submit(start)
-                ahead = submit(start + batch)
+                now = ahead or _submitted(pool, pictures, to_pixels, start, batch)
+                ahead = _submitted(pool, pictures, to_pixels, start + batch, batch)
                 yield [future.result() for future in now]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -81,39 +74,36 @@ def find_pictures(where: str | Path | Sequence[str | Path]) -> list[Path]:
 def _submitted(
     pool: ThreadPoolExecutor,
     pictures: Sequence[Picture],
-    decoded: Callable[[Picture, int], Decoded],
-    batch: int,
+    to_pixels: Callable[[Image.Image], Tensor],
     start: int,
+    batch: int,
 ) -> list[Future[Decoded]]:
     chunk = range(start, min(start + batch, len(pictures)))
-    return [pool.submit(decoded, pictures[place], place) for place in chunk]
+    return [pool.submit(_decoded, pictures[place], place, to_pixels) for place in chunk]
 
 
-def _decoded(to_pixels: ToPixels, size_hint: int | None, picture: Picture, place: int) -> Decoded:
+def _decoded(picture: Picture, place: int, to_pixels: Callable[[Image.Image], Tensor]) -> Decoded:
     try:
-        return to_pixels(_opened(picture, size_hint))
+        return to_pixels(_opened(picture))
     except DataError as error:
         return DataError(f"{_name(picture, place)}: {error}")
 
 
-def _opened(picture: Picture, size_hint: int | None) -> Image.Image | np.ndarray:
+def _opened(picture: Picture) -> Image.Image:
     match picture:
         case Image.Image():
             with _LOADING:
-                opened = as_decoded(picture)
-            return opened if size_hint is None else np.asarray(to_rgb(opened))
-        case Sample(image=None):
-            raise DataError("has no picture")
+                return as_decoded(picture)
         case Sample():
-            file = picture.image
-        case bytes() | Path():
-            file = picture
-        case str():
-            file = Path(picture)
+            if picture.image is None:
+                raise DataError("has no picture")
+            return decode(picture.image)
+        case bytes():
+            return decode(picture)
+        case str() | Path():
+            return decode(Path(picture))
         case _:
             raise UsageError(f"cannot encode a {type(picture).__name__}; expected a PIL picture, a path or bytes")
-    assert file is not None
-    return decode(file) if size_hint is None else decode_for_training(file, size_hint=size_hint)
 
 
 def _name(picture: Picture, place: int) -> str:
