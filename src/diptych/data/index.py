@@ -57,7 +57,7 @@ class KeyIndex:
     """The index of one split, mapped into memory."""
 
     def __init__(self, path: Path, num_rows: int) -> None:
-        self._hashes, self._rows = np.memmap(path, dtype="<i8", mode="r", shape=(2, num_rows))
+        self._hashes, self._rows = np.asarray(np.memmap(path, dtype="<i8", mode="r", shape=(2, num_rows)))
 
     def candidates(self, keys: Sequence[str]) -> list[list[int]]:
         """For each key the rows whose key has the same hash: nearly always none or one; the caller compares keys."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 from diptych.data.durable import flush_to_disk, sha256_of
 from diptych.data.index import write_index
 from diptych.data.layout import ShardFile, SplitFiles
+from diptych.data.ragged import column_of
 from diptych.data.shards import Shard
 from diptych.errors import DataError
 
@@ -75,8 +76,9 @@ class SplitWriter:
         """Hands the rows at hand to Arrow."""
         rows, self._rows, self._bytes = self._rows, [], 0
         try:
-            batch = pa.RecordBatch.from_pylist(rows, schema=self._schema)
-        except (pa.ArrowException, TypeError, OverflowError) as error:
+            columns = [column_of([row.get(field.name) for row in rows], field.type) for field in self._schema]
+            batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
+        except (pa.ArrowException, TypeError, OverflowError, ValueError) as error:
             raise DataError(_wrong_value(rows, self._schema, error)) from error
         if self._file is None:
             self._file = pa.ipc.new_file(str(self._shard_path(".tmp")), self._schema)
@@ -116,7 +118,7 @@ def _wrong_value(rows: list[dict[str, Any]], schema: pa.Schema, error: Exception
     for row in rows:
         for field in schema:
             try:
-                pa.array([row.get(field.name)], type=field.type)
-            except (pa.ArrowException, TypeError, OverflowError) as why:
+                column_of([row.get(field.name)], field.type)
+            except (pa.ArrowException, TypeError, OverflowError, ValueError) as why:
                 return f"row {row['key']!r}, column {field.name!r}: expected {field.type}, found {why}"
     return f"rows {rows[0]['key']!r} and after do not fit the table's columns: {error}"

@@ -9,6 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from diptych.data import layout, shards
@@ -165,6 +166,16 @@ class Rows:
         self._check_columns(columns)
         return self._values(row, columns)
 
+    def arrays(self, row: int, columns: Sequence[str]) -> list[np.ndarray | None]:
+        """The values of one row in `ragged` columns, as read-only views of the mapped file: nothing is copied.
+
+        Raises:
+            DataError: there is no such column, or the file is damaged.
+        """
+        self._check_columns(columns)
+        shard, place = self._place(row)
+        return shard.arrays(place, columns)
+
     def key(self, row: int) -> str:
         """The key of one row."""
         return self._values(row, ["key"])[0]
@@ -197,10 +208,15 @@ class Rows:
                     yield from texts.as_py()
 
     def _values(self, row: int, columns: Sequence[str]) -> list[Any]:
+        shard, place = self._place(row)
+        return shard.values(place, columns)
+
+    def _place(self, row: int) -> tuple[Shard, int]:
+        """The shard that holds a row, and which of its rows it is."""
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {self.path} {self.name}, which has {len(self)}")
         number = bisect_right(self._ends, row)
-        return self._shard(number).values(row - self._ends[number] + self._files.shards[number].rows, columns)
+        return self._shard(number), row - self._ends[number] + self._files.shards[number].rows
 
     def _stored(self, key: str, column: str) -> Any:
         for store in self._stores:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 
 from diptych.data import layout
@@ -99,7 +100,7 @@ class TableWriter:
             image: the file's bytes; or `image_path`, where it lies (relative: to the table's folder).
             group: rows of one group show the same thing; the key where none is given.
             label: a number, e.g. a place in meta["label_names"].
-            fields: values of own columns; one left out is null.
+            fields: values of own columns; one left out is null. A NumPy array goes into a column of `ragged` type.
 
         Raises:
             DataError: the key was there already, a column is unknown, or a value is not of its column's type.
@@ -120,7 +121,8 @@ class TableWriter:
             raise DataError(
                 f"the key {key!r} came twice; keys are unique in a table, so give the second row another one"
             )
-        self._splits[split].add(row, size=len(image or b"") + sum(map(len, texts)) + 64)
+        arrays = sum(value.nbytes for value in fields.values() if isinstance(value, np.ndarray))
+        self._splits[split].add(row, size=len(image or b"") + sum(map(len, texts)) + arrays + 64)
 
     def finish(self) -> None:
         """Ends the shards, writes the indexes and `table.json`, and gives the folder its name.
