@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -62,6 +62,25 @@ def check_files(path: Path, content: Layout, *, checksum: bool) -> pa.Schema:
     return schema
 
 
+class Store(Protocol):
+    """What can be joined to the rows of a table: values by key. Pickled as a path."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, for messages."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a sample may ask for."""
+
+    def stored(self, key: str, column: str) -> Any:
+        """The value of one row.
+
+        Raises:
+            DataError: there is no row of this key.
+        """
+
+
 class Table:
     """A folder of rows in named splits."""
 
@@ -108,7 +127,7 @@ class Rows:
         files: SplitFiles,
         fingerprint: str,
         columns: tuple[str, ...],
-        stores: tuple[Rows, ...] = (),
+        stores: tuple[Store, ...] = (),
     ) -> None:
         self.path = path
         self.name = name
@@ -189,6 +208,17 @@ class Rows:
             next((row for row in rows if self.key(row) == key), None) for key, rows in zip(keys, found, strict=True)
         ]
 
+    def stored(self, key: str, column: str) -> Any:
+        """The value of the row of one key, where these rows are a store.
+
+        Raises:
+            DataError: there is no row of this key.
+        """
+        row = self.find([key])[0]
+        if row is None:
+            raise DataError(f"the store {self.path} has no row of key {key!r}; prepare it for this table again")
+        return self._values(row, [column])[0]
+
     def column(self, name: str) -> pa.ChunkedArray:
         """One whole column, mapped.
 
@@ -221,12 +251,7 @@ class Rows:
     def _stored(self, key: str, column: str) -> Any:
         for store in self._stores:
             if column in store.columns:
-                row = store.find([key])[0]
-                if row is None:
-                    raise DataError(
-                        f"the store {store.path} has no row of key {key!r}; prepare it for this table again"
-                    )
-                return store._values(row, [column])[0]
+                return store.stored(key, column)
         raise DataError(f"{self.path}: {unknown('column', column, self._all_columns())}")
 
     def _check_columns(self, columns: Sequence[str]) -> None:
@@ -238,7 +263,7 @@ class Rows:
         return [*self.columns, *(name for store in self._stores for name in store.columns if name != "key")]
 
 
-def join(rows: Rows, store: Rows) -> Rows:
+def join(rows: Rows, store: Store) -> Rows:
     """The same rows, whose samples may also ask for the columns of `store`, found by key; nothing is copied.
 
     Raises:

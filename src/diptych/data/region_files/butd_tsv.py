@@ -1,0 +1,94 @@
+"""The TSVs of bottom-up attention (6 columns), of LXMERT (10) and their mixture (the six, then ids): see LAYOUTS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from diptych.data.region_files.lines import Lines, array, index
+from diptych.data.region_files.old_store import OldStore, named, without_torn_row
+from diptych.data.regions import Regions, RegionSpec
+from diptych.errors import DataError
+
+LABELS = ("objects_id", "objects_conf", "attrs_id", "attrs_conf")
+LAYOUTS: Mapping[str, tuple[str, ...]] = {
+    "butd-tsv": ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features"),
+    "lxmert-tsv": ("img_id", "img_h", "img_w", *LABELS, "num_boxes", "boxes", "features"),
+    "butd-labels-tsv": ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features", *LABELS),
+}
+"""Always read by name: the heights and widths of two of them are in another order."""
+
+
+class ButdTsv(OldStore):
+    """One TSV in one of the LAYOUTS."""
+
+    def __init__(self, path: Path, spec: RegionSpec | None, classes: tuple[str, ...], attributes: tuple[str, ...]):
+        """Finds the rows, and the layout by the byte counts of the first.
+
+        Raises:
+            DataError: the first row is of none of the layouts.
+        """
+        self.path = path
+        lines, places = index(path)
+        lines.check_first()
+        self.format, width = _layout(path, lines)
+        super().__init__(path, places, named(spec or _spec(self.format, width), classes, attributes))
+        without_torn_row(self, lines, places)
+
+    def _read(self, key: str, place: int) -> Regions:
+        if self._opened is None:
+            self._opened = Lines(self.path)
+        return _decoded(self._opened.columns(place), LAYOUTS[self.format])
+
+
+def _layout(path: Path, lines: Lines) -> tuple[str, int]:
+    """The first layout that the first row fits, and the width of its features."""
+    cells, why = lines.columns(0), ""
+    for name, columns in LAYOUTS.items():
+        if len(cells) != len(columns):
+            continue
+        try:
+            return name, _decoded(cells, columns).features.shape[1]
+        except (ValueError, KeyError) as error:
+            why = f" ({error})"
+    told = "; ".join(" ".join(columns) for columns in LAYOUTS.values())
+    raise DataError(f"{path} has {len(cells)} columns in its first row{why}; expected one of: {told}")
+
+
+def _decoded(cells: list[bytes], columns: tuple[str, ...]) -> Regions:
+    if len(cells) != len(columns):
+        raise ValueError(f"{len(cells)} columns; expected {len(columns)}: {' '.join(columns)}")
+    cell = dict(zip(columns, cells, strict=True))
+    num = int(cell["num_boxes"])
+    labels = {}
+    if "objects_id" in cell:
+        labels = {
+            "class_ids": array(cell["objects_id"], "<i8", num)[:, None].astype(np.int32),
+            "class_probs": array(cell["objects_conf"], "<f4", num)[:, None],
+            "attribute_ids": array(cell["attrs_id"], "<i8", num)[:, None].astype(np.int32),
+            "attribute_probs": array(cell["attrs_conf"], "<f4", num)[:, None],
+        }
+    return Regions(
+        height_px=int(cell.get("image_h", cell.get("img_h", b""))),
+        width_px=int(cell.get("image_w", cell.get("img_w", b""))),
+        boxes=array(cell["boxes"], "<f4", num, 4),
+        features=array(cell["features"], "<f4", num, 0),
+        scores=labels["class_probs"][:, 0] if labels else np.ones(num, dtype=np.float32),
+        **labels,
+    )
+
+
+def _spec(name: str, width: int) -> RegionSpec:
+    regressed = name == "lxmert-tsv"
+    return RegionSpec(
+        detector="bottom-up attention, R101-C4" if width == 2048 else "unknown",
+        detector_hash="",
+        rule=f"unknown, of a file ({name})",
+        feature_kind="c4-mean",
+        feature_width=width,
+        box_kind="regressed" if regressed else "proposal",
+        plus_one=not regressed,
+        colour="BGR",
+    )

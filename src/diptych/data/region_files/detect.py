@@ -1,0 +1,93 @@
+"""Which format a path of regions is, and the store that reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from diptych.data.layout import TABLE_FILE, partial_of
+from diptych.data.region_files.butd_tsv import LAYOUTS, ButdTsv
+from diptych.data.region_files.lines import Lines
+from diptych.data.region_files.oscar import OscarTsv, feature_file, is_feature_row
+from diptych.data.region_files.uniter_lmdb import UniterLmdb
+from diptych.data.region_files.uniter_npz import UniterNpz
+from diptych.data.region_store import open_region_table
+from diptych.data.regions import RegionSpec, RegionStore
+from diptych.errors import DataError, neighbour
+
+NAMES = ("diptych", "uniter-lmdb", "uniter-npz", *LAYOUTS, "oscar-tsv")
+
+
+def open_regions(
+    path: Path, *, classes: tuple[str, ...] = (), attributes: tuple[str, ...] = (), labels: Path | None = None
+) -> RegionStore:
+    """The regions at `path`, whoever made them, read in place.
+
+    Args:
+        path: a store of ours, a folder of .npz files, a folder of an LMDB, or a .tsv of any known layout.
+        classes: names in the order of class ids, where the files do not give them.
+        attributes: likewise.
+        labels: Oscar's file of labels, where it does not lie beside the features.
+
+    Raises:
+        DataError: it is none of these, told with what was found; or it is damaged.
+        MissingExtraError: a package of `diptych[legacy]` is missing.
+    """
+    match detect(path):
+        case "diptych":
+            return open_region_table(path)
+        case "uniter-lmdb":
+            return UniterLmdb(path, told_spec(path), classes, attributes)
+        case "uniter-npz":
+            return UniterNpz(path, told_spec(path), classes, attributes)
+        case "oscar-tsv":
+            return OscarTsv(path, told_spec(feature_file(path)), classes, attributes, labels)
+        case _:
+            return ButdTsv(path, told_spec(path), classes, attributes)
+
+
+def detect(path: Path) -> str:
+    """One of NAMES ("butd-tsv" for all three layouts of that family: reading tells which).
+
+    Raises:
+        DataError: it is none of them.
+    """
+    if not path.exists() and not partial_of(path).exists():
+        raise DataError(f"there is nothing at {path}{neighbour(path)}")
+    if (path / TABLE_FILE).is_file() or partial_of(path).is_dir():
+        return "diptych"
+    if (path / "data.mdb").is_file():
+        return "uniter-lmdb"
+    if path.suffix == ".npz" or (path.is_dir() and any(path.glob("*.npz"))):
+        return "uniter-npz"
+    if (path / "features.tsv").is_file():
+        return "oscar-tsv"
+    if path.is_file():
+        cells = Lines(path).columns(0)
+        return "oscar-tsv" if is_feature_row(cells) else "butd-tsv"
+    found = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
+    raise DataError(
+        f"{path} holds no regions that diptych knows; found {found}. Expected a store ({TABLE_FILE}), an LMDB "
+        "(data.mdb), .npz files, or a .tsv of features"
+    )
+
+
+def side_file(path: Path) -> Path:
+    """Where an export says what its regions were made with."""
+    return path.with_name(path.name + ".regions.json")
+
+
+def told_spec(path: Path) -> RegionSpec | None:
+    """What the side file of an export says; None where there is none.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    file = side_file(path)
+    if not file.is_file():
+        return None
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))["spec"]
+        return RegionSpec(**{**told, **{name: tuple(told[name]) for name in ("classes", "attributes")}})
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} is damaged ({error}); remove it to read the file without its metadata") from error

@@ -1,0 +1,152 @@
+"""Oscar's and VinVL's pairs of TSVs: features by picture, and labels (class, rect, conf) by picture."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diptych.data.region_files.lines import Lines, array, index
+from diptych.data.region_files.old_store import OldStore, without_torn_row
+from diptych.data.regions import Regions, RegionSpec
+
+LABEL_FILES = ("predictions.tsv", "predictions_gt.tsv")
+SPATIAL = 6
+"""x0, y0, x1, y1, w, h as shares of the picture, behind the features of a region."""
+
+
+class OscarTsv(OldStore):
+    """A feature file with the label file of the same pictures; either order, whatever the counts.
+
+    Boxes are the labels' where they are as many as the features, else those in the last six numbers.
+    """
+
+    format = "oscar-tsv"
+
+    def __init__(
+        self,
+        path: Path,
+        spec: RegionSpec | None,
+        classes: tuple[str, ...],
+        attributes: tuple[str, ...],
+        labels: Path | None = None,
+    ):
+        """Finds the rows of both files; reads all labels once for their names where `classes` does not give them.
+
+        Raises:
+            DataError: a file is damaged, or no row is whole.
+        """
+        self.features, self.labels = feature_file(path), labels or label_file(path)
+        lines, places = index(self.features)
+        lines.check_first()
+        self._label_places = index(self.labels)[1] if self.labels is not None else {}
+        if not classes and self.labels is not None:
+            classes = tuple(dict.fromkeys(self._names()))
+        _, first = _numbers(lines.columns(next(iter(places.values()))))
+        super().__init__(path, places, spec or _spec(first.shape[1] - SPATIAL, self.labels is not None))
+        self.spec = replace(self.spec, classes=classes or self.spec.classes, attributes=attributes)
+        self._ids = {name: id_ for id_, name in enumerate(self.spec.classes)}
+        without_torn_row(self, lines, places)
+
+    def tags(self, key: str, threshold: float = 0.0) -> tuple[str, ...]:
+        """The classes of the label file in its order, which need not be as many as the features."""
+        _, objects = self._objects(key)
+        return tuple(one["class"] for one in objects if float(one.get("conf", 1)) >= threshold)
+
+    def _read(self, key: str, place: int) -> Regions:
+        num, numbers = _numbers(self._files()[0].columns(place))
+        if not num:
+            numbers = np.zeros((0, self.spec.feature_width + SPATIAL), dtype=np.float32)
+        size, objects = self._objects(key)
+        spatial = numbers[:, -SPATIAL:]
+        found = Regions(
+            height_px=size[0],
+            width_px=size[1],
+            boxes=spatial[:, :4] if self.spec.box_unit == "unit" else np.zeros((num, 4), np.float32),
+            features=numbers[:, :-SPATIAL],
+            scores=np.ones(num, dtype=np.float32),
+        )
+        if objects and len(objects) == num:
+            conf = np.array([float(one.get("conf", 1)) for one in objects], dtype=np.float32)
+            ids = np.array([[self._ids[one["class"]]] for one in objects], dtype=np.int32)
+            boxes = np.array([one["rect"] for one in objects], dtype=np.float32).reshape(num, 4)
+            return replace(found, boxes=boxes, scores=conf, class_ids=ids, class_probs=conf[:, None])
+        if self.spec.box_unit == "unit":
+            return found
+        if size[0] is None or size[1] is None:
+            raise ValueError(f"{num} regions and {len(objects)} labels, and no size of the picture to place them by")
+        return replace(found, boxes=spatial[:, :4] * np.array([size[1], size[0]] * 2, dtype=np.float32))
+
+    def _files(self) -> tuple[Lines, Lines | None]:
+        if self._opened is None:
+            self._opened = Lines(self.features), None if self.labels is None else Lines(self.labels)
+        return self._opened
+
+    def _objects(self, key: str) -> tuple[tuple[int | None, int | None], list[Mapping[str, Any]]]:
+        lines = self._files()[1]
+        if lines is None or key not in self._label_places:
+            return (None, None), []
+        found = json.loads(lines.columns(self._label_places[key])[1])
+        if isinstance(found, list):
+            return (None, None), found
+        return (found.get("image_h"), found.get("image_w")), found["objects"]
+
+    def _names(self) -> Iterator[str]:
+        lines = self._files()[1]
+        assert lines is not None
+        for place in self._label_places.values():
+            for name in re.findall(rb'"class": *("(?:[^"\\]|\\.)*")', lines.columns(place)[-1]):
+                yield json.loads(name)
+
+
+def feature_file(path: Path) -> Path:
+    """The file of features that `path` is, or that lies in it."""
+    return path if path.is_file() else path / "features.tsv"
+
+
+def label_file(path: Path) -> Path | None:
+    """The labels beside a file of features: predictions.tsv, or X.label.tsv for X.feature.tsv."""
+    features = feature_file(path)
+    beside = [features.with_name(name) for name in LABEL_FILES]
+    if features.name.endswith(".feature.tsv"):
+        beside.append(features.with_name(features.name.removesuffix(".feature.tsv") + ".label.tsv"))
+    return next((file for file in beside if file.is_file()), None)
+
+
+def is_feature_row(cells: list[bytes]) -> bool:
+    """Whether the columns of a row are those of a file of features."""
+    return len(cells) in (2, 3) and _whole(cells)
+
+
+def _whole(cells: list[bytes]) -> bool:
+    try:
+        return _numbers(cells)[1].shape[1] > SPATIAL
+    except (ValueError, KeyError, TypeError, IndexError):
+        return False
+
+
+def _numbers(cells: list[bytes]) -> tuple[int, np.ndarray]:
+    """The count of regions, and (R, F + 6), of a row of either layout."""
+    if len(cells) == 2:
+        told = json.loads(cells[1])
+        return int(told["num_boxes"]), array(told["features"].encode(), "<f4", int(told["num_boxes"]), 0)
+    return int(cells[1]), array(cells[-1], "<f4", int(cells[1]), 0)
+
+
+def _spec(width: int, labelled: bool) -> RegionSpec:
+    return RegionSpec(
+        detector="bottom-up attention or VinVL" if width == 2048 else "unknown",
+        detector_hash="",
+        rule="unknown, of a file (oscar-tsv)",
+        consumer="oscar",
+        feature_kind="c4-mean",
+        feature_width=width,
+        box_kind="proposal",
+        box_unit="pixel" if labelled else "unit",
+        colour="BGR",
+    )

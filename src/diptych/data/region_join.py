@@ -1,0 +1,127 @@
+"""Regions and tags as fields of a table's samples, from one store or several of the same kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diptych.data.region_checks import COMMAND, difference
+from diptych.data.regions import RegionSpec, RegionStore
+from diptych.data.table import Rows, join
+from diptych.data.tags import tags_of
+from diptych.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagRule:
+    """Which tags a sample's "tags" are; see `tags_of`."""
+
+    threshold: float = 0.2
+    attribute_threshold: float | None = None
+    unique: bool = False
+
+
+@dataclass(frozen=True)
+class RegionColumns:
+    """Stores of one spec as a table's `Store`, with the columns "regions" and "tags"."""
+
+    stores: tuple[RegionStore, ...]
+    tags: TagRule = field(default_factory=TagRule)
+    key_of: Callable[[str], str] | None = None
+    """From a key of the table to one of the stores, a function of a module (it is pickled); None: the same."""
+
+    @property
+    def path(self) -> Path:
+        """Of the first."""
+        return self.stores[0].path
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a sample may ask for."""
+        return "regions", "tags"
+
+    def stored(self, key: str, column: str) -> Any:
+        """The `Regions`, or the tags, of one picture.
+
+        Raises:
+            DataError: no store has any of this key; the command that makes them is told.
+        """
+        wanted = key if self.key_of is None else self.key_of(key)
+        for store in self.stores:
+            if wanted in store:
+                return store.regions(wanted) if column == "regions" else self._tags(store, wanted)
+        where, first = ", ".join(str(store.path) for store in self.stores), next(self.stores[0].keys(), None)
+        raise DataError(
+            f"{where} has no regions of the picture {wanted!r} (its first is {first!r}); make them with {COMMAND}"
+        )
+
+    def _tags(self, store: RegionStore, key: str) -> tuple[str, ...]:
+        """Oscar's files list tags apart from the regions, and not as many."""
+        listed = getattr(store, "tags", None)
+        if listed is not None:
+            found = listed(key, self.tags.threshold)
+            return tuple(dict.fromkeys(found)) if self.tags.unique else found
+        return tags_of(
+            store.regions(key),
+            store.spec,
+            threshold=self.tags.threshold,
+            attribute_threshold=self.tags.attribute_threshold,
+            unique=self.tags.unique,
+        )
+
+
+def join_regions(
+    rows: Rows,
+    stores: Sequence[RegionStore],
+    *,
+    tags: TagRule = TagRule(),
+    num_classes: int | None = None,
+    key_of: Callable[[str], str] | None = None,
+) -> Rows:
+    """The same rows, whose samples may also ask for "regions" and "tags"; nothing is copied.
+
+    Args:
+        rows: of a table.
+        stores: of equal specs, e.g. one for each folder of pictures; the first that has a key answers.
+        tags: which names "tags" holds.
+        num_classes: the classes that the model expects.
+        key_of: see `RegionColumns`.
+
+    Raises:
+        DataError: two stores were made in different ways, or have another vocabulary than the model; told in what.
+    """
+    if not stores:
+        raise DataError(f"there is no store of regions to join; make one with {COMMAND}")
+    for store in stores[1:]:
+        check_same(stores[0], store)
+    check_vocabulary(stores[0].path, stores[0].spec, num_classes)
+    return join(rows, RegionColumns(tuple(stores), tags, key_of))
+
+
+def check_same(first: RegionStore, second: RegionStore) -> None:
+    """Refuses a mixture.
+
+    Raises:
+        DataError: saying in what the specs differ.
+    """
+    differing = difference(first.spec, second.spec)
+    if differing:
+        raise DataError(
+            f"the regions of {first.path} and of {second.path} are not made alike and may not be mixed ({differing}); "
+            "make both with one detector and one rule"
+        )
+
+
+def check_vocabulary(path: Path, spec: RegionSpec, num_classes: int | None) -> None:
+    """Refuses classes that are not as many as a model's.
+
+    Raises:
+        DataError: with both numbers.
+    """
+    if num_classes is not None and spec.classes and len(spec.classes) != num_classes:
+        raise DataError(
+            f"{path} has a vocabulary of {len(spec.classes):,} classes and the model expects {num_classes:,}; "
+            "use regions of the detector that it was trained with"
+        )

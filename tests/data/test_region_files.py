@@ -1,0 +1,365 @@
+"""Old files of regions, read in place: the golden samples, damage at every byte, and nothing that runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from diptych.data.region_compare import compare_regions
+from diptych.data.region_exporting import NAMES, export_regions
+from diptych.data.region_files.detect import detect, open_regions
+from diptych.data.region_files.uniter_lmdb import UniterLmdb, UniterTexts
+from diptych.data.region_files.uniter_values import msgpack_fields, npz_fields, num_kept
+from diptych.data.region_importing import import_regions
+from diptych.data.region_store import RegionWriter, open_region_table
+from diptych.data.regions import Regions, RegionSpec
+from diptych.data.rejects import read_rejects
+from diptych.errors import DataError, MissingExtraError, UsageError
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+DETECTOR = GOLDEN / "detector"
+IMAGES = GOLDEN / "uniter" / "fixtures" / "img"
+OSCAR = GOLDEN / "oscar" / "fixtures"
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, np.ndarray]:
+    return load_file(DETECTOR / "files_expected.safetensors")
+
+
+def test_the_tsv_of_bottom_up_attention(expected):
+    store = open_regions(DETECTOR / "sample_butd.tsv")
+    assert list(store.keys()) == ["7", "8", "9"] and store.spec.feature_width == 128
+    for row, (key, width, height) in enumerate([("7", 178, 132), ("8", 120, 150), ("9", 128, 96)]):
+        found = store.regions(key)
+        assert (found.width_px, found.height_px) == (width, height)
+        np.testing.assert_array_equal(found.boxes, expected[f"tsv6/{row}/boxes"])
+        np.testing.assert_array_equal(found.features, expected[f"tsv6/{row}/features"])
+
+
+def test_the_tsv_of_lxmert(expected):
+    store = open_regions(DETECTOR / "sample_lxmert.tsv")
+    assert list(store.keys()) == ["391895", "42", "COCO_val2014_000000000042"]
+    for row, key in enumerate(store.keys()):
+        found = store.regions(key)
+        np.testing.assert_array_equal(found.boxes, expected[f"tsv10/{row}/boxes"])
+        np.testing.assert_array_equal(found.features, expected[f"tsv10/{row}/features"])
+        np.testing.assert_array_equal(found.class_ids[:, 0], expected[f"tsv10/{row}/objects_id"])
+        np.testing.assert_array_equal(found.scores, expected[f"tsv10/{row}/objects_conf"])
+        np.testing.assert_array_equal(found.attribute_ids[:, 0], expected[f"tsv10/{row}/attrs_id"])
+        np.testing.assert_array_equal(found.attribute_probs[:, 0], expected[f"tsv10/{row}/attrs_conf"])
+    assert (store.regions("42").height_px, store.regions("42").width_px) == (150, 120)
+
+
+def test_a_third_layout_appends_the_ids_to_the_six_columns(tmp_path):
+    six = (DETECTOR / "sample_butd.tsv").read_bytes().splitlines()[0]
+    ten = (DETECTOR / "sample_lxmert.tsv").read_bytes().splitlines()[0].split(b"\t")
+    (tmp_path / "a.tsv").write_bytes(b"\t".join([six, *ten[3:7]]) + b"\n")
+    store = open_regions(tmp_path / "a.tsv")
+    assert store.format == "butd-labels-tsv"
+    lxmert = open_regions(DETECTOR / "sample_lxmert.tsv").regions("391895")
+    np.testing.assert_array_equal(store.regions("7").class_ids, lxmert.class_ids)
+
+
+def test_an_npz_of_uniter(expected):
+    found = open_regions(DETECTOR / "sample_uniter.npz").regions("sample_uniter.npz")
+    np.testing.assert_array_equal(found.features, expected["npz_reader_th02/features"])
+    np.testing.assert_array_equal(found.soft_labels, expected["npz_reader_th02/soft_labels"])
+    np.testing.assert_array_equal(found.boxes, expected["npz_reader_th02/norm_bb"][:, :4])
+    np.testing.assert_array_equal(found.scores, expected["npz_reader_th02/conf"][:, 0])
+    assert num_kept(found.scores) == len(expected["npz_reader_th02/conf"])
+
+
+def test_the_count_of_regions_is_that_of_uniters_reader():
+    cases = json.loads((GOLDEN / "uniter" / "golden.json").read_text())["num_bb_cases"]
+    assert len(cases) >= 4
+    for case in cases:
+        conf = np.array(case["conf"], dtype=np.float16)
+        assert num_kept(conf, case["conf_th"], case["min_bb"], case["max_bb"]) == case["num_bb"]
+
+
+def test_the_databases_of_uniter_hold_the_same_in_both_forms():
+    pytest.importorskip("lmdb")
+    plain = open_regions(IMAGES / "coco_train2014" / "feat_th0.2_max100_min10")
+    packed = open_regions(IMAGES / "coco_train2014" / "feat_th0.2_max100_min10_compressed")
+    files = open_regions(GOLDEN / "uniter" / "fixtures" / "npz" / "coco_train2014")
+    counts = json.loads((IMAGES / "coco_train2014" / "nbb_th0.2_max100_min10.json").read_text())
+    assert set(plain.keys()) == set(packed.keys()) == set(files.keys()) == set(counts)
+    for key, num in counts.items():
+        whole = files.regions(key)
+        assert num_kept(whole.scores) == num
+        for store in (plain, packed):
+            found = store.regions(key)
+            assert len(found) == num
+            for part in ("boxes", "features", "scores", "soft_labels"):
+                np.testing.assert_array_equal(getattr(found, part), getattr(whole, part)[:num])
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent.relative_to(IMAGES) for path in IMAGES.glob("*/*/data.mdb")))
+def test_every_database_of_pictures_is_read(folder):
+    pytest.importorskip("lmdb")
+    store = open_regions(IMAGES / folder)
+    assert len(store) >= 2 and all(len(store.regions(key)) for key in list(store.keys()))
+
+
+def test_the_databases_of_texts():
+    pytest.importorskip("lmdb")
+    golden = json.loads((GOLDEN / "uniter" / "golden.json").read_text())["db"]["records"]
+    texts = UniterTexts(GOLDEN / "uniter" / "fixtures" / "txt" / "pretrain_coco_train.db")
+    assert len(texts) == len(golden) and {id_: texts.example(id_) for id_ in texts.ids} == golden
+    assert texts.pictures["0"] == golden["0"]["img_fname"] and len(texts.meta["v_range"]) == 2
+    vcr = UniterTexts(GOLDEN / "uniter" / "fixtures" / "txt" / "vcr_train.db")
+    assert set(vcr.lengths) == {"id2len_qa", "id2len_qar"}
+    with pytest.raises(DataError, match="no example 'x'"):
+        vcr.example("x")
+
+
+def test_a_database_that_was_cut_short_is_told_and_does_not_kill(tmp_path):
+    pytest.importorskip("lmdb")
+    source = IMAGES / "coco_train2014" / "feat_th0.2_max100_min10" / "data.mdb"
+    for size in (0, 100, 4096, 8192, 20480, source.stat().st_size - 1):
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        (folder / "data.mdb").write_bytes(source.read_bytes()[:size])
+        with pytest.raises(DataError, match=r"cut short|no whole LMDB"):
+            open_regions(folder)
+
+
+def test_without_lmdb_the_message_says_how_to_have_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'diptych\[legacy\]'"):
+        open_regions(IMAGES / "coco_train2014" / "feat_th0.2_max100_min10")
+
+
+def test_oscars_pair_of_files():
+    data = json.loads((GOLDEN / "oscar" / "fixtures" / "retrieval" / "imageid2idx.json").read_text())
+    for path in (OSCAR / "retrieval", OSCAR / "caption" / "train.feature.tsv"):
+        store = open_regions(path)
+        assert list(store.keys()) == list(data)
+        assert store.spec.classes[:4] == ("man", "bike", "tree", "dog")
+        assert store.tags("60623") == ("dog", "dog", "frisbee", "café", "grass", "person")
+        assert store.tags("391895", 0.57) == ("man", "bike")
+        found = store.regions("391895")
+        np.testing.assert_allclose(found.boxes[0], [317.4, 101.54, 385.15, 121.48])
+        assert [store.spec.classes[i] for i in found.class_ids[:, 0]] == ["man", "bike", "tree"]
+    labels = OSCAR / "pretrain" / "labels" / "coco" / "predictions_gt.tsv"
+    apart = open_regions(OSCAR / "pretrain" / "feat" / "coco", labels=labels)
+    assert (apart.regions("60623").height_px, apart.regions("60623").width_px) == (375, 500)
+
+
+def test_oscars_labels_need_not_be_as_many_as_its_features(tmp_path):
+    numbers = np.array([[7, 8, 0.1, 0.2, 0.5, 0.6, 0.4, 0.4]], dtype="<f4")
+    import base64
+
+    (tmp_path / "features.tsv").write_text(f"5\t1\t{base64.b64encode(numbers.tobytes()).decode()}\n")
+    objects = [{"class": name, "rect": [1, 2, 3, 4], "conf": 0.5} for name in ("cat", "dog")]
+    told = json.dumps({"image_h": 10, "image_w": 20, "objects": objects})
+    (tmp_path / "predictions.tsv").write_text(f"5\t{told}\n")
+    store = open_regions(tmp_path)
+    assert store.tags("5") == ("cat", "dog") and store.regions("5").class_ids is None
+    np.testing.assert_allclose(store.regions("5").boxes, [[2, 2, 10, 6]], rtol=1e-6)
+
+
+def test_what_is_none_of_them_is_told_with_what_was_found(tmp_path):
+    (tmp_path / "a.txt").write_text("hello\n")
+    with pytest.raises(DataError, match=r"holds no regions.*found a\.txt"):
+        open_regions(tmp_path)
+    with pytest.raises(DataError, match="has 1 columns in its first row; expected one of: image_id"):
+        open_regions(tmp_path / "a.txt")
+    with pytest.raises(DataError, match="did you mean"):
+        open_regions(tmp_path / "a.tx")
+    (tmp_path / "empty").touch()
+    with pytest.raises(DataError, match="is empty"):
+        open_regions(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("name", ["sample_butd.tsv", "sample_lxmert.tsv"])
+def test_a_download_cut_at_any_byte_gives_its_whole_rows(name, tmp_path):
+    whole = (DETECTOR / name).read_bytes()
+    keys = list(open_regions(DETECTOR / name).keys())
+    ends = [at + 1 for at, byte in enumerate(whole) if byte == 10]
+    path = tmp_path / name
+    for size in range(1, len(whole), 7):
+        path.write_bytes(whole[:size])
+        # The last line end may be all that is missing, but not the only one.
+        rows = 0 if size < ends[0] else sum(len(whole[:end].rstrip()) <= size for end in ends)
+        if not rows:
+            with pytest.raises(DataError):
+                open_regions(path)
+            continue
+        store = open_regions(path)
+        assert list(store.keys()) == keys[:rows]
+        assert all(store.regions(key).features.shape[1] == 128 for key in keys[:rows])
+
+
+def test_an_npz_cut_at_any_byte_is_a_data_error(tmp_path):
+    whole = (DETECTOR / "sample_uniter.npz").read_bytes()
+    path = tmp_path / "a.npz"
+    for size in range(0, len(whole), 5):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match="no whole"):
+            open_regions(path)
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise SystemExit('a pickle ran')",)
+
+
+def test_no_pickle_runs():
+    msgpack = pytest.importorskip("msgpack")
+    file = io.BytesIO()
+    np.savez(file, features=np.array([_Evil()], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        npz_fields(file.getvalue())
+    data = pickle.dumps(_Evil())
+    for kind, told in ((b"O", b"|O"), (b"", b"|O8"), (b"V", b"<f2")):
+        array = {b"nd": True, b"type": told, b"kind": kind, b"shape": [1], b"data": data}
+        with pytest.raises((ValueError, TypeError)):
+            msgpack_fields(msgpack.packb({"features": array}))
+    array = {b"nd": True, b"type": b"<f2", b"kind": b"", b"shape": [2, 3], b"data": bytes(11)}
+    with pytest.raises(ValueError, match="11 bytes for an array of shape"):
+        msgpack_fields(msgpack.packb({"features": array}))
+
+
+def test_the_stray_entry_of_older_numpy_is_ignored():
+    found = npz_fields((GOLDEN / "uniter" / "fixtures" / "npz" / "with_allow_pickle_entry.npz").read_bytes())
+    assert set(found) == {"features", "norm_bb", "conf", "soft_labels"}
+
+
+@pytest.mark.parametrize("path", [DETECTOR / "sample_butd.tsv", IMAGES / "coco_train2014" / "feat_th0.2_max100_min10"])
+def test_a_spawned_process_opens_the_files_itself(path):
+    pytest.importorskip("lmdb")
+    store = open_regions(path)
+    key = next(iter(store.keys()))
+    here = store.regions(key)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        np.testing.assert_array_equal(pool.apply(store.regions, (key,)).features, here.features)
+
+
+# Import and export
+
+SPEC = RegionSpec(
+    detector="toy",
+    detector_hash="ab" * 32,
+    rule="all",
+    feature_kind="drawn",
+    feature_width=3,
+    classes=("cat", "dog"),
+    box_kind="given",
+)
+
+
+def _store(out: Path, num: int = 9):
+    rng = np.random.default_rng(0)
+    with RegionWriter(out, SPEC, soft_labels=True, pictures_per_shard=4) as writer:
+        for i in range(num):
+            corner = rng.integers(0, 16, (i % 4, 2)) / 32
+            boxes = np.concatenate([corner, corner + 0.25], axis=1) * [64, 32, 64, 32]
+            softmax = rng.dirichlet(np.ones(3), i % 4)
+            regions = Regions(
+                height_px=32,
+                width_px=64,
+                boxes=boxes.astype(np.float32),
+                features=rng.normal(size=(i % 4, 3)).astype(np.float16),
+                scores=softmax[:, 1:].max(axis=1, initial=0).astype(np.float32),
+                soft_labels=softmax.astype(np.float32),
+            )
+            writer.add(f"picture{i}", regions)
+    return open_region_table(out)
+
+
+@pytest.mark.parametrize("format_", NAMES)
+def test_what_is_exported_and_imported_again_is_the_same(format_, tmp_path):
+    store = _store(tmp_path / "r")
+    out = tmp_path / {"butd-tsv": "a.tsv", "lxmert-tsv": "b.tsv"}.get(format_, "folder")
+    assert export_regions(store, out, format=format_) == 9
+    back = open_regions(out)
+    assert back.format == format_ and back.spec.detector_hash == SPEC.detector_hash
+    result = import_regions(back, tmp_path / "again")
+    assert (result.pictures, result.rejects) == (9, 0)
+    again = open_region_table(tmp_path / "again")
+    for key in list(store.keys()):
+        old, new = store.regions(key), again.regions(key + ".npz" if format_ == "uniter-npz" else key)
+        assert new.features.tobytes() == old.features.tobytes()
+        scale = [64, 32, 64, 32] if format_ == "uniter-npz" else 1
+        np.testing.assert_array_equal(new.boxes * np.float32(scale), old.boxes)
+        if format_ == "uniter-npz":
+            np.testing.assert_array_equal(new.soft_labels, old.soft_labels)
+        if format_ != "butd-tsv" and len(old):
+            np.testing.assert_array_equal(new.class_ids[:, 0], old.class_ids[:, 0])
+
+
+@pytest.mark.parametrize("format_", ["butd-tsv", "oscar-tsv", "uniter-npz"])
+def test_an_export_that_was_killed_goes_on_from_any_byte(format_, tmp_path):
+    store = _store(tmp_path / "r")
+    export_regions(store, tmp_path / "whole", format=format_)
+    partial = tmp_path / "out.partial"
+    main = tmp_path / "whole" if format_ == "butd-tsv" else sorted((tmp_path / "whole").iterdir())[-1]
+    if format_ == "oscar-tsv":
+        main = tmp_path / "whole" / "features.tsv"
+    for size in range(0, main.stat().st_size, 97):
+        if format_ == "butd-tsv":
+            partial.write_bytes(main.read_bytes()[:size])
+        else:
+            shutil.copytree(tmp_path / "whole", partial)
+            name = main.name if format_ == "oscar-tsv" else f".{main.name}.1.tmp"
+            (partial / name).write_bytes(main.read_bytes()[:size])
+        export_regions(store, tmp_path / "out", format=format_)
+        if format_ == "butd-tsv":
+            assert (tmp_path / "out").read_bytes() == main.read_bytes()
+            (tmp_path / "out").unlink()
+        else:
+            for file in (tmp_path / "whole").iterdir():
+                if file.suffix != ".json":
+                    assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
+            shutil.rmtree(tmp_path / "out")
+
+
+def test_keys_may_not_lead_out_of_the_folder(tmp_path):
+    regions = _store(tmp_path / "r").regions("picture3")
+    with RegionWriter(tmp_path / "s", SPEC) as writer:
+        writer.add("../../up", regions)
+    with pytest.raises(DataError, match="may not lead out"):
+        export_regions(open_region_table(tmp_path / "s"), tmp_path / "out", format="uniter-npz")
+    with pytest.raises(UsageError, match="did you mean 'butd-tsv'"):
+        export_regions(open_region_table(tmp_path / "s"), tmp_path / "out", format="butd_tsv")
+
+
+def test_a_corrupt_row_costs_itself_and_a_line(tmp_path):
+    rows = (DETECTOR / "sample_butd.tsv").read_bytes().splitlines()
+    cells = rows[1].split(b"\t")
+    cells[4] = cells[4][:-8]
+    path = tmp_path / "a.tsv"
+    path.write_bytes(b"\n".join([rows[0], b"\t".join(cells), rows[2]]) + b"\n")
+    result = import_regions(open_regions(path), tmp_path / "out")
+    assert (result.pictures, result.rejects) == (2, 1)
+    assert list(open_region_table(tmp_path / "out").keys()) == ["7", "9"]
+    (reject,) = read_rejects(tmp_path / "out" / "rejects.jsonl")
+    assert reject.key == "8" and "bytes in a column; expected 3 rows of 4 numbers" in reject.reason
+
+
+def test_a_store_beside_itself_agrees_and_beside_another_does_not(tmp_path):
+    store = _store(tmp_path / "r")
+    same = compare_regions(store, store)
+    assert (same.pictures, same.missing) == (9, 0)
+    assert same.mean_iou == pytest.approx(1) and same.mean_cosine == pytest.approx(1, abs=1e-6)
+    with pytest.raises(DataError, match="features of 3 and of 128"):
+        compare_regions(store, open_regions(DETECTOR / "sample_butd.tsv"))
+
+
+def test_detect_names_what_it_is(tmp_path):
+    _store(tmp_path / "r")
+    assert detect(tmp_path / "r") == "diptych"
+    assert detect(IMAGES / "vcr_train" / "feat_th0.2_max100_min10") == "uniter-lmdb"
+    assert isinstance(
+        pickle.loads(pickle.dumps(open_regions(IMAGES / "vcr_train/feat_th0.2_max100_min10"))), UniterLmdb
+    )

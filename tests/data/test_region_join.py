@@ -1,0 +1,122 @@
+"""Regions and tags as fields of samples, and what may not be mixed."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych.data.region_files.detect import open_regions
+from diptych.data.region_join import RegionColumns, TagRule, join_regions
+from diptych.data.region_store import RegionTable, RegionWriter, open_region_table
+from diptych.data.regions import Regions, RegionSpec
+from diptych.data.table import open_table
+from diptych.data.table_writer import TableWriter
+from diptych.data.tags import tags_of
+from diptych.errors import DataError
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+SPEC = RegionSpec(
+    detector="toy",
+    detector_hash="",
+    rule="all",
+    feature_kind="drawn",
+    feature_width=2,
+    classes=("Cat", "stop sign,stopsign", "tree"),
+    attributes=("red", "grey,gray"),
+    box_kind="given",
+)
+
+
+def _regions(ids: list[int], probs: list[float]) -> Regions:
+    num = len(ids)
+    return Regions(
+        height_px=8,
+        width_px=8,
+        boxes=np.tile(np.array([1, 2, 3, 4], dtype=np.float32), (num, 1)),
+        features=np.ones((num, 2), dtype=np.float16),
+        scores=np.array(probs, dtype=np.float32),
+        class_ids=np.array(ids, dtype=np.int32)[:, None],
+        class_probs=np.array(probs, dtype=np.float32)[:, None],
+        attribute_ids=np.ones((num, 1), dtype=np.int32),
+        attribute_probs=np.array(probs, dtype=np.float32)[:, None] / 2,
+    )
+
+
+def _store(out: Path, keys: list[str], spec: RegionSpec = SPEC) -> RegionTable:
+    with RegionWriter(out, spec, num_classes_kept=1, num_attributes_kept=1) as writer:
+        for key in keys:
+            writer.add(key, _regions([2, 0, 2, 1], [0.9, 0.1, 0.5, 0.7]))
+    return open_region_table(out)
+
+
+@pytest.fixture
+def rows(tmp_path):
+    with TableWriter(tmp_path / "t") as writer:
+        for key in ("a", "b", "c"):
+            writer.add("train", key=key, texts=["a text"])
+    return open_table(tmp_path / "t").split("train")
+
+
+def test_tags_are_in_the_detectors_order_with_repeats():
+    regions = _regions([2, 0, 2, 1], [0.9, 0.1, 0.5, 0.7])
+    assert tags_of(regions, SPEC) == ("tree", "tree", "stop sign")
+    assert tags_of(regions, SPEC, unique=True) == ("tree", "stop sign")
+    assert tags_of(regions, SPEC, threshold=0.05)[1] == "cat"
+    assert tags_of(regions, SPEC, attribute_threshold=0.3) == ("grey tree", "tree", "grey stop sign")
+    with pytest.raises(DataError, match="no named classes"):
+        tags_of(regions, replace(SPEC, classes=()))
+
+
+def test_samples_ask_for_regions_and_tags_by_key(rows, tmp_path):
+    stores = [_store(tmp_path / "r", ["b", "a"]), _store(tmp_path / "s", ["c"])]
+    joined = join_regions(rows, stores, tags=TagRule(unique=True), num_classes=3)
+    for found in (joined, pickle.loads(pickle.dumps(joined))):
+        for row in range(3):
+            sample = found.sample(row, ["regions", "tags"])
+            assert len(sample.fields["regions"]) == 4 and sample.fields["tags"] == ("tree", "stop sign")
+    assert rows.sample(0).fields == {}
+
+
+def test_a_row_without_regions_names_the_command(rows, tmp_path):
+    joined = join_regions(rows, [_store(tmp_path / "r", ["a"])])
+    with pytest.raises(DataError, match=r"no regions of the picture 'b' \(its first is 'a'\); make them with"):
+        joined.sample(1, ["regions"])
+
+
+def test_stores_made_in_other_ways_are_not_mixed(rows, tmp_path):
+    first = _store(tmp_path / "r", ["a"])
+    for number, (changed, told) in enumerate(
+        [
+            (replace(SPEC, detector_hash="ff"), "detector_hash: '' and 'ff'"),
+            (replace(SPEC, rule="first 3"), "rule: 'all' and 'first 3'"),
+            (replace(SPEC, classes=SPEC.classes[::-1]), "classes: name 0 is 'Cat' and 'tree'"),
+        ]
+    ):
+        with pytest.raises(DataError, match=f"may not be mixed .{told}"):
+            join_regions(rows, [first, _store(tmp_path / f"s{number}", ["b"], changed)])
+    with pytest.raises(DataError, match="vocabulary of 3 classes and the model expects 1,600"):
+        join_regions(rows, [first], num_classes=1600)
+    with pytest.raises(DataError, match="no store of regions to join"):
+        join_regions(rows, [])
+
+
+def test_old_files_are_joined_as_ours_are(tmp_path):
+    with TableWriter(tmp_path / "t") as writer:
+        writer.add("train", key="60623", texts=["two dogs"])
+        writer.add("train", key="391895", texts=["a man"])
+    rows = join_regions(
+        open_table(tmp_path / "t").split("train"), [open_regions(GOLDEN / "oscar" / "fixtures" / "retrieval")]
+    )
+    sample = pickle.loads(pickle.dumps(rows)).sample(0, ["regions", "tags"])
+    assert sample.fields["tags"] == ("dog", "dog", "frisbee", "café", "grass", "person")
+    assert len(sample.fields["regions"]) == 6
+
+
+def test_keys_of_another_form_are_found_by_a_function(rows, tmp_path):
+    joined = join_regions(rows, [_store(tmp_path / "r", ["A", "B", "C"])], key_of=str.upper)
+    assert joined.sample(2, ["tags"]).fields["tags"][0] == "tree"
+    assert RegionColumns((_store(tmp_path / "s", ["x"]),)).columns == ("regions", "tags")
