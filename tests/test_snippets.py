@@ -38,6 +38,7 @@ NEEDS = {
     "docs/training.md": ("scenes",),
     "docs/tasks.md": ("scenes", "runs/first"),
     "docs/report.md": ("scenes", "runs/demo"),
+    "docs/region_files.md": (),
     "docs/scenes.md": (),
 }
 """What must lie in the folder before a page's first block."""
