@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,6 +214,7 @@ def test_a_spawned_process_maps_the_files_itself(tmp_path):
 
 KILLED = """
 import sys
+import tracemalloc
 from pathlib import Path
 from test_region_store import SPEC, toy
 from diptych.data.region_store import RegionWriter
@@ -266,3 +268,22 @@ def test_the_vocabulary_travels_with_the_store(tmp_path):
     write(tmp_path / "r", {"a": toy()})
     told = json.loads((tmp_path / "r" / "table.json").read_text())
     assert told["meta"]["regions"]["classes"] == ["cat", "dog", "bird", "tree"]
+
+
+def test_memory_of_reading_is_flat(tmp_path, monkeypatch):
+    """Ten times the pictures, the same of Python's and Arrow's memory at once; shards that are open take 12 kB each."""
+    monkeypatch.setattr("diptych.data.table.OPEN_SHARDS", 5)
+    assert _peak(tmp_path / "many", 600) < _peak(tmp_path / "few", 60) + 100_000
+
+
+def _peak(out: Path, num: int) -> int:
+    wide = replace(SPEC, feature_width=500)
+    one = replace(toy(), features=np.ones((3, 500), dtype=np.float16))
+    store = write(out, {str(i): one for i in range(num)}, wide)
+    tracemalloc.start()
+    before = pa.total_allocated_bytes()
+    for i in range(0, num, 3):
+        store.regions(str(i)).features.copy()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak + pa.total_allocated_bytes() - before
