@@ -9,6 +9,8 @@ import numpy as np
 from diptych.data.regions import Regions, RegionSpec
 from diptych.errors import DataError
 
+COMMAND = "`diptych regions extract DATA --out REGIONS`"
+"""What makes regions, for messages."""
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 SLACK_PX, SLACK_UNIT = 1.0, 1e-3
 """How far a box may reach outside: files count pixels from 0 or 1, and shares in float16 are rounded."""

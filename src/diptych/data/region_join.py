@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diptych.data.region_checks import difference
-from diptych.data.region_store import COMMAND
+from diptych.data.region_checks import COMMAND, difference
 from diptych.data.regions import RegionSpec, RegionStore
 from diptych.data.table import Rows, join
 from diptych.data.tags import tags_of

@@ -14,7 +14,7 @@ import pyarrow as pa
 from diptych.data import layout
 from diptych.data.index import KeySet
 from diptych.data.ragged import ragged
-from diptych.data.region_checks import check_regions
+from diptych.data.region_checks import COMMAND, check_regions
 from diptych.data.regions import Regions, RegionSpec
 from diptych.data.table import Rows, Table, open_table
 from diptych.data.table_writer import TableWriter
@@ -249,10 +249,6 @@ def _soft_labels(key: str, soft_labels: np.ndarray | None, num: int) -> np.ndarr
         found = "none" if soft_labels is None else soft_labels.shape[1]
         raise DataError(f"the store keeps {num} soft labels a region, and the regions of {key!r} have {found}")
     return soft_labels.astype(np.float16, copy=False)
-
-
-COMMAND = "`diptych regions extract DATA --out REGIONS`"
-"""What makes a store, for messages."""
 
 
 def _spec(table: Table) -> RegionSpec:
