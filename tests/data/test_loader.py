@@ -29,6 +29,8 @@ NUM_ROWS = 23
 class ByteInputs:
     """Pictures of four bytes, texts as character codes; a picture of no bytes is bad."""
 
+    columns = ()
+
     def item(self, sample: Sample, rng: Rng | None) -> Item:
         if not sample.image:
             raise DataError("the picture is empty")

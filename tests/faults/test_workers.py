@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -31,6 +31,7 @@ class Fateful:
     keys: str
     """What their keys begin with."""
     act: Callable[[], object]
+    columns: ClassVar[tuple[str, ...]] = ()
 
     def item(self, sample: Sample, rng: Rng | None) -> Item:
         if sample.key.startswith(self.keys):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -71,6 +71,8 @@ class SmallRoom(nn.Module):
 
 @dataclass(frozen=True)
 class SmallInputs:
+    columns: ClassVar[tuple[str, ...]] = ()
+
     def item(self, sample: Sample, rng: Rng | None) -> Item:
         if not isinstance(sample.image, bytes) or len(sample.image) != 3 * SIDE * SIDE:
             raise DataError(f"{sample.key}: the picture is not {SIDE} x {SIDE}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from diptych.data.images import decode, decode_for_training
 from diptych.data.sample import Item, Rng, Sample, hash64
 from diptych.data.tokenizers import Tokenizer
 from diptych.data.transforms import evaluation_transform, random_resized_crop, random_square_crop
-from diptych.errors import DataError
+from diptych.errors import DataError, UsageError
 from diptych.train.run import InputSettings
 
 
@@ -28,6 +29,12 @@ class ClipInputs:
     config: ClipConfig
     settings: InputSettings
     tokenizer: Tokenizer
+    columns: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        """Raises UsageError of a transform whose pictures would not be of one size."""
+        if self.settings.transform == "resize_and_flip":
+            raise UsageError("inputs.transform is resize_and_flip, a detector's; CLIP takes one that crops, or none")
 
     def item(self, sample: Sample, rng: Rng | None) -> Item:
         """The picture decoded and cropped, and one text of it tokenized; see `Inputs`."""

@@ -43,14 +43,48 @@ class ImagePart:
 
     pixels: Tensor
     """(B, 3, height, width) uint8; the model scales and normalises them on its own device."""
+    sizes: tuple[tuple[int, int], ...] | None = None
+    """Height and width of each picture, the rest being padding at the right and below; None: all fill the tensor."""
 
     def to(self, device: torch.device) -> ImagePart:
         """The same part on `device`."""
-        return ImagePart(pixels=self.pixels.to(device, non_blocking=True))
+        return replace(self, pixels=self.pixels.to(device, non_blocking=True))
 
     def rows(self, start: int, stop: int) -> ImagePart:
         """The rows [start, stop)."""
-        return ImagePart(pixels=self.pixels[start:stop])
+        sizes = None if self.sizes is None else self.sizes[start:stop]
+        return ImagePart(pixels=self.pixels[start:stop], sizes=sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectPart:
+    """What is known to be in the pictures of a batch."""
+
+    boxes: Tensor
+    """(B, R, 4) float32: x0, y0, x1, y1 in pixels of the batch."""
+    mask: Tensor
+    """(B, R) bool, True where real."""
+    labels: Tensor
+    """(B, R) int64, from 0."""
+    attributes: Tensor
+    """(B, R, A) bool."""
+    crowd: Tensor
+    """(B, R) bool: nothing is learned of it, and what is found in it is no mistake."""
+    seeds: tuple[int, ...]
+    """Of what a model samples for each picture."""
+
+    def to(self, device: torch.device) -> ObjectPart:
+        """The same part on `device`."""
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in _OBJECT_TENSORS}
+        return replace(self, **moved)
+
+    def rows(self, start: int, stop: int) -> ObjectPart:
+        """The rows [start, stop)."""
+        kept = {name: getattr(self, name)[start:stop] for name in (*_OBJECT_TENSORS, "seeds")}
+        return replace(self, **kept)
+
+
+_OBJECT_TENSORS = ("boxes", "mask", "labels", "attributes", "crowd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +96,7 @@ class Batch:
     """(B,) int64: rows of equal group are true pairs of each other."""
     text: TextPart | None = None
     image: ImagePart | None = None
+    objects: ObjectPart | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -74,6 +109,7 @@ class Batch:
             group=self.group.to(device, non_blocking=True),
             text=None if self.text is None else self.text.to(device),
             image=None if self.image is None else self.image.to(device),
+            objects=None if self.objects is None else self.objects.to(device),
         )
 
     def rows(self, start: int, stop: int) -> Batch:
@@ -84,11 +120,16 @@ class Batch:
             group=self.group[start:stop],
             text=None if self.text is None else self.text.rows(start, stop),
             image=None if self.image is None else self.image.rows(start, stop),
+            objects=None if self.objects is None else self.objects.rows(start, stop),
         )
 
 
 class Inputs(Protocol):
     """A room's way from a sample to a batch; pickled into the workers of the loader."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Own columns, of a table or of a joined store, that `item` reads in `sample.fields`."""
 
     def item(self, sample: Sample, rng: Rng | None) -> Item:
         """Decodes and tokenizes one sample; `rng` None asks for the evaluation transform and the first text.

@@ -59,7 +59,6 @@ def load_batches(
     start: int,
     stop: int,
     draw: Draw,
-    columns: Sequence[str] = (),
     workers: int | None = None,
     start_method: str | None = None,
     bad_rows: Collection[int] = (),
@@ -75,7 +74,6 @@ def load_batches(
         start: the first step; beginning in the middle gives what a full pass gives from there on.
         stop: the step after the last.
         draw: the objective.
-        columns: own columns or store columns that `inputs` reads.
         workers: processes that decode; 0: none, None: by the machine. Changes no batch.
         start_method: "fork", "spawn" or "forkserver"; None: the platform's.
         bad_rows: rows known to be bad: left out without another report.
@@ -85,7 +83,7 @@ def load_batches(
     Raises:
         DataError: a shard was damaged since the table was opened, or too many workers were lost over one batch.
     """
-    reader = RowReader(rows, inputs, draw, tuple(columns), order.num_rows, order.seed, frozenset(bad_rows))
+    reader = RowReader(rows, inputs, draw, order.num_rows, order.seed, frozenset(bad_rows))
     compute = TrainingSteps(reader, order).batch
     ahead = _ahead(order.batch_rows // order.world_size)
     return _computed(compute, range(start, stop), ahead, workers, decode_timeout_s, tell, start_method)
@@ -114,7 +112,7 @@ def evaluation_batches(
         workers: as in `load_batches`, and so are `bad_rows`, `decode_timeout_s` and `tell`.
     """
     wanted = spread_rows(len(rows), limit)
-    reader = RowReader(rows, inputs, draw, (), len(rows), None, frozenset(bad_rows))
+    reader = RowReader(rows, inputs, draw, len(rows), None, frozenset(bad_rows))
     steps = range(-(-len(wanted) // batch))
     compute = EvaluationSteps(reader, wanted, batch).batch
     return _computed(compute, steps, _ahead(batch), workers, decode_timeout_s, tell)
@@ -127,7 +125,6 @@ class RowReader:
     rows: Rows
     inputs: Inputs
     draw: Draw | None
-    columns: tuple[str, ...]
     num_rows: int
     """That a partner is drawn from."""
     seed: int | None
@@ -179,7 +176,7 @@ class RowReader:
             if row in self.bad_rows:  # as a partner; what made it bad may be that it never comes to an end
                 raise DataError("it was left out before")
             begin(row)
-            sample = self.rows.sample(row, self.columns)
+            sample = self.rows.sample(row, self.inputs.columns)
             return self.inputs.item(sample, None if self.seed is None else LateRng(self.seed, epoch, sample.key))
         except DataError as error:
             source = f"{self.rows.path} {self.rows.name}, row {row}"

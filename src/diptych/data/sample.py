@@ -31,6 +31,22 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KnownObjects:
+    """The objects in an item's picture, to learn from."""
+
+    boxes: Tensor
+    """(R, 4) float32: x0, y0, x1, y1 in pixels of the item."""
+    labels: Tensor
+    """(R,) int64, from 0."""
+    attributes: Tensor
+    """(R, A) bool."""
+    crowd: Tensor
+    """(R,) bool: nothing is learned of it, and what is found in it is no mistake."""
+    seed: int = 0
+    """Of what a model samples for this picture; an objective draws it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """A sample as a model reads it, before padding. Parts that a room does not use are None."""
 
@@ -41,6 +57,7 @@ class Item:
     """(3, height, width) uint8."""
     text_ids: Tensor | None = None
     """(T,) int64 vocabulary ids with start and end, without padding."""
+    objects: KnownObjects | None = None
 
 
 class Rng(Protocol):

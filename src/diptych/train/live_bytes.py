@@ -53,3 +53,5 @@ def tensors_of(batch: Batch) -> Iterator[Tensor]:
         yield from (batch.text.ids, batch.text.mask)
     if batch.image is not None:
         yield batch.image.pixels
+    if batch.objects is not None:
+        yield from (value for value in vars(batch.objects).values() if isinstance(value, Tensor))

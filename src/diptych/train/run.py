@@ -21,12 +21,15 @@ class InputSettings:
     """"train:bpe" or "train:wordpiece" (on the texts of the training split), "clip", or a vocabulary file or folder."""
     vocab_size: int = 8192
     """At most so many entries, for a tokenizer that is trained."""
-    transform: Literal["square_crop", "random_resized_crop", "none"] = "square_crop"
-    """Training pictures: the paper's random square crop of the resized picture, open_clip's, or as in evaluation."""
+    transform: Literal["square_crop", "random_resized_crop", "resize_and_flip", "none"] = "square_crop"
+    """Training pictures: the paper's random square crop of the resized picture, open_clip's, a detector's whole picture
+    resized and mirrored, or as in evaluation."""
     crop_margin: float = 1.125
     """square_crop: the shorter side is resized to this times the picture size before the crop."""
     crop_scale: tuple[float, float] = (0.9, 1.0)
     """random_resized_crop: share of the picture's area that is kept."""
+    side_scale: tuple[float, float] = (0.6, 1.0)
+    """resize_and_flip: the shorter side is drawn from these shares of the model's."""
     split: str = "train"
     workers: int | None = None
     """Processes that decode; None chooses by the machine. Batches do not depend on it."""
@@ -40,6 +43,7 @@ class InputSettings:
             vocab_size=ranges.COUNT,
             crop_margin=ranges.ENLARGEMENT,
             crop_scale=ranges.SHARES,
+            side_scale=ranges.SHARES,
             workers=ranges.NOT_NEGATIVE,
             decode_timeout_s=ranges.POSITIVE,
         )
@@ -104,8 +108,9 @@ class TrainingSettings:
     eval_split: str = "validation"
     eval_rows: int = 1000
     """At most so many rows, the same every time."""
-    eval_metric: Literal["recall", "loss"] = "recall"
-    """What the best checkpoint is chosen by: mean R@1 of both directions, or validation loss."""
+    eval_metric: Literal["recall", "map", "loss"] = "recall"
+    """What the best checkpoint is chosen by: mean R@1 of both directions, a detector's average precision (mean over
+    IoU of 0.50 to 0.95), or validation loss."""
     checkpoint_every: int | None = None
     """Steps between checkpoints, besides those by time and the last."""
     checkpoint_minutes: float = 10.0

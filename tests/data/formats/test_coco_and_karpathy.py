@@ -24,7 +24,8 @@ CAPTIONS = {
 INSTANCES = {
     "images": IMAGES,
     "annotations": [
-        {"image_id": 9, "id": 4, "category_id": 51, "bbox": [1.0, 0.5, 2.0, 1.5], "segmentation": [[1] * 6]}
+        {"image_id": 9, "id": 4, "category_id": 51, "bbox": [1.0, 0.5, 2.0, 1.5], "segmentation": [[1] * 6]},
+        {"image_id": 9, "id": 5, "category_id": 51, "bbox": [0, 0, 4, 2], "iscrowd": 1},
     ],
     "categories": [{"id": 51, "name": "bowl"}],
 }
@@ -44,7 +45,11 @@ def test_coco_joins_texts_and_boxes_by_the_id_of_the_picture(coco_folder: Path, 
     assert coco.sniff(coco_folder)
     nine, seven = good(coco.read(coco_folder))
     assert (nine.key, nine.split, nine.texts) == ("9", "validation", ("Bins of food.", "Broccoli and bread."))
-    assert nine.fields["objects"] == [{"name": "bowl", "label": 51, "x0": 1.0, "y0": 0.5, "x1": 3.0, "y1": 2.0}]
+    bowl = {"name": "bowl", "label": 51}
+    assert nine.fields["objects"] == [
+        {**bowl, "x0": 1.0, "y0": 0.5, "x1": 3.0, "y1": 2.0, "crowd": False},
+        {**bowl, "x0": 0.0, "y0": 0.0, "x1": 4.0, "y1": 2.0, "crowd": True},
+    ]
     assert (nine.fields["width"], nine.fields["license"]) == (5, 1)
     assert (seven.key, seven.texts, seven.fields["objects"]) == ("7", ("A giraffe.",), [])
 

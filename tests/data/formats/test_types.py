@@ -71,8 +71,10 @@ def test_whatever_was_seen_is_found_a_type_it_fits(values: list[object]) -> None
 
 def test_boxes_of_the_hub_become_corners() -> None:
     found = objects_of({"bbox": [[1, 2, 3.5, 4]], "category": [7], "category_name": ["cup"]})
-    assert found == [{"name": "cup", "label": 7, "x0": 1.0, "y0": 2.0, "x1": 4.5, "y1": 6.0}]
+    assert found == [{"name": "cup", "label": 7, "x0": 1.0, "y0": 2.0, "x1": 4.5, "y1": 6.0, "crowd": False}]
     assert objects_of({"bbox": [], "categories": []}) == []
+    many = objects_of({"bbox": [[1, 2, 3, 4]] * 2, "category": ["cup", "cup"], "iscrowd": [0, 1]})
+    assert many is not None and [one["crowd"] for one in many] == [False, True]
     assert objects_of({"bbox": [[1, 2, 3]]}) is None
     assert objects_of([{"bbox": [1, 2, 3, 4]}]) is None
     assert types_of({"objects": found}, {"objects": []}) == {"objects": OBJECTS}

@@ -86,7 +86,9 @@ def _slim(row: Mapping[str, Any], names: Mapping[Any, Any]) -> dict[str, Any]:
     if isinstance(row.get("caption"), str):
         return {"caption": row["caption"]}
     box, label = row.get("bbox"), row.get("category_id")
-    found = one_object(box, label=label, name=names.get(label)) if isinstance(box, list) else None
+    if not isinstance(box, list):
+        return {}
+    found = one_object(box, label=label, name=names.get(label), crowd=bool(row.get("iscrowd")))
     return {} if found is None else {"object": found}
 
 

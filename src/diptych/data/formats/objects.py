@@ -16,21 +16,25 @@ OBJECTS = pa.list_(
             ("y0", pa.float32()),
             ("x1", pa.float32()),
             ("y1", pa.float32()),
+            ("crowd", pa.bool_()),
         ]
     )
 )
-"""The column `objects` of an imported table."""
+"""The column `objects` of an imported table; a crowd is one box around many."""
 
 CATEGORIES = ("category", "categories", "category_id", "label", "labels")
 NAMES = ("category_name", "name", "names", "class_name")
+CROWDS = ("iscrowd", "is_crowd", "crowd")
 
 
-def one_object(box: Sequence[float], *, label: int | None, name: str | None) -> dict[str, Any] | None:
+def one_object(
+    box: Sequence[float], *, label: int | None, name: str | None, crowd: bool = False
+) -> dict[str, Any] | None:
     """An object of a COCO box (x, y, width, height) in pixels; None where the box is no box."""
     if len(box) != 4 or not all(isinstance(side, int | float) for side in box):
         return None
     x, y, width, height = map(float, box)
-    return {"name": name, "label": label, "x0": x, "y0": y, "x1": x + width, "y1": y + height}
+    return {"name": name, "label": label, "x0": x, "y0": y, "x1": x + width, "y1": y + height, "crowd": crowd}
 
 
 def objects_of(value: Any) -> list[dict[str, Any]] | None:
@@ -46,12 +50,14 @@ def objects_of(value: Any) -> list[dict[str, Any]] | None:
     boxes = value["bbox"]
     categories = _column(value, CATEGORIES, len(boxes))
     names = _column(value, NAMES, len(boxes))
+    crowds = _column(value, CROWDS, len(boxes))
     objects = []
-    for box, category, name in zip(boxes, categories, names, strict=True):
+    for box, category, name, crowd in zip(boxes, categories, names, crowds, strict=True):
         if not isinstance(box, Sequence):
             return None
         label = category if isinstance(category, int) else None
-        found = one_object(box, label=label, name=name or (category if isinstance(category, str) else None))
+        word = name or (category if isinstance(category, str) else None)
+        found = one_object(box, label=label, name=word, crowd=bool(crowd))
         if found is None:
             return None
         objects.append(found)
