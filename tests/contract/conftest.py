@@ -55,7 +55,8 @@ def build(world: Table) -> Callable[..., Job]:
 
     @cache
     def built(run: Run) -> Job:
-        job = systems.build(small(run), texts=list(world.split("train").texts())[:200])
+        rows = world.split("train")
+        job = systems.build(small(run), texts=list(rows.texts())[:200], rows=rows)
         job.model.eval()  # batch norm would make rows depend on each other
         return job
 
@@ -67,7 +68,7 @@ def items(world: Table) -> Callable[[Job, int], list[Item]]:
     """The first rows of the training split as a room's inputs make them, with texts of unequal length."""
 
     def made(job: Job, num: int) -> list[Item]:
-        samples = (world.split("train").sample(row) for row in range(num))
+        samples = (world.split("train").sample(row, job.inputs.columns) for row in range(num))
         return [job.inputs.item(sample, random_for(0, 0, sample.key)) for sample in samples]
 
     return made

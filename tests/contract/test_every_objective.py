@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from diptych import systems
 from diptych.data.batch import Batch, Targets, rows_of_targets, stack_targets
-from diptych.data.sample import Item, random_for
+from diptych.data.sample import Item, KnownObjects, random_for
 from diptych.objectives.objective import Dual, Loss, Objective
 from diptych.systems.rooms import objective_class
 from diptych.train.job import Job
@@ -149,4 +149,7 @@ def test_a_head_belongs_to_the_model(job: Job) -> None:
 def equal(one: Any, other: Any) -> None:
     assert one.keys() == other.keys()
     for name, value in one.items():
-        assert torch.equal(value, other[name]) if isinstance(value, Tensor) else value == other[name], name
+        if isinstance(value, KnownObjects):
+            equal(vars(value), vars(other[name]))
+        else:
+            assert torch.equal(value, other[name]) if isinstance(value, Tensor) else value == other[name], name

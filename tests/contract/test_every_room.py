@@ -16,12 +16,15 @@ from torch.testing import assert_close
 
 import diptych
 from diptych import systems
-from diptych.data.sample import Item, random_for
+from diptych.data.sample import Item, KnownObjects, random_for
 from diptych.data.table import Table
 from diptych.data.tokenizers import load_tokenizer
+from diptych.errors import WeightsError
+from diptych.objectives.detection import Detected
 from diptych.objectives.objective import Dual
 from diptych.overrides import apply_overrides
 from diptych.systems.building import new_model
+from diptych.systems.rooms import room
 from diptych.train.job import Job
 from diptych.train.loop import fit
 from diptych.train.run import plain_run
@@ -44,6 +47,8 @@ def encoded(job: Job, items: list[Item], model: nn.Module | None = None) -> list
     match encoding:
         case Dual():
             return [encoding.image, encoding.text]
+        case Detected():
+            return [torch.stack(encoding.objectness)]
         case _:
             pytest.fail(f"say here which tensors of a {type(encoding).__name__} hold a row for each item")
 
@@ -59,6 +64,7 @@ def test_every_recipe_goes_through_json_and_back(system: str) -> None:
 def test_padding_never_changes_an_encoding(job: Job, items: Items) -> None:
     rows = items(job, 7)
     lengths = {len(row.text_ids) for row in rows if row.text_ids is not None}
+    lengths |= {len(row.objects.boxes) for row in rows if row.objects is not None}
     assert len(lengths) > 1, "rows of one length are not padded"
     for place, row in enumerate(rows):
         for alone, together in zip(encoded(job, [row]), encoded(job, rows), strict=True):
@@ -76,7 +82,7 @@ def test_an_item_is_a_function_of_seed_epoch_and_key(job: Job, items: Items, wor
     torch.manual_seed(0)
     before = torch.get_rng_state()
     for row in range(3):
-        sample = world.split("train").sample(row)
+        sample = world.split("train").sample(row, job.inputs.columns)
         items(job, row)  # what was made before has no part in it
         first, again = (job.inputs.item(sample, random_for(4, 2, sample.key)) for _ in range(2))
         same(first, again)
@@ -86,11 +92,15 @@ def test_an_item_is_a_function_of_seed_epoch_and_key(job: Job, items: Items, wor
 
 def test_inputs_travel_to_workers(job: Job, world: Table) -> None:
     travelled = pickle.loads(pickle.dumps(job.inputs))
-    sample = world.split("train").sample(2)
+    sample = world.split("train").sample(2, job.inputs.columns)
     same(travelled.item(sample, random_for(1, 0, "a")), job.inputs.item(sample, random_for(1, 0, "a")))
 
 
 def test_inputs_save_the_tokenizer_they_read_with(job: Job, tmp_path: Path) -> None:
+    if not room(job.run.system).reads_text:
+        job.inputs.save(tmp_path)
+        assert not any(tmp_path.iterdir()), "a folder that nothing reads again"
+        return
     job.inputs.save(tmp_path)
     tokenizer: Any = job.inputs.tokenizer  # type: ignore[attr-defined]
     text = "a red star to the left of a key"
@@ -111,7 +121,9 @@ def test_every_parameter_learns(job: Job, items: Items) -> None:
     """A parameter without a gradient is one that a forgotten detach or an unused layer keeps as it was."""
     batch = job.inputs.collate(items(job, 6))
     job.model.zero_grad(set_to_none=True)
+    job.model.train()  # what an objective samples may differ
     job.objective.loss(job.model, batch, {}).total().backward()  # type: ignore[arg-type]
+    job.model.eval()
     still = [name for name, one in job.model.named_parameters() if one.grad is None or not one.grad.any()]
     job.model.zero_grad(set_to_none=True)
     assert still == []
@@ -120,20 +132,30 @@ def test_every_parameter_learns(job: Job, items: Items) -> None:
 def test_what_was_trained_is_what_is_loaded(system: str, world: Table, tmp_path: Path) -> None:
     few = ["training.steps=1", "training.batch=4", "training.eval_rows=4", "inputs.workers=0"]
     run = apply_overrides(systems.recipe(system, "tiny"), few)
-    job = systems.build(run, texts=world.split("train").texts())
+    rows = world.split("train")
+    job = systems.build(run, texts=rows.texts(), rows=rows)
     fit(job, world, tmp_path / "run", device="cpu")
     (tmp_path / "run" / "best").unlink()  # so that the last is taken
-    loaded = diptych.load(tmp_path / "run", device="cpu")
-    sample = world.split("test").sample(0)
+    sample = world.split("test").sample(0, job.inputs.columns)
     row = job.inputs.item(sample, None)
+    if system == "detector":
+        detector = systems.load_detector(tmp_path / "run", device="cpu")
+        assert_close(encoded(job, [row], detector.model)[0], encoded(job, [row], job.model.eval())[0])
+        with pytest.raises(WeightsError, match="is a detector"):
+            diptych.load(tmp_path / "run", device="cpu")
+        return
+    loaded = diptych.load(tmp_path / "run", device="cpu")
     image, text = encoded(job, [row], job.model.eval())
     assert_close(loaded.encode_image([sample], normalize=False), image)
     assert_close(loaded.encode_text([sample.texts[0]], normalize=False), text)
 
 
-def same(one: Item, other: Item) -> None:
+def same(one: Item | KnownObjects, other: Item | KnownObjects) -> None:
     """Equal in every field."""
     assert vars(one).keys() == vars(other).keys()
     for name, value in vars(one).items():
         theirs = getattr(other, name)
-        assert torch.equal(value, theirs) if isinstance(value, Tensor) else value == theirs, name
+        if isinstance(value, KnownObjects):
+            same(value, theirs)
+        else:
+            assert torch.equal(value, theirs) if isinstance(value, Tensor) else value == theirs, name

@@ -29,7 +29,8 @@ def losses(system: str, table: Table, out: Path) -> list[float]:
     """The training loss of each step."""
     run = systems.recipe(system, "tiny")
     run = apply_overrides(run, [f"training.steps={STEPS}", "training.eval_every=none", "inputs.workers=0"])
-    job = systems.build(run, texts=table.split("train").texts())
+    rows = table.split("train")
+    job = systems.build(run, texts=rows.texts(), rows=rows)
     fit(job, table, out, device="cpu")
     events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [event["loss"] for event in events if event["event"] == "step"]

@@ -1,12 +1,17 @@
-"""A detector so small that it runs in milliseconds."""
+"""Detectors so small that they run in milliseconds: of bottom-up attention, and one's own with scenes to learn."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 import torch
 
+from diptych.data.scenes import draw_scenes, easy
+from diptych.data.table import Table, open_table
+from diptych.detector import recipes
+from diptych.detector.faster_rcnn import FasterRCNNConfig
 from diptych.detector.inputs import Preprocessing
 from diptych.detector.model import C4Detector, DetectorConfig
 from diptych.detector.resnet import FrozenConv
@@ -76,3 +81,29 @@ def make_release():
 @pytest.fixture
 def release(make_release) -> Release:
     return make_release()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    folder = tmp_path_factory.mktemp("detector") / "scenes"
+    draw_scenes(folder, easy(num=64, seed=5, size_px=40), workers=1)
+    return open_table(folder)
+
+
+@pytest.fixture
+def config() -> FasterRCNNConfig:
+    """Of one's own: of the tiny recipe, with three classes and four attributes."""
+    return replace(
+        recipes.tiny().model,
+        classes=("cup", "bus", "owl"),
+        attribute_fields=("words",),
+        attributes=("a", "b", "c", "d"),
+    )

@@ -126,6 +126,15 @@ def write_weights(folder: Path, config: ClipConfig, state: Mapping[str, Tensor],
         write_whole(folder / name, json.dumps(settings, indent=2) + "\n")
 
 
+def fitted(
+    state: Mapping[str, Tensor], config: ClipConfig, wanted: ClipConfig
+) -> tuple[Mapping[str, Tensor], ClipConfig, tuple[str, ...]]:
+    """Weights for pictures of the size that is wanted; of the names of tensors, none is to be drawn anew."""
+    if config.image_size == wanted.image_size:
+        return state, config, ()
+    return (*resize_positions(state, config, wanted.image_size), ())
+
+
 def resize_positions(
     state: Mapping[str, Tensor], config: ClipConfig, image_size: int
 ) -> tuple[dict[str, Tensor], ClipConfig]:

@@ -1,1 +1,1 @@
-"""Bottom-up attention: Faster R-CNN on ResNet C4, trained on Visual Genome. Anderson et al., arXiv:1707.07998."""
+"""Detectors: bottom-up attention as it was released, and one's own, trained on the objects of a table."""

@@ -26,7 +26,7 @@ class ConvNet(nn.Module):
         super().__init__()
         widths = [width * 2**stage for stage in range(len(layers))]
         before = [3, *widths[:-1]]
-        self.stages = nn.ModuleList(_stage(*sizes) for sizes in zip(before, widths, layers, strict=True))
+        self.stages = nn.ModuleList(conv_stage(*sizes) for sizes in zip(before, widths, layers, strict=True))
         num_features = widths[-1] * (image_size // shrink) ** 2
         self.proj = nn.Parameter(num_features**-0.5 * torch.randn(num_features, embed_dim))
 
@@ -41,7 +41,7 @@ class ConvNet(nn.Module):
         return self.features(images, recompute=recompute) @ self.proj
 
 
-def _stage(in_width: int, width: int, depth: int) -> nn.Sequential:
+def conv_stage(in_width: int, width: int, depth: int) -> nn.Sequential:
     """`depth` convolutions, the first of which halves the map."""
     layers: list[nn.Module] = []
     for index in range(depth):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from diptych.data.table import Rows
 from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer, clip_tokenizer, load_tokenizer, train_tokenizer
 from diptych.errors import UsageError, WeightsError, unknown
 from diptych.overrides import to_plain
@@ -31,6 +32,7 @@ def build(
     run: Run,
     *,
     texts: Iterable[str] | None = None,
+    rows: Rows | None = None,
     tokenizer_folder: Path | None = None,
     init: str | Path | None = None,
     progress: Progress = SILENT,
@@ -42,6 +44,7 @@ def build(
     Args:
         run: from a recipe, with the user's settings put in place.
         texts: of the training split, read only where the tokenizer is to be trained on them.
+        rows: of the training split, read by rooms whose models depend on them (a detector's classes).
         tokenizer_folder: of a run that goes on; what is saved there goes before the settings.
         init: weights to begin with, as `load` takes them; their vocabulary goes before the settings too. Position
             embeddings are resized where `model.image_size` differs.
@@ -55,14 +58,26 @@ def build(
 
     refuse_outside(run)
     trained = None if init is None else read_trained(init)
-    tokenizer = _tokenizer(run.inputs, texts, tokenizer_folder, progress) if trained is None else trained.tokenizer
-    run = replace(run, model=replace(run.model, vocab_size=tokenizer.vocab_size, end_id=tokenizer.end_id))
+    of_room = room(run.system)
+    tokenizer = None
+    if of_room.reads_text:
+        tokenizer = None if trained is None else trained.tokenizer
+        if tokenizer is None:
+            tokenizer = _tokenizer(run.inputs, texts, tokenizer_folder, progress)
+        run = replace(run, model=replace(run.model, vocab_size=tokenizer.vocab_size, end_id=tokenizer.end_id))
+    if of_room.told is not None and rows is not None:
+        run = replace(run, model=of_room.told(run.model, rows, progress.say))
     model = new_model(run.system, run.model, run.objective, seed=run.training.seed)
     if trained is not None:
         _begin_with(model, run, trained)
-    inputs = room(run.system).inputs(run.model, run.inputs, tokenizer)
-    origin = SCRATCH if trained is None else trained.source
-    return Job(run=run, model=model, objective=run.objective, inputs=inputs, origin=origin, cost=cost_of)
+    return Job(
+        run=run,
+        model=model,
+        objective=run.objective,
+        inputs=of_room.inputs(run.model, run.inputs, tokenizer),
+        origin=SCRATCH if trained is None else trained.source,
+        cost=None if of_room.blank is None else cost_of,
+    )
 
 
 def refuse_outside(run: Run) -> None:
@@ -86,10 +101,12 @@ def new_model(system: str, config: Any, objective: Any = None, *, seed: int = 0)
 
 
 def _begin_with(model: nn.Module, run: Run, trained: Trained) -> None:
-    """Puts trained weights into the model's towers; the heads of its objective stay as they were drawn."""
+    """Puts trained weights into the model; the heads of its objective, and what does not fit, stay as drawn."""
     state, config = trained.state, trained.config
-    if trained.system == run.system and config.image_size != run.model.image_size:
-        state, config = room(run.system).weights.resize_positions(state, config, run.model.image_size)
+    fresh: tuple[str, ...] = ("heads.",)
+    if trained.system == run.system:
+        state, config, others = room(run.system).weights.fitted(state, config, run.model)
+        fresh = (*fresh, *others)
     theirs, ours = to_plain(config), to_plain(run.model)
     differing = [name for name in ours if name not in FREE and theirs.get(name) != ours[name]]
     if trained.system != run.system or differing:
@@ -98,8 +115,8 @@ def _begin_with(model: nn.Module, run: Run, trained: Trained) -> None:
             f"the weights of {trained.source} are of a {trained.system} model with other settings:{told}\n"
             "Choose the recipe they were trained by, or change these with --set"
         )
-    heads = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("heads.")}
-    model.load_state_dict({**state, **heads})
+    drawn = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(fresh)}
+    model.load_state_dict({**state, **drawn})
 
 
 def _tokenizer(

@@ -92,6 +92,7 @@ def convert(source: str | Path, out: Path, layout: Layout, config: Any = None) -
         _write_run(trained, out)
         return []
     room(trained.system).weights.write(out, trained.config, trained.state, layout)
+    assert trained.tokenizer is not None, "what is written for others reads texts"
     return _write_vocabulary(trained.tokenizer, out, layout, trained.config.context)
 
 
@@ -104,7 +105,8 @@ def _write_run(trained: Trained, out: Path) -> None:
         inputs=trained.inputs,
     )
     out.mkdir(parents=True, exist_ok=True)
-    trained.tokenizer.save(out / "tokenizer")
+    if trained.tokenizer is not None:
+        trained.tokenizer.save(out / "tokenizer")
     CheckpointStore(out).save(0, model=trained.state, optimizer={}, state={"source": trained.source})
     write_whole(out / "run.json", json.dumps(plain_run(run), indent=2) + "\n")
 

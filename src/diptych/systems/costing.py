@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from diptych.errors import UsageError
 from diptych.nn.unfilled import Unfilled
 from diptych.systems.building import new_model, refuse_outside
 from diptych.systems.rooms import room
@@ -25,16 +26,22 @@ def cost_of(run: Run, *, num_tokens: int | None = None) -> ModelCost:
         run: with the vocabulary that it states. Where its precision is "auto", bf16 is taken, as on any recent GPU.
         num_tokens: of the longest text of a batch; None: as long as the model reads.
     Raises:
-        UsageError: the objective's code is not in this package.
+        UsageError: the objective's code is not in this package, or the cost is not known from shapes.
     """
     from diptych.train.cost import model_cost  # brings torch's tracing along, which loading a model does without
 
     refuse_outside(run)
+    blank = room(run.system).blank
+    if blank is None:
+        raise UsageError(
+            f"what a {run.system} costs hangs on what is in the pictures, so no formula tells it; "
+            "training.micro_batch=auto measures what fits when a run begins"
+        )
     with torch.device("meta"), Unfilled():
         model = new_model(run.system, run.model, run.objective, seed=run.training.seed)
     return model_cost(
         model,
-        partial(room(run.system).blank, run.model),
+        partial(blank, run.model),
         num_tokens=run.model.context if num_tokens is None else num_tokens,
         autocast={"float32": None, "fp16": torch.float16}.get(run.training.precision, torch.bfloat16),
         recompute=run.training.activation_checkpointing,

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diptych.errors import WeightsError
 from diptych.nn.unfilled import unfilled
 from diptych.systems.rooms import room
-from diptych.systems.trained import read_trained
+from diptych.systems.trained import Trained, read_trained
 from diptych.tasks.encoder import DualEncoder
 from diptych.train.device import resolve_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from diptych.data.regions import BoxKind
+    from diptych.detector.own import OwnDetector
+    from diptych.detector.selection import Rule
 
 
 def load(source: str | Path, device: str = "auto", config: Any = None, *, exact_pixels: bool = True) -> DualEncoder:
@@ -26,16 +33,72 @@ def load(source: str | Path, device: str = "auto", config: Any = None, *, exact_
             of the time and within 2 of 255.
     Raises:
         UsageError: the config is unknown, or given for a run, which has its own.
-        WeightsError: it is none of these, or its tensors do not fit; nothing is guessed.
+        WeightsError: it is none of these, or its tensors do not fit; nothing is guessed. Or it is a detector.
         CheckpointError: the run has no checkpoint, or it is damaged or newer than this diptych.
     """
-    where = resolve_device(device)
     trained = read_trained(source, config)
+    if not room(trained.system).reads_text:
+        raise WeightsError(
+            f"{source} is a {trained.system}, which makes no vectors of pictures and texts; load it with "
+            "diptych.systems.load_detector, or make regions with it: diptych regions extract --detector own:RUN"
+        )
+    return _encoder(trained, resolve_device(device), exact_pixels=exact_pixels)
+
+
+def load_detector(
+    source: str | Path,
+    device: str = "auto",
+    config: Any = None,
+    *,
+    rule: Rule | None = None,
+    box_kind: BoxKind | None = None,
+) -> OwnDetector:
+    """One's own trained detector, or torchvision's, ready to find objects and to make regions.
+
+    Args:
+        source: a run folder, or the file of torchvision's fasterrcnn_resnet50_fpn or its second version.
+        device: see `resolve_device`.
+        config: as in `load`.
+        rule: which proposals become regions; None: as in UNITER's features.
+        box_kind: which box is written; None: as the rule's release does. "given" where boxes will be given.
+    Raises:
+        WeightsError: it is none of these, or not a detector; otherwise as `load`.
+    """
+    trained = read_trained(source, config)
+    if trained.system != "detector":
+        raise WeightsError(f"{source} is a {trained.system}, not a detector; load it with diptych.load")
+    return _detector(trained, resolve_device(device), rule, box_kind)
+
+
+def load_any(
+    source: str | Path, device: str = "auto", config: Any = None, *, exact_pixels: bool = True
+) -> DualEncoder | OwnDetector:
+    """Whatever it is: what `load` or `load_detector` would return."""
+    trained = read_trained(source, config)
+    where = resolve_device(device)
+    if trained.system == "detector":
+        return _detector(trained, where)
+    return _encoder(trained, where, exact_pixels=exact_pixels)
+
+
+def _encoder(trained: Trained, device: torch.device, *, exact_pixels: bool) -> DualEncoder:
+    inputs: Any = room(trained.system).inputs(trained.config, trained.inputs, trained.tokenizer)
+    return DualEncoder(_model(trained), inputs, device, trained.source, exact_pixels=exact_pixels)
+
+
+def _detector(
+    trained: Trained, device: torch.device, rule: Rule | None = None, box_kind: BoxKind | None = None
+) -> OwnDetector:
+    from diptych.detector.own import OwnDetector
+
+    inputs: Any = room(trained.system).inputs(trained.config, trained.inputs, None)
+    return OwnDetector(_model(trained), inputs, device, trained.source, rule, box_kind)
+
+
+def _model(trained: Trained) -> Any:
     model: Any = unfilled(room(trained.system).model, trained.config)
     try:
         model.load_state_dict(trained.state)
     except RuntimeError as error:
-        raise WeightsError(f"the weights of {source} do not fit the model of its settings: {error}") from error
-    model.eval()
-    inputs: Any = room(trained.system).inputs(trained.config, trained.inputs, trained.tokenizer)
-    return DualEncoder(model, inputs, where, str(source), exact_pixels=exact_pixels)
+        raise WeightsError(f"the weights of {trained.source} do not fit the model of its settings: {error}") from error
+    return model.eval()

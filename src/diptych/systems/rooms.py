@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from diptych.data.batch import Batch, Inputs
-    from diptych.data.tokenizers import Tokenizer
+    from diptych.data.table import Rows
     from diptych.objectives.objective import Objective
     from diptych.train.run import InputSettings, Run
 
-NAMES = ("clip",)
-OBJECTIVES = ("contrastive", "sigmoid", "captioning", "bag_of_words")
+NAMES = ("clip", "detector")
+OBJECTIVES = ("contrastive", "sigmoid", "captioning", "bag_of_words", "detection")
 
 
 class Published(Protocol):
@@ -46,11 +46,12 @@ class RoomWeights:
     """A file or folder, and the config where it does not say one itself."""
     write: Callable[[Path, Any, Mapping[str, Tensor], Any], None]
     """A folder, config, state and layout."""
-    resize_positions: Callable[[Mapping[str, Tensor], Any, int], tuple[dict[str, Tensor], Any]]
-    """State, config and the new size of pictures."""
-    hub_files: Mapping[str, tuple[tuple[str, ...], ...]]
+    fitted: Callable[[Mapping[str, Tensor], Any, Any], tuple[Mapping[str, Tensor], Any, tuple[str, ...]]]
+    """State, its config and the one that is wanted -> the state as far as it can be fitted to that, its config then,
+    and how the names of tensors begin that are to be drawn anew."""
+    hub_files: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     """The file on the hub that says the config -> groups of files, of each the first that is there is needed."""
-    vocabulary: str
+    vocabulary: str = ""
     """The tokenizer of published models, as `inputs.tokenizer` names it."""
 
 
@@ -61,12 +62,19 @@ class Room:
     config: type[Any]
     """The frozen dataclass of the model's sizes."""
     model: Callable[[Any], nn.Module]
-    inputs: Callable[[Any, InputSettings, Tokenizer], Inputs]
-    blank: Callable[[Any, int, int], Batch]
-    """Config, rows and tokens of a text: a batch of these sizes with nothing in it."""
+    inputs: Callable[[Any, InputSettings, Any], Inputs]
+    """Config, settings and the tokenizer, None where the room reads no text."""
     recipes: tuple[str, ...]
     recipe: Callable[[str], Run]
     weights: RoomWeights
+    blank: Callable[[Any, int, int], Batch] | None = None
+    """Config, rows and tokens of a text: a batch of these sizes with nothing in it. None where a model's cost is not
+    known from shapes alone."""
+    reads_text: bool = True
+    """Whether the room has a tokenizer."""
+    told: Callable[[Any, Rows, Callable[[str], None]], Any] | None = None
+    """The config with what the rows that are trained on say (class names); None where they say nothing. Hears what
+    there is to tell the user."""
 
 
 def room(system: str) -> Room:
@@ -93,10 +101,32 @@ def room(system: str) -> Room:
                     expected=weights.EXPECTED,
                     read=weights.read_weights,
                     write=weights.write_weights,
-                    resize_positions=weights.resize_positions,
+                    fitted=weights.fitted,
                     hub_files=weights.HUB_FILES,
                     vocabulary="clip",
                 ),
+            )
+        case "detector":
+            from diptych.detector import recipes as runs
+            from diptych.detector import torchvision_weights as published
+            from diptych.detector.faster_rcnn import FasterRCNN, FasterRCNNConfig
+            from diptych.detector.learning_inputs import LearningInputs, with_names
+
+            return Room(
+                config=FasterRCNNConfig,
+                model=FasterRCNN,
+                inputs=lambda config, settings, _: LearningInputs(config, settings),
+                recipes=runs.NAMES,
+                recipe=runs.named,
+                weights=RoomWeights(
+                    identify=published.identify,
+                    expected=published.EXPECTED,
+                    read=published.read_weights,
+                    write=published.write_weights,
+                    fitted=published.fitted,
+                ),
+                reads_text=False,
+                told=with_names,
             )
         case _:
             raise UsageError(unknown("system", system, NAMES))
@@ -108,7 +138,7 @@ def system_of(weights: Path) -> str:
     Raises:
         WeightsError: none does.
     """
-    for name in NAMES:
+    for name in reversed(NAMES):  # a bare file whose tensors no other room knows by name is taken for CLIP's
         if room(name).weights.identify(weights) is not None:
             return name
     expected = "; or ".join(room(name).weights.expected for name in NAMES)
@@ -134,6 +164,10 @@ def objective_class(name: str) -> type[Objective]:
             from diptych.objectives.captioning import Captioning
 
             return Captioning
+        case "detection":
+            from diptych.objectives.detection import Detection
+
+            return Detection
         case "bag_of_words":
             from diptych.objectives.bag_of_words import BagOfWordsPrediction
 

@@ -37,7 +37,8 @@ class Trained:
     state: Mapping[str, Tensor]
     """The towers' weights; the heads of objectives, which are for training alone, are left out."""
     inputs: InputSettings
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
+    """None of a room that reads no text."""
 
 
 def read_trained(source: str | Path, config: Any = None) -> Trained:
@@ -120,12 +121,21 @@ def _of_run(folder: Path) -> Trained:
         config=run.model,
         state={name: tensor for name, tensor in state.items() if not name.startswith("heads.")},
         inputs=run.inputs,
-        tokenizer=load_tokenizer(folder / "tokenizer"),
+        tokenizer=load_tokenizer(folder / "tokenizer") if room(run.system).reads_text else None,
     )
 
 
 def _published(path: Path, source: str, config: Any) -> Trained:
     system, published = read_published(path, config)
+    if not room(system).reads_text:
+        return Trained(
+            source=source,
+            system=system,
+            config=published.config,
+            state=published.state,
+            inputs=recipe(system, recipes(system)[0]).inputs,
+            tokenizer=None,
+        )
     tokenizer = _tokenizer_beside(path if path.is_dir() else path.parent)
     if tokenizer.vocab_size != published.config.vocab_size:
         raise WeightsError(

@@ -1,0 +1,413 @@
+"""One's own detector: Faster R-CNN on torchvision's parts, over a feature pyramid or as C4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection import FasterRCNN as TorchvisionFasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
+from torchvision.ops import MultiScaleRoIAlign
+
+from diptych.data.batch import Batch, ImagePart, ObjectPart
+from diptych.detector.model import AttributeBranch, DetectorConfig
+from diptych.detector.parts import (
+    RESNET_WIDTHS,
+    Backbone,
+    MeanOfLayer4,
+    Stages,
+    conv_stages,
+    freeze_stages,
+    resnet_stages,
+)
+from diptych.detector.sampling import draw_boxes
+from diptych.errors import UsageError
+from diptych.metrics.detection import MOST, Found
+from diptych.objectives.detection import Detected, Drawn, joined
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+"""What the second stage's deltas are multiplied by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FasterRCNNConfig:
+    """Sizes of a detector; the defaults are torchvision's `fasterrcnn_resnet50_fpn`."""
+
+    classes: tuple[str, ...] = ()
+    """Names, without background; (): those of the objects in the table that is trained on."""
+    attribute_fields: tuple[str, ...] = ()
+    """Fields of an object whose words are its attributes, e.g. colour,texture; (): no attribute head."""
+    attributes: tuple[str, ...] = ()
+    """Names; (): the words of these fields in the table."""
+    form: Literal["fpn", "c4"] = "fpn"
+    """c4: one map of stride 16, whose boxes go through the last stage; features like bottom-up attention's."""
+    backbone: Backbone = "resnet50"
+    """resnet50_v2 has norms that learn, and the heads of torchvision's second version."""
+    widths: tuple[int, ...] = (24, 48, 96, 96)
+    """conv: channels of the stages, each of which halves the map."""
+    levels: int = 4
+    """fpn: how many of the last stages give a map; the pyramid has one more, of half the last."""
+    pyramid_width: int = 256
+    learning_stages: int = 3
+    """resnet: the last of its five stages that learn."""
+    freeze_norms: bool = True
+    """Batch norms keep their statistics; few pictures make poor ones."""
+    shorter_side: int = 800
+    """Pictures are resized to this, unless their longer side would pass `longer_side`."""
+    longer_side: int = 1333
+    anchor_sizes: tuple[tuple[int, ...], ...] = ((32,), (64,), (128,), (256,), (512,))
+    """By level, in pixels of the resized picture."""
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Height over width."""
+    anchors_drawn: int = 256
+    """That a picture teaches the first stage by."""
+    proposals: int = 1000
+    """That the first stage hands on; `proposals_training` while it learns."""
+    proposals_training: int = 2000
+    regions_drawn: int = 512
+    """That a picture teaches the second stage by."""
+    pool_side: int = 7
+    """Cells of a pooled box; 14 for c4."""
+    pool_samples: int = 2
+    """Points a side of each cell, whose mean is taken; the pass back through them is slow on a CPU."""
+    pool_scale: int = 224
+    """fpn: a box of this side is pooled from the level of stride 16, a smaller one from a finer level."""
+    feature_width: int = 1024
+    """Of a region's feature, a multiple of 8; c4: the backbone's, 2048."""
+    image_mean: tuple[float, float, float] = IMAGENET_MEAN
+    image_std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where sizes do not fit each other."""
+        if self.form == "c4":
+            if self.backbone == "conv":
+                raise UsageError("model.form is c4, which needs the stages of a ResNet; found model.backbone=conv")
+            expected = 1
+        else:
+            expected = self.levels + 1
+        if self.feature_width % 8:
+            raise UsageError(f"model.feature_width is {self.feature_width}; expected a multiple of 8")
+        if len(self.anchor_sizes) != expected:
+            raise UsageError(
+                f"model.anchor_sizes has {len(self.anchor_sizes)} levels; {self.form} with model.levels={self.levels} "
+                f"needs {expected}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What the first stage makes of pictures of one size."""
+
+    maps: Any
+    """Name -> (B, C, h, w)."""
+    size: tuple[int, int]
+    """Height and width of the pictures, without what fills them up to whole strides."""
+    objectness: Tensor
+    """(B, N) logits."""
+    deltas: Tensor
+    """(B, N, 4)."""
+    anchors: Tensor
+    """(N, 4)."""
+    proposals: list[Tensor]
+    """Of each picture (R, 4), the most likely first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """What the second stage makes of boxes of one picture."""
+
+    features: Tensor
+    """(R, F)."""
+    logits: Tensor
+    """(R, 1 + C), background first."""
+    deltas: Tensor
+    """(R, 1 + C, 4) for each class."""
+
+
+class FasterRCNN(nn.Module):
+    """Faster R-CNN, arXiv:1506.01497, over a feature pyramid (arXiv:1612.03144) or one map (C4).
+
+    Parameters are named as in torchvision's detectors; `attributes.` stands beside them. Pictures of unequal sizes
+    go through in groups of one size, so that no padding reaches a result.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, config: FasterRCNNConfig) -> None:
+        super().__init__()
+        self.config = config
+        parts = _c4(config) if config.form == "c4" else _fpn(config)
+        self.backbone, self.rpn, self.roi_heads = parts.backbone, parts.rpn, parts.roi_heads
+        self.attributes = AttributeBranch(_attribute_sizes(config)) if config.attributes else None
+        self.heads = nn.ModuleDict()
+        self.register_buffer("pixel_mean", 255 * torch.tensor(config.image_mean)[:, None, None], persistent=False)
+        self.register_buffer("pixel_std", 255 * torch.tensor(config.image_std)[:, None, None], persistent=False)
+
+    def train(self, mode: bool = True) -> FasterRCNN:
+        """As `nn.Module` has it; norms stay at rest where they are frozen."""
+        super().train(mode)
+        if self.config.freeze_norms:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def forward(self, batch: Batch) -> Detected:
+        """Both stages: what is drawn to learn from where objects are known, and what is found in evaluation."""
+        assert batch.image is not None, "a detector reads pictures"
+        objectness: dict[int, Tensor] = {}
+        found: dict[int, Found] = {}
+        anchors, regions = [], []
+        for rows, pixels in equal_sizes(batch.image):
+            seen = self.look(pixels)
+            objectness |= dict(zip(rows, seen.objectness, strict=True))
+            if batch.objects is not None:
+                anchors_drawn, regions_drawn = self._learn(seen, batch.objects, rows)
+                anchors.append(anchors_drawn)
+                regions.append(regions_drawn)
+            if not self.training:
+                found |= dict(zip(rows, self.find(seen), strict=True))
+        return Detected(
+            objectness=tuple(objectness[row] for row in range(len(batch))),
+            anchors=joined(anchors) if anchors else None,
+            regions=joined(regions) if regions else None,
+            found=tuple(found[row] for row in sorted(found)),
+        )
+
+    def look(self, pixels: Tensor) -> Seen:
+        """The first stage on pictures of one size, (B, 3, height, width) uint8."""
+        size = (pixels.shape[2], pixels.shape[3])
+        scaled = (pixels.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+        # After normalising, so that it is of the mean colour; to whole strides, as torchvision and the papers do.
+        padded = F.pad(scaled, (0, -size[1] % self.stride, 0, -size[0] % self.stride))
+        maps = self.backbone(padded.contiguous(memory_format=torch.channels_last))
+        levels = list(maps.values())
+        logits, deltas = self.rpn.head(levels)
+        per_level = [one[0].numel() for one in logits]
+        images = ImageList(padded[:1], [size])
+        anchors = self.rpn.anchor_generator(images, levels)[0]
+        objectness, flat = concat_box_prediction_layers(logits, deltas)
+        objectness, flat = objectness.reshape(len(pixels), -1).float(), flat.reshape(len(pixels), -1, 4).float()
+        with torch.no_grad():
+            boxes = self.rpn.box_coder.decode(flat.detach().reshape(-1, 4), [anchors] * len(pixels))
+            proposals, _ = self.rpn.filter_proposals(
+                boxes.reshape(len(pixels), -1, 4), objectness, [size] * len(pixels), per_level
+            )
+        return Seen(maps=maps, size=size, objectness=objectness, deltas=flat, anchors=anchors, proposals=proposals)
+
+    @property
+    def stride(self) -> int:
+        """What a picture's sides are filled up to a multiple of: the stride of the backbone's last map."""
+        config = self.config
+        if config.form == "c4":
+            return 16
+        return 2 ** len(config.widths) if config.backbone == "conv" else 32
+
+    def region_heads(self, seen: Seen, boxes: Sequence[Tensor]) -> Looked:
+        """The second stage on boxes of each picture, one picture's below the other's."""
+        pooled = self.roi_heads.box_roi_pool(seen.maps, list(boxes), [seen.size] * len(boxes))
+        features = self.roi_heads.box_head(pooled)
+        logits, deltas = self.roi_heads.box_predictor(features)
+        return Looked(features=features, logits=logits, deltas=deltas.unflatten(1, (-1, 4)))
+
+    @torch.no_grad()
+    def find(self, seen: Seen) -> list[Found]:
+        """What is in each picture: boxes moved by class, and of those that overlap within a class the best."""
+        looked = self.region_heads(seen, seen.proposals)
+        boxes, scores, labels = self.roi_heads.postprocess_detections(
+            looked.logits.float(), looked.deltas.flatten(1).float(), seen.proposals, [seen.size] * len(seen.proposals)
+        )
+        return [
+            Found(boxes=box.cpu().numpy(), scores=score.cpu().numpy(), labels=label.cpu().numpy() - 1)
+            for box, score, label in zip(boxes, scores, labels, strict=True)
+        ]
+
+    def _learn(self, seen: Seen, objects: ObjectPart, rows: Sequence[int]) -> tuple[Drawn, Drawn]:
+        """What is drawn to learn from, of anchors and of proposals, in pictures that are these rows of the batch."""
+        there = [objects.mask[row] & ~objects.crowd[row] for row in rows]
+        boxes = [objects.boxes[row][real] for row, real in zip(rows, there, strict=True)]
+        labels = [1 + objects.labels[row][real] for row, real in zip(rows, there, strict=True)]
+        attributes = [objects.attributes[row][real] for row, real in zip(rows, there, strict=True)]
+        generators = [torch.Generator().manual_seed(objects.seeds[row]) for row in rows]
+        return (
+            self._learn_anchors(seen, boxes, rows, generators),
+            self._learn_regions(seen, boxes, labels, attributes, rows, generators),
+        )
+
+    @torch.no_grad()
+    def _match_anchors(self, seen: Seen, boxes: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Labels of the anchors of each picture, 1, 0 or -1, and (B, N, 4) deltas to the nearest object."""
+        anchors = [seen.anchors] * len(boxes)
+        labels, nearest = self.rpn.assign_targets_to_anchors(anchors, [{"boxes": one} for one in boxes])
+        right = self.rpn.box_coder.encode(nearest, anchors)
+        return labels, torch.stack(right)
+
+    def _learn_anchors(
+        self, seen: Seen, boxes: list[Tensor], rows: Sequence[int], generators: list[torch.Generator]
+    ) -> Drawn:
+        labels, right = self._match_anchors(seen, boxes)
+        draw = partial(draw_boxes, num=self.config.anchors_drawn, share=0.5)
+        drawn = [draw(one, generator=generator) for one, generator in zip(labels, generators, strict=True)]
+        at_objects, at_all, where, of_objects = _places(drawn, seen.objectness.shape[1], rows)
+        return Drawn(
+            row=where,
+            logits=seen.objectness.flatten()[at_all],
+            labels=torch.cat(labels)[at_all],
+            object_row=of_objects,
+            deltas=seen.deltas.flatten(0, 1)[at_objects],
+            right_deltas=right.flatten(0, 1)[at_objects],
+        )
+
+    def _learn_regions(
+        self,
+        seen: Seen,
+        boxes: list[Tensor],
+        labels: list[Tensor],
+        attributes: list[Tensor],
+        rows: Sequence[int],
+        generators: list[torch.Generator],
+    ) -> Drawn:
+        """The objects' own boxes stand among the proposals, so that there is always something to learn from."""
+        with torch.no_grad():
+            proposals = [torch.cat([one, own]) for one, own in zip(seen.proposals, boxes, strict=True)]
+            matched, found = self.roi_heads.assign_targets_to_proposals(proposals, boxes, labels)
+            draw = partial(draw_boxes, num=self.config.regions_drawn, share=0.25)
+            drawn = [draw(one, generator=generator) for one, generator in zip(found, generators, strict=True)]
+            taken = [torch.cat(pair) for pair in drawn]
+            kept = [one[at] for one, at in zip(proposals, taken, strict=True)]
+            right_labels = torch.cat([one[at] for one, at in zip(found, taken, strict=True)])
+            objects = [at for at, _ in drawn]
+            nearest = [of[at] for of, at in zip(matched, objects, strict=True)]
+            right = self.roi_heads.box_coder.encode(
+                [own[at] for own, at in zip(boxes, nearest, strict=True)],
+                [one[at] for one, at in zip(proposals, objects, strict=True)],
+            )
+        looked = self.region_heads(seen, kept)
+        is_object = right_labels > 0  # in each picture these come first, in the order of `objects`
+        where = _rows_of(rows, taken)
+        classes = right_labels[is_object]
+        return Drawn(
+            row=where,
+            logits=looked.logits,
+            labels=right_labels,
+            object_row=where[is_object],
+            deltas=looked.deltas[is_object, classes],
+            right_deltas=torch.cat(right),
+            **self._learn_attributes(looked.features[is_object], classes, attributes, nearest),
+        )
+
+    def _learn_attributes(
+        self, features: Tensor, classes: Tensor, attributes: list[Tensor], nearest: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """An object with several attributes is to be each of them in even shares, one without any is "none"."""
+        if self.attributes is None:
+            return {}
+        has = torch.cat([one[at] for one, at in zip(attributes, nearest, strict=True)]).float()  # (P, A)
+        none = (has.sum(1, keepdim=True) == 0).float()
+        right = torch.cat([none, has], dim=1)
+        return {
+            "attributes": self.attributes(features, classes),
+            "right_attributes": right / right.sum(1, keepdim=True),
+        }
+
+
+def equal_sizes(image: ImagePart) -> list[tuple[list[int], Tensor]]:
+    """The pictures of a batch by size, without their padding: places in the batch, and (n, 3, height, width)."""
+    if image.sizes is None:
+        return [(list(range(len(image.pixels))), image.pixels)]
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for row, size in enumerate(image.sizes):
+        by_size.setdefault(size, []).append(row)
+    return [(rows, image.pixels[rows, :, : size[0], : size[1]]) for size, rows in by_size.items()]
+
+
+def _places(
+    drawn: Sequence[tuple[Tensor, Tensor]], num: int, rows: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Places in the flattened (B, N) of the boxes with objects and of all, and the rows that both belong to."""
+    taken = [torch.cat(pair) for pair in drawn]
+    at_objects = torch.cat([place * num + at for place, (at, _) in enumerate(drawn)])
+    at_all = torch.cat([place * num + at for place, at in enumerate(taken)])
+    return at_objects, at_all, _rows_of(rows, taken), _rows_of(rows, [at for at, _ in drawn])
+
+
+def _rows_of(rows: Sequence[int], parts: Sequence[Tensor]) -> Tensor:
+    """(S,) the row of the batch that each entry of the parts belongs to."""
+    of_each = torch.tensor(rows, device=parts[0].device)
+    return of_each.repeat_interleave(torch.tensor([len(one) for one in parts], device=parts[0].device))
+
+
+def _fpn(config: FasterRCNNConfig) -> TorchvisionFasterRCNN:
+    second = config.backbone == "resnet50_v2"
+    norm: Callable[[int], nn.Module] | None = nn.BatchNorm2d if second else None
+    width, side = config.pyramid_width, config.pool_side
+    if config.backbone == "conv":
+        body: nn.Module = conv_stages(config.widths)
+        names, widths = [f"stage{number}" for number in range(1, 1 + len(config.widths))], config.widths
+    else:
+        body, names, widths = resnet_stages(config.backbone), ["layer1", "layer2", "layer3", "layer4"], RESNET_WIDTHS
+        freeze_stages(body, config.learning_stages)
+    if not 1 <= config.levels <= len(names):
+        raise UsageError(f"model.levels is {config.levels}; the backbone has {len(names)} stages")
+    given = {name: str(level) for level, name in enumerate(names[-config.levels :])}
+    backbone = BackboneWithFPN(body, given, list(widths[-config.levels :]), width, norm_layer=norm)
+    pool = MultiScaleRoIAlign(
+        list(given.values()), side, sampling_ratio=config.pool_samples, canonical_scale=config.pool_scale
+    )
+    head: nn.Module = TwoMLPHead(width * side**2, config.feature_width)
+    if second:
+        head = FastRCNNConvFCHead((width, side, side), [width] * 4, [config.feature_width], norm_layer=norm)
+    return _assembled(config, backbone, pool, head, rpn_depth=2 if second else 1)
+
+
+def _c4(config: FasterRCNNConfig) -> TorchvisionFasterRCNN:
+    body = resnet_stages(config.backbone)
+    freeze_stages(body, config.learning_stages)
+    backbone = Stages()
+    for name, module in body.named_children():
+        if name not in ("layer4", "avgpool", "fc"):
+            backbone.add_module(name, module)
+    backbone.out_channels = RESNET_WIDTHS[2]
+    pool = MultiScaleRoIAlign(["0"], config.pool_side, sampling_ratio=config.pool_samples)
+    if config.feature_width != RESNET_WIDTHS[3]:
+        raise UsageError(f"model.feature_width is {config.feature_width}; that of c4 is {RESNET_WIDTHS[3]}")
+    return _assembled(config, backbone, pool, MeanOfLayer4(body.layer4), rpn_depth=1)
+
+
+def _attribute_sizes(config: FasterRCNNConfig) -> DetectorConfig:
+    """Bottom-up attention's branch, over features of this width."""
+    return DetectorConfig(
+        width=config.feature_width // 8, num_classes=len(config.classes), num_attributes=len(config.attributes)
+    )
+
+
+def _assembled(
+    config: FasterRCNNConfig, backbone: Any, pool: MultiScaleRoIAlign, head: nn.Module, *, rpn_depth: int
+) -> TorchvisionFasterRCNN:
+    anchors = AnchorGenerator(config.anchor_sizes, (config.anchor_ratios,) * len(config.anchor_sizes))
+    return TorchvisionFasterRCNN(
+        backbone,
+        rpn_anchor_generator=anchors,
+        rpn_head=RPNHead(backbone.out_channels, anchors.num_anchors_per_location()[0], conv_depth=rpn_depth),
+        rpn_pre_nms_top_n_train=config.proposals_training,
+        rpn_pre_nms_top_n_test=config.proposals,
+        rpn_post_nms_top_n_train=config.proposals_training,
+        rpn_post_nms_top_n_test=config.proposals,
+        box_roi_pool=pool,
+        box_head=head,
+        box_predictor=FastRCNNPredictor(config.feature_width, 1 + len(config.classes)),
+        box_detections_per_img=MOST,
+        bbox_reg_weights=BOX_WEIGHTS,
+    )

@@ -1,0 +1,179 @@
+"""One's own detector, trained: pictures to regions for fused models, and to what is found in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diptych.data.regions import BoxKind, Regions, RegionSpec
+from diptych.detector.boxes import clip, decode
+from diptych.detector.faster_rcnn import BOX_WEIGHTS, FasterRCNN, Looked, Seen
+from diptych.detector.learning_inputs import LearningInputs
+from diptych.detector.selection import ButdRule, Candidates, Rule, Selected
+from diptych.errors import DataError
+from diptych.metrics.detection import Found
+from diptych.overrides import to_plain
+
+NUM_CLASSES = 5
+"""The likeliest classes, and attributes, that are given of a region; all stand in its soft labels."""
+
+
+class OwnDetector:
+    """A `RegionDetector`, and what `tasks.detection` asks. One picture at a time, so that none depends on another."""
+
+    def __init__(
+        self,
+        model: FasterRCNN,
+        inputs: LearningInputs,
+        device: torch.device,
+        name: str,
+        rule: Rule | None = None,
+        box_kind: BoxKind | None = None,
+    ) -> None:
+        """Moves the model to the device, at rest.
+
+        Args:
+            model: with its trained weights.
+            inputs: of the same config.
+            device: where it computes.
+            name: for tables and reports.
+            rule: which proposals become regions; None: as in UNITER's features.
+            box_kind: which box is written beside the feature; None: as the rule's release does. "given" where
+                boxes will be given.
+        """
+        self.model = model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.inputs = inputs
+        self.device = device
+        self.name = name
+        self.rule = ButdRule() if rule is None else rule
+        self.box_kind = self.rule.box_kind if box_kind is None else box_kind
+        config = model.config
+        self.classes = config.classes
+        self.spec = RegionSpec(
+            detector=f"Faster R-CNN, {config.backbone} {config.form}, one's own",
+            detector_hash=weights_hash(model),
+            rule="given boxes" if self.box_kind == "given" else str(self.rule),
+            feature_kind="c4-mean" if config.form == "c4" else "fpn-box-head",
+            feature_width=config.feature_width,
+            classes=config.classes,
+            attributes=config.attributes,
+            box_kind=self.box_kind,
+        )
+
+    @torch.inference_mode()
+    def find(self, pictures: Sequence[Image.Image]) -> list[Found]:
+        """What is in each picture, in its pixels: at most 100 boxes, of those that overlap within a class the best."""
+        found = []
+        for picture in pictures:
+            seen, scale = self._look(picture)
+            (one,) = self.model.find(seen)
+            found.append(Found(boxes=one.boxes / scale.numpy(), scores=one.scores, labels=one.labels))
+        return found
+
+    @torch.inference_mode()
+    def detect(self, pictures: Sequence[Image.Image], given: Sequence[np.ndarray] | None = None) -> list[Regions]:
+        """The regions of each picture; where nothing is left, the whole picture is the one region.
+
+        Of given boxes the order is kept, the confidence is 1, and what sticks out of the picture is cut off.
+
+        Raises:
+            DataError: boxes are missing, are no boxes or lie outside, or features are not finite.
+        """
+        if given is None and self.box_kind == "given":
+            raise DataError("this detector computes features of given boxes only, and no boxes were given")
+        boxes: Sequence[np.ndarray | None] = [None] * len(pictures) if given is None else given
+        return [self._regions(picture, own) for picture, own in zip(pictures, boxes, strict=True)]
+
+    def _look(self, picture: Image.Image) -> tuple[Seen, Tensor]:
+        """The first stage's work, and (4,) what x0, y0, x1, y1 were multiplied by."""
+        pixels, scale = self.inputs.evaluation_pixels(picture)
+        return self.model.look(pixels[None].to(self.device)), torch.tensor([*scale, *scale])
+
+    def _regions(self, picture: Image.Image, given: np.ndarray | None) -> Regions:
+        seen, scale = self._look(picture)
+        scale = scale.to(self.device)
+        if given is None:
+            whole = scale.new_tensor([[0, 0, seen.size[1], seen.size[0]]])
+            boxes = seen.proposals[0] if len(seen.proposals[0]) else whole
+        else:
+            boxes = torch.from_numpy(_within(given, picture)).to(self.device) * scale
+        looked = self.model.region_heads(seen, [boxes])
+        probs = looked.logits.float().softmax(dim=1)
+        if given is None:
+            chosen = self.rule.select(self._candidates(seen, boxes, looked, probs, scale))
+        else:
+            rows = torch.arange(len(boxes), device=self.device)
+            chosen = Selected(rows, probs[:, 1:].argmax(dim=1), torch.ones(len(boxes), device=self.device))
+        if given is None and not len(chosen.rows):
+            return self._regions(picture, np.array([[0, 0, picture.width, picture.height]], np.float32))
+        rows = chosen.rows
+        if not bool(looked.features[rows].isfinite().all()):
+            raise DataError("features of this picture are not finite; are the weights damaged?")
+        written = boxes[rows]
+        if given is None and self.box_kind == "regressed":
+            written = _regressed(looked, boxes, rows, chosen.class_ids, seen.size)
+        class_probs, class_ids = probs[rows, 1:].topk(min(NUM_CLASSES, len(self.classes)))
+        attribute_ids, attribute_probs = self._attributes(looked.features[rows], probs[rows])
+        return Regions(
+            height_px=picture.height,
+            width_px=picture.width,
+            boxes=(written / scale).cpu().numpy(),
+            features=looked.features[rows].float().cpu().numpy(),
+            scores=chosen.scores.cpu().numpy(),
+            class_ids=class_ids.int().cpu().numpy(),
+            class_probs=class_probs.cpu().numpy(),
+            soft_labels=probs[rows].cpu().numpy(),
+            attribute_ids=attribute_ids,
+            attribute_probs=attribute_probs,
+        )
+
+    def _candidates(self, seen: Seen, boxes: Tensor, looked: Looked, probs: Tensor, scale: Tensor) -> Candidates:
+        return Candidates(
+            boxes=boxes,
+            class_probs=probs,
+            regress=lambda rows, class_ids: _regressed(looked, boxes, rows, class_ids, seen.size),
+            scale=scale,
+        )
+
+    def _attributes(self, features: Tensor, probs: Tensor) -> tuple[np.ndarray | None, np.ndarray | None]:
+        if self.model.attributes is None:
+            return None, None
+        found = self.model.attributes.probs(features.float(), probs)
+        best, ids = found.topk(min(NUM_CLASSES, found.shape[1]))
+        return ids.int().cpu().numpy(), best.cpu().numpy()
+
+
+def weights_hash(model: FasterRCNN) -> str:
+    """SHA-256 of a model's weights and of what its network is built by."""
+    digest = hashlib.sha256(json.dumps(to_plain(model.config), sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _regressed(looked: Looked, boxes: Tensor, rows: Tensor, class_ids: Tensor, size: tuple[int, int]) -> Tensor:
+    """(n, 4) proposals moved onto what they hold, within the picture."""
+    moved = decode(looked.deltas[rows, 1 + class_ids].float(), boxes[rows], BOX_WEIGHTS)
+    return clip(moved, *size)
+
+
+def _within(given: np.ndarray, picture: Image.Image) -> np.ndarray:
+    """(R, 4) of the given boxes what lies in the picture."""
+    boxes = np.asarray(given, np.float32)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
+        raise DataError(f"boxes are given as {boxes.shape} numbers; expected (R, 4), all finite")
+    inside = np.clip(boxes, 0, np.array([picture.width, picture.height] * 2, np.float32))
+    empty = (inside[:, 2:] <= inside[:, :2]).any(axis=1)
+    if empty.any():
+        raise DataError(
+            f"a given box has no area in the picture of {picture.width} x {picture.height} pixels: "
+            f"{boxes[empty][0].tolist()}; expected x0, y0, x1, y1 with x1 > x0 and y1 > y0"
+        )
+    return inside

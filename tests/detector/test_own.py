@@ -1,0 +1,154 @@
+"""A trained detector at work: regions and what is found, in pixels of the picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from PIL import Image
+
+from diptych.data.regions import RegionDetector
+from diptych.detector.faster_rcnn import FasterRCNN, FasterRCNNConfig
+from diptych.detector.learning_inputs import LearningInputs
+from diptych.detector.own import NUM_CLASSES, OwnDetector
+from diptych.detector.selection import ButdRule, LxmertRule, Rule
+from diptych.errors import DataError
+from diptych.tasks.detection import Detector
+from diptych.train.run import InputSettings
+
+
+def own(config: FasterRCNNConfig, rule: Rule | None = None, seed: int = 3) -> OwnDetector:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = FasterRCNN(config)
+        for name, parameter in model.named_parameters():
+            if "bbox_pred" in name or "cls_" in name:
+                torch.nn.init.normal_(parameter, std=0.3)
+    inputs = LearningInputs(config, InputSettings(transform="none"))
+    return OwnDetector(model, inputs, torch.device("cpu"), "mine", rule)
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    small = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height))
+
+
+def test_it_is_what_extraction_and_the_task_ask_for(config: FasterRCNNConfig) -> None:
+    detector: RegionDetector = own(config)
+    assert isinstance(detector, Detector)
+    assert (detector.spec.classes, detector.spec.attributes) == (config.classes, config.attributes)
+    assert (detector.spec.feature_kind, detector.spec.feature_width) == ("fpn-box-head", 32)
+    assert detector.spec.rule == "butd(min=10, max=100, conf=0.2, nms=0.3)"
+
+
+def test_regions_have_every_part_in_its_range(config: FasterRCNNConfig) -> None:
+    (found,) = own(config, ButdRule(min_boxes=4, max_boxes=9)).detect([picture(80, 60)])
+    assert 4 <= len(found) <= 9 and (found.height_px, found.width_px) == (60, 80)
+    assert found.features.shape == (len(found), 32) and found.features.dtype == np.float32
+    assert found.soft_labels is not None and found.class_ids is not None and found.class_probs is not None
+    assert found.attribute_ids is not None and found.attribute_probs is not None
+    assert_allclose(found.soft_labels.sum(1), 1, atol=1e-5)
+    most = min(NUM_CLASSES, 3)
+    assert found.class_ids.shape == (len(found), most) and found.attribute_ids.shape == (len(found), 4)
+    assert_allclose(found.class_probs[:, 0], found.soft_labels[:, 1:].max(1))
+    assert (np.diff(found.scores) <= 0).all() and (np.diff(found.attribute_probs, axis=1) <= 0).all()
+    assert found.boxes.min() >= 0 and found.boxes[:, 2].max() <= 80 and found.boxes[:, 3].max() <= 60
+
+
+def test_a_picture_is_computed_as_if_it_came_alone(config: FasterRCNNConfig) -> None:
+    detector, several = own(config), [picture(80, 60, 1), picture(40, 90, 2), picture(80, 60, 3)]
+    for together, one in zip(detector.detect(several), several, strict=True):
+        (alone,) = detector.detect([one])
+        assert all(np.array_equal(value, vars(alone)[name]) for name, value in vars(together).items())
+
+
+@pytest.mark.parametrize("rule", [ButdRule(), LxmertRule(min_boxes=5, max_boxes=5)])
+def test_given_boxes_have_the_features_of_proposals_at_their_place(config: FasterRCNNConfig, rule: Rule) -> None:
+    detector, one = own(config, rule), picture(80, 60)
+    (found,) = own(config).detect([one])
+    (given,) = detector.detect([one], [found.boxes])
+    assert_allclose(given.features, found.features, atol=1e-4)
+    assert_allclose(given.boxes, found.boxes, atol=1e-4)
+    assert (given.scores == 1).all() and found.class_ids is not None and given.class_ids is not None
+    assert (given.class_ids[:, 0] == found.class_ids[:, 0]).all()
+
+
+def test_what_sticks_out_is_cut_off(config: FasterRCNNConfig) -> None:
+    detector = own(config)
+    boxes = np.array([[-9, 20, 30, 90], [40, 2, 60, 30]], np.float32)
+    (found,), (cut,) = detector.detect([picture(80, 60)], [boxes]), detector.detect([picture(80, 60)], [boxes.clip(0)])
+    assert_allclose(found.boxes, [[0, 20, 30, 60], [40, 2, 60, 30]], atol=1e-4)
+    assert_allclose(found.features, cut.features, atol=1e-5)
+
+
+def test_one_for_given_boxes_says_so_and_asks_for_them(config: FasterRCNNConfig) -> None:
+    model = own(config)
+    given = OwnDetector(model.model, model.inputs, torch.device("cpu"), "mine", box_kind="given")
+    assert (given.spec.rule, given.spec.box_kind) == ("given boxes", "given")
+    with pytest.raises(DataError, match="no boxes were given"):
+        given.detect([picture(80, 60)])
+
+
+def test_where_no_region_is_left_the_picture_is_one(config: FasterRCNNConfig) -> None:
+    (found,) = own(config, ButdRule(min_boxes=0, confidence=1.0)).detect([picture(80, 60)])
+    assert_allclose(found.boxes, [[0, 0, 80, 60]], atol=1e-4)
+
+
+def test_features_that_are_not_finite_are_an_error(config: FasterRCNNConfig) -> None:
+    detector = own(config)
+    with torch.no_grad():
+        detector.model.roi_heads.box_head.fc7.bias.fill_(float("inf"))  # type: ignore[union-attr, operator]
+    with pytest.raises(DataError, match="not finite"):
+        detector.detect([picture(80, 60)], [np.array([[1, 2, 30, 40]], np.float32)])
+
+
+def test_the_rule_says_which_boxes_are_written(config: FasterRCNNConfig) -> None:
+    regressed = own(config, LxmertRule(min_boxes=6, max_boxes=6))
+    assert regressed.spec.box_kind == "regressed" and own(config).spec.box_kind == "proposal"
+    one = picture(80, 60)
+    (found,), (seen,) = regressed.detect([one]), regressed.find([one])
+    assert len(found) == 6
+    best = seen.boxes[np.argmax(seen.scores)]  # the likeliest class of the likeliest proposal, moved
+    assert np.abs(found.boxes - best).max(axis=1).min() < 1e-2
+
+
+def test_no_given_boxes_are_no_regions(config: FasterRCNNConfig) -> None:
+    (found,) = own(config).detect([picture(80, 60)], [np.zeros((0, 4), np.float32)])
+    assert len(found) == 0 and found.features.shape == (0, 32)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (900, 2)])
+def test_odd_pictures_have_regions_too(config: FasterRCNNConfig, size: tuple[int, int]) -> None:
+    (found,) = own(config).detect([picture(*size)])
+    assert len(found) >= 1 and np.isfinite(found.features).all()
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((4, 4, 4, 9), r"no area in the picture of 80 x 60 pixels: \[4\.0, 4\.0, 4\.0, 9\.0\]"),
+        ((80, 4, 90, 9), "no area in the picture"),
+        ((0, 0, float("inf"), 2), "all finite"),
+    ],
+)
+def test_boxes_that_are_none(config: FasterRCNNConfig, box: tuple[float, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        own(config).detect([picture(80, 60)], [np.array([box], np.float32)])
+
+
+def test_what_is_found_is_in_the_pictures_own_pixels(config: FasterRCNNConfig) -> None:
+    """Twice as large a picture is the same to the network, but for how it is resized."""
+    detector = own(config)
+    small, large = detector.find([picture(96, 48), picture(96, 48).resize((192, 96), Image.Resampling.NEAREST)])
+    best = slice(8)  # further down equal scores change places
+    assert_allclose(2 * small.boxes[best], large.boxes[best], atol=0.1)
+
+
+def test_other_weights_or_settings_have_another_hash(config: FasterRCNNConfig) -> None:
+    same = own(config).spec.detector_hash
+    assert same == own(config).spec.detector_hash and len(same) == 64
+    assert same != own(config, seed=4).spec.detector_hash
+    assert same != own(replace(config, proposals=49)).spec.detector_hash
