@@ -59,7 +59,7 @@ def table(tmp_path):
 @pytest.fixture
 def run(monkeypatch, capsys, table):
     """Runs the command on the table; returns exit code, standard output and standard error."""
-    monkeypatch.setattr("diptych.systems.load", lambda source, device: Colours())
+    monkeypatch.setattr("diptych.systems.load_any", lambda source, device: Colours())
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
 

@@ -17,9 +17,11 @@ from PIL import Image
 from diptych import systems
 from diptych.data.table import Table, open_table
 from diptych.data.table_writer import TableWriter
+from diptych.detector.own import OwnDetector
+from diptych.errors import UsageError
 from diptych.report.scores import plain
 from diptych.tasks.encoder import DualEncoder
-from diptych.tasks.evaluation import NAMES, Asked, Evaluation, evaluate, possible
+from diptych.tasks.evaluation import NAMES, OF_DETECTORS, Asked, Evaluation, evaluate, possible
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -37,9 +39,12 @@ pytestmark = pytest.mark.parametrize("task", NAMES)
 
 
 @pytest.fixture(scope="module")
-def encoder(build, world: Table) -> DualEncoder:
-    job = build(systems.recipe("clip", "tiny"))
-    return DualEncoder(job.model, job.inputs, torch.device("cpu"), "untrained")
+def models(build, world: Table) -> dict[str, Any]:
+    """What each task is asked of."""
+    towers, finds = build(systems.recipe("clip", "tiny")), build(systems.recipe("detector", "tiny"))
+    encoder = DualEncoder(towers.model, towers.inputs, torch.device("cpu"), "untrained")
+    detector = OwnDetector(finds.model, finds.inputs, torch.device("cpu"), "untrained")
+    return {task: detector if task in OF_DETECTORS else encoder for task in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +63,8 @@ def by_class(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 
 @pytest.fixture(scope="module")
-def found(encoder: DualEncoder, world: Table) -> dict[str, Evaluation]:
-    return {task: evaluate(task, encoder, world, ASKED) for task in NAMES}
+def found(models: dict[str, Any], world: Table) -> dict[str, Evaluation]:
+    return {task: evaluate(task, models[task], world, ASKED) for task in NAMES}
 
 
 def test_numbers_are_within_their_range(task: str, found: dict[str, Evaluation]) -> None:
@@ -89,19 +94,22 @@ def test_the_headline_is_a_sentence(task: str, found: dict[str, Evaluation]) -> 
 
 
 def test_asked_twice_it_answers_the_same(
-    task: str, encoder: DualEncoder, world: Table, found: dict[str, Evaluation]
+    task: str, models: dict[str, Any], world: Table, found: dict[str, Evaluation]
 ) -> None:
-    again = evaluate(task, encoder, world, ASKED)
+    again = evaluate(task, models[task], world, ASKED)
     assert (again.scores, again.details) == (found[task].scores, found[task].details)
 
 
-def test_a_limit_asks_fewer(task: str, encoder: DualEncoder, world: Table, found: dict[str, Evaluation]) -> None:
-    few = evaluate(task, encoder, world, Asked(limit=5))
+def test_a_limit_asks_fewer(task: str, models: dict[str, Any], world: Table, found: dict[str, Evaluation]) -> None:
+    few = evaluate(task, models[task], world, Asked(limit=5))
     assert max(score.count for score in few.scores) < max(score.count for score in found[task].scores)
 
 
-def test_a_limit_asks_rows_of_every_class(task: str, encoder: DualEncoder, by_class: Table) -> None:
+def test_a_limit_asks_rows_of_every_class(task: str, models: dict[str, Any], by_class: Table) -> None:
     """An import of class folders is in the order of the classes; its first rows are all of one."""
+    if task in OF_DETECTORS:
+        pytest.skip("classes are of objects there, not of pictures")
+    encoder = models[task]
     rows = by_class.split("test")
     labels = [rows.sample(row).label for row in range(len(rows))]
     assert labels == sorted(labels), "the table is in the order of its classes"
@@ -116,6 +124,12 @@ def test_a_limit_asks_rows_of_every_class(task: str, encoder: DualEncoder, by_cl
     for split in {key.split("-")[0] for key in keys}:
         of_split = [sample.label for sample in asked if sample.key.startswith(f"{split}-")]
         assert sorted(of_split) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_a_model_of_the_other_kind_is_refused(task: str, models: dict[str, Any], world: Table) -> None:
+    other = models["retrieval" if task in OF_DETECTORS else "detection"]
+    with pytest.raises(UsageError, match=f"{task} is asked of a "):
+        evaluate(task, other, world, ASKED)
 
 
 def test_the_world_has_what_it_needs(task: str, world: Table) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from diptych.tasks.evaluation import Asked, Evaluation
 
 FORMAT = 1
-Tasks = Annotated[str, typer.Option(help="retrieval, zero_shot, linear_probe or choices.")]
+Tasks = Annotated[str, typer.Option(help="retrieval, zero_shot, linear_probe, choices; detection of a detector.")]
 
 
 def evaluate(
@@ -103,9 +103,9 @@ def _evaluate(run: str, task: str, table: Table, asked: Asked, device: str, html
     from diptych.tasks import evaluation
 
     table.split(asked.split)  # a wrong name is told before the model is loaded
-    encoder = systems.load(run, device)
+    model = systems.load_any(run, device)
     with screen.progress() as progress:
-        found = evaluation.evaluate(task, encoder, table, asked, progress)
+        found = evaluation.evaluate(task, model, table, asked, progress)
         if html is not None:
             html.parent.mkdir(parents=True, exist_ok=True)
             page = evaluation.page(found, model=run, data=str(table.path), split=asked.split, progress=progress)
@@ -146,12 +146,13 @@ def _show(evaluation: Evaluation, json_file: Path | None, html: Path | None) -> 
 
 def _next(run: str, task: str, table: Table, split: str, html: Path | None) -> str:
     """Another task that the table can ask, a look at the page, or the same again with a page."""
-    from diptych.tasks.evaluation import possible
+    from diptych.tasks.evaluation import OF_DETECTORS, possible
 
     page = _page_of(run, task) if html is None else html
     if page is None:
         return _command(run, task, table.path, split, Path(f"{task}.html"))
-    others = [name for name in possible(table, split) if name != task]
+    of_detectors = task in OF_DETECTORS
+    others = [name for name in possible(table, split) if name != task and (name in OF_DETECTORS) == of_detectors]
     if others:
         beside = None if html is None else html.with_name(f"{others[0]}.html")
         return _command(run, others[0], table.path, split, beside)

@@ -64,9 +64,8 @@ def train(
         return
     show(review)
     split = split_to_evaluate(table.splits, run.inputs.split)
-    screen.next_step(
-        f"diptych evaluate {_word(out)} --task retrieval --data {_word(data)} --split {shlex.quote(split)}"
-    )
+    task = "detection" if run.system == "detector" else "retrieval"
+    screen.next_step(f"diptych evaluate {_word(out)} --task {task} --data {_word(data)} --split {shlex.quote(split)}")
 
 
 def split_to_evaluate(splits: Mapping[str, int], trained_on: str) -> str:
@@ -195,15 +194,15 @@ def _job(run: Run, table: Table, out: Path, *, resume: bool, init: str | None, p
     from diptych import systems
 
     tokenizer = out / "tokenizer" if resume and (out / "run.json").exists() else None
-    texts = table.split(run.inputs.split).texts()
-    return systems.build(run, texts=texts, tokenizer_folder=tokenizer, init=init, progress=progress)
+    rows = table.split(run.inputs.split)
+    return systems.build(run, texts=rows.texts(), rows=rows, tokenizer_folder=tokenizer, init=init, progress=progress)
 
 
 def _review(out: Path, table: Table, asked: str | None, device: str, progress: Progress) -> Review:
     from diptych import systems
     from diptych.train.review import write_report
 
-    encoder = systems.load(out, device=device) if (out / "last").exists() else None
+    encoder = systems.load_any(out, device=device) if (out / "last").exists() else None
     return write_report(out, encoder=encoder, table=table, split=asked, progress=progress)
 
 

@@ -83,12 +83,28 @@ def _how_to_load(out: Path, layout: str) -> str:
 
 
 def _rows(found: Description) -> list[tuple[str, str]]:
-    config = found.config
-    crop = {"shortest": "shorter side, then cropped", "longest": "longer side, then padded", "squash": "squashed"}
-    return [
+    common = [
         ("layout", found.layout),
         ("system", found.system),
         ("parameters", f"{found.num_parameters:,} in {found.num_tensors} tensors"),
+    ]
+    return common + (_of_detector(found.config) if found.system == "detector" else _of_towers(found.config))
+
+
+def _of_detector(config: Any) -> list[tuple[str, str]]:
+    return [
+        ("form", f"Faster R-CNN, {config.backbone} {config.form}"),
+        ("pictures", f"shorter side {config.shorter_side} pixels, longer side at most {config.longer_side}"),
+        ("mean, std", f"{_listed(config.image_mean)}; {_listed(config.image_std)}"),
+        ("classes", f"{len(config.classes)}: {', '.join(config.classes[:8])}{' ...' * (len(config.classes) > 8)}"),
+        ("attributes", ", ".join(config.attributes[:8]) + " ..." * (len(config.attributes) > 8) or "none"),
+        ("region features", f"{config.feature_width} wide"),
+    ]
+
+
+def _of_towers(config: Any) -> list[tuple[str, str]]:
+    crop = {"shortest": "shorter side, then cropped", "longest": "longer side, then padded", "squash": "squashed"}
+    return [
         ("shared space", f"{config.embed_dim} wide"),
         ("picture tower", _picture_tower(config)),
         ("pictures", f"{config.image_size} pixels, {crop[config.resize_mode]}, {config.interpolation}"),

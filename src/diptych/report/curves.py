@@ -62,14 +62,36 @@ def recall_while_training_chart(log: History) -> str | None:
     return to_svg(figure, name="recall-training", alt="Recall while training." + "".join(told))
 
 
+def precision_while_training_chart(log: History) -> str | None:
+    """Average precision, and recall at 36 boxes, of a detector's evaluations; None where there are fewer than two."""
+    events = [event | event["metrics"] for event in log.evals if isinstance(event.get("metrics"), dict)]
+    names = {
+        "map50": "average precision at IoU 0.50",
+        "map": "mean over IoU 0.50 to 0.95",
+        "recall_at_36": "objects met by 36 boxes",
+    }
+    lines = {words: series(events, name) for name, words in names.items()}
+    if max(len(steps) for steps, _ in lines.values()) < 2:
+        return None
+    figure, (ax,) = new_chart()
+    for hue, (words, line) in enumerate(lines.items()):
+        ax.plot(*line, color=HUES[hue], linewidth=1.6, marker="o", markersize=3.5, label=words)
+    _shares(ax)
+    _over_steps(ax)
+    legend(ax)
+    told = [_told(f" {words}", *line, share=True) for words, line in lines.items()]
+    return to_svg(figure, name="precision-training", alt="Average precision while training." + "".join(told))
+
+
 def rates_chart(log: History) -> str | None:
     """Learning rate and temperature over steps; None where neither was logged."""
     rate, temperature = series(log.steps, "lr"), series(log.steps, "temperature")
     if not rate[1] and not temperature[1]:
         return None
-    figure, (left, right) = new_chart(panels=2, height=2.5)
+    figure, (left, *right) = new_chart(panels=2 if temperature[1] else 1, height=2.5)
     _panel(left, rate, "learning rate", hue=0)
-    _panel(right, temperature, "temperature", hue=3)
+    for panel in right:
+        _panel(panel, temperature, "temperature", hue=3)
     return to_svg(figure, name="rates", alt=_told("Learning rate", *rate) + _told(" Temperature", *temperature))
 
 

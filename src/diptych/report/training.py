@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from diptych.report.curves import loss_chart, norm_chart, rates_chart, recall_while_training_chart, speed_chart
+from diptych.report.curves import (
+    loss_chart,
+    norm_chart,
+    precision_while_training_chart,
+    rates_chart,
+    recall_while_training_chart,
+    speed_chart,
+)
 from diptych.report.history import History
 from diptych.report.machine import run_facts
 from diptych.report.page import Section, missing
@@ -56,9 +63,22 @@ PARTS: tuple[tuple[str, str, str, Chart], ...] = (
 )
 
 
+PRECISION: tuple[str, str, str, Chart] = (
+    "Precision while training",
+    "How well the objects of held-out pictures were found, from before the first step on: 100 % is every object, in "
+    "its place, under its name, before all that is wrong. The upper end of what the first boxes meet is a bound for "
+    "what can be named. Still rising at the end: longer training should help.",
+    "the log holds fewer than two evaluations; set training.eval_every to have more.",
+    precision_while_training_chart,
+)
+"""In the place of recall, where the run trained a detector."""
+
+
 def training_sections(history: History) -> list[Section]:
-    """Loss, recall, rates, speed and norm over steps; what the log lacks is said."""
-    return [_section(title, how, why_not, chart(history)) for title, how, why_not, chart in PARTS]
+    """Loss, recall or precision, rates, speed and norm over steps; what the log lacks is said."""
+    detects = any("map50" in (event.get("metrics") or {}) for event in history.evals)
+    parts = [PRECISION if detects and part[-1] is recall_while_training_chart else part for part in PARTS]
+    return [_section(title, how, why_not, chart(history)) for title, how, why_not, chart in parts]
 
 
 def machine_section(history: History, run: Mapping[str, Any]) -> Section:

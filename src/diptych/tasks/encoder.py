@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from diptych.progress import SILENT, Progress
 from diptych.tasks.decoding import Decoded, Picture, decode_ahead, find_pictures
 
 
+@runtime_checkable
 class Towers(Protocol):
     """What the tasks ask of a model; `DualEncoder` is one."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from diptych.data.objects import COLUMN as OBJECTS
 from diptych.data.rejects import Reject
 from diptych.data.table import Table
 from diptych.errors import DataError, UsageError, unknown
@@ -19,6 +20,7 @@ from diptych.tasks.answer_sections import class_answers, strengths, wrong_of_kin
 from diptych.tasks.choices import COLUMN as QUESTIONS
 from diptych.tasks.choices import choices
 from diptych.tasks.classified import Classified
+from diptych.tasks.detection import Detector, by_class, detection, detection_headline, detection_numbers
 from diptych.tasks.encoder import Towers
 from diptych.tasks.evidence import choices_scores, classes_scores, found_by, retrieval_scores
 from diptych.tasks.linear_probe import linear_probe
@@ -26,7 +28,9 @@ from diptych.tasks.prompts import DEFAULT, templates
 from diptych.tasks.retrieval import retrieval
 from diptych.tasks.zero_shot import zero_shot
 
-NAMES = ("retrieval", "zero_shot", "linear_probe", "choices")
+NAMES = ("retrieval", "zero_shot", "linear_probe", "choices", "detection")
+OF_DETECTORS = ("detection",)
+"""Asked of a detector; the others of two towers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,28 +65,32 @@ class Evaluation:
     """Draws what the page shows besides the table."""
 
 
-def evaluate(task: str, encoder: Towers, table: Table, asked: Asked, progress: Progress = SILENT) -> Evaluation:
+def evaluate(
+    task: str, model: Towers | Detector, table: Table, asked: Asked, progress: Progress = SILENT
+) -> Evaluation:
     """Runs a task by name.
 
     Args:
         task: one of NAMES.
-        encoder: the model.
+        model: two towers, or for the tasks of OF_DETECTORS a detector.
         table: with the split that is asked.
         asked: split, limit and what the task needs.
         progress: where the work is drawn.
     Raises:
-        UsageError: there is no such task; the nearest name is told.
+        UsageError: there is no such task; the nearest name is told. Or it is not for such a model.
         DataError: the table has not what the task needs.
     """
     match task:
         case "retrieval":
-            return _retrieval(encoder, table, asked, progress)
+            return _retrieval(_towers(model, task), table, asked, progress)
         case "zero_shot":
-            return _zero_shot(encoder, table, asked, progress)
+            return _zero_shot(_towers(model, task), table, asked, progress)
         case "linear_probe":
-            return _linear_probe(encoder, table, asked, progress)
+            return _linear_probe(_towers(model, task), table, asked, progress)
         case "choices":
-            return _choices(encoder, table, asked, progress)
+            return _choices(_towers(model, task), table, asked, progress)
+        case "detection":
+            return _detection(_detector(model, task), table, asked, progress)
         case _:
             raise UsageError(unknown("task", task, NAMES))
 
@@ -96,6 +104,7 @@ def possible(table: Table, split: str) -> tuple[str, ...]:
         "zero_shot": labelled,
         "linear_probe": labelled and "train" in table.splits and split != "train",
         "choices": QUESTIONS in table.columns,
+        "detection": OBJECTS in table.columns,
     }
     return tuple(name for name in NAMES if there[name])
 
@@ -121,6 +130,21 @@ def page(evaluation: Evaluation, *, model: str, data: str, split: str, progress:
             rejects_section(rejects),
         ],
     )
+
+
+def _towers(model: Towers | Detector, task: str) -> Towers:
+    if not isinstance(model, Towers):
+        raise UsageError(
+            f"{task} is asked of a model with two towers, and {model.name} is a detector; pass --task detection"
+        )
+    return model
+
+
+def _detector(model: Towers | Detector, task: str) -> Detector:
+    if not isinstance(model, Detector):
+        others = ", ".join(name for name in NAMES if name not in OF_DETECTORS)
+        raise UsageError(f"{task} is asked of a detector, and {model.name} has two towers; choose of {others}")
+    return model
 
 
 def _retrieval(encoder: Towers, table: Table, asked: Asked, progress: Progress) -> Evaluation:
@@ -219,6 +243,22 @@ def _choices(encoder: Towers, table: Table, asked: Asked, progress: Progress) ->
         details={"num_questions": len(result.questions)},
         rejects=result.rejects,
         sections=lambda _: [wrong_of_kind(result, kind.kind, rows, asked.seed) for kind in result.kinds],
+    )
+
+
+def _detection(detector: Detector, table: Table, asked: Asked, progress: Progress) -> Evaluation:
+    result = detection(detector, table.split(asked.split), limit=asked.limit, progress=progress)
+    return Evaluation(
+        task="detection",
+        headline=detection_headline(result),
+        scores=tuple(detection_numbers(result)),
+        details={
+            "num_pictures": result.pictures,
+            "objects_left_out": result.unknown,
+            "by_class": {result.classes[label]: value for label, value in result.scores.by_class.items()},
+        },
+        rejects=result.rejects,
+        sections=lambda _: [by_class(result)],
     )
 
 

@@ -14,6 +14,7 @@ from diptych.report.found import Found
 from diptych.report.scores import Score
 from diptych.tasks.choices import COLUMN as QUESTIONS
 from diptych.tasks.choices import ChoicesResult, choices
+from diptych.tasks.detection import DetectionResult, Detector, detection, detection_numbers
 from diptych.tasks.encoder import Towers
 from diptych.tasks.evidence import choices_scores, classes_scores, found_by, retrieval_scores
 from diptych.tasks.prompts import DEFAULT, templates
@@ -38,29 +39,34 @@ class Measured:
     why_no_classes: str = ""
     questions: tuple[tuple[ChoicesResult, Rows], ...] = ()
     """Questions with the split that they are about."""
+    detection: DetectionResult | None = None
+    """Of a detector, which is asked nothing else."""
 
 
 def measure(
-    encoder: Towers | None,
+    model: Towers | Detector | None,
     table: Table | None,
     *,
     split: str,
     limit: int,
     progress: Progress = SILENT,
 ) -> Measured:
-    """Retrieval, questions and classes of a split, as far as the table has them.
+    """Retrieval, questions and classes of a split, as far as the table has them; of a detector its objects.
 
     Args:
-        encoder: the model; None where the run ended too early for one.
+        model: two towers or a detector; None where the run ended too early for one.
         table: with the split; None where it is gone.
         split: what is asked.
         limit: at most so many pictures, evenly spread over the split.
         progress: where the work is drawn.
     """
-    if encoder is None:
+    if model is None:
         return Measured(why_not="the run ended before its first checkpoint, so there is no model to ask.")
     if table is None:
         return Measured(why_not="the table that the run was trained on was not at hand; name it with --data.")
+    if isinstance(model, Detector):
+        return _objects(model, table, split, limit, progress)
+    encoder = model
     try:
         rows = table.split(split)
         result = retrieval(encoder, rows, limit=limit, progress=progress)
@@ -77,6 +83,14 @@ def measure(
     questions = tuple(_questions(encoder, table, split, limit, progress))
     scores = choices_scores(*(result for result, _ in questions))
     return replace(measured, questions=questions, scores=(*measured.scores, *scores))
+
+
+def _objects(detector: Detector, table: Table, split: str, limit: int, progress: Progress) -> Measured:
+    try:
+        result = detection(detector, table.split(split), limit=limit, progress=progress)
+    except DiptychError as error:
+        return Measured(why_not=str(error))
+    return Measured(scores=tuple(detection_numbers(result)), split=split, rejects=result.rejects, detection=result)
 
 
 def _with_classes(

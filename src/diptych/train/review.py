@@ -20,6 +20,7 @@ from diptych.report.scores import Score, from_plain, plain, shown_tables, words
 from diptych.report.sentences import loss_headline, retrieval_headline, status_line
 from diptych.report.training import machine_section, training_sections
 from diptych.tasks.answer_sections import wrong_of_kind
+from diptych.tasks.detection import Detector, by_class, detection_headline
 from diptych.tasks.encoder import Towers
 from diptych.train.measure import Measured, measure
 
@@ -29,6 +30,13 @@ TWO_TOWERS = (
     "which words belong together, and where things stand are easily lost on the way. The fused models, which read the "
     "words and the picture side by side, are for this."
 )
+FIGURES = (
+    ("text_to_image_r1", "right picture first"),
+    ("image_to_text_r1", "right text first"),
+    ("map50", "average precision at IoU 0.50"),
+    ("recall_at_36", "objects met by 36 boxes"),
+)
+"""The scores that stand large at the top, and what they are."""
 NOTHING_YET = "Even the right picture for a text is found no better than by guessing: the run has not learned yet."
 
 
@@ -49,7 +57,7 @@ class Review:
 def write_report(
     run_folder: Path,
     *,
-    encoder: Towers | None,
+    encoder: Towers | Detector | None,
     table: Table | None,
     split: str | None = None,
     seed: int = 0,
@@ -125,6 +133,8 @@ def _remark(scores: Sequence[Score]) -> str:
 
 def _pictures(measured: Measured, *, seed: int, progress: Progress) -> list[Section]:
     """What can only be shown with a model: what it finds, what it takes classes for, and what it does not know."""
+    if measured.detection is not None:
+        return [by_class(measured.detection)]
     if measured.found is None:
         return [missing("Found", "What the model finds for texts and for pictures.", measured.why_not)]
     found = retrieval_sections(measured.found, seed=seed, progress=progress)
@@ -156,6 +166,8 @@ def _near_chance(measured: Measured, seed: int) -> list[Section]:
 
 
 def _headline(history: History, measured: Measured) -> str:
+    if measured.detection is not None:
+        return detection_headline(measured.detection)
     if measured.found is None:
         return loss_headline(history, series(history.steps, "loss")[1])
     by_name = {score.name: score for score in measured.scores}
@@ -174,11 +186,7 @@ def _began_at(history: History, pictures: int) -> float | None:
 def _figures(history: History, scores: Sequence[Score]) -> list[tuple[str, str]]:
     """The few numbers that stand large at the top."""
     by_name = {score.name: score for score in scores}
-    shown = [
-        (words(by_name[name].value), label)
-        for name, label in (("text_to_image_r1", "right picture first"), ("image_to_text_r1", "right text first"))
-        if name in by_name
-    ]
+    shown = [(words(by_name[name].value), label) for name, label in FIGURES if name in by_name]
     seen = history.last_step * int(history.start.get("batch") or 0)
     told = [(f"{seen:,}", "pictures seen")] if seen else []
     parameters = history.start.get("parameters")
