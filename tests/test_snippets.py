@@ -40,6 +40,7 @@ NEEDS = {
     "docs/report.md": ("scenes", "runs/demo"),
     "docs/region_files.md": (),
     "docs/scenes.md": (),
+    "docs/regions.md": ("scenes", "runs/own", "street.jpg"),
 }
 """What must lie in the folder before a page's first block."""
 
@@ -68,10 +69,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     put_pictures(folder / "my_pictures", folder / "scenes")
     with TableWriter(folder / "flickr") as writer:
         writer.add("train", key="1000268201.jpg", image=jpeg(), texts=["A child in a pink dress ."], label=0)
-    (folder / "4711.jpg").write_bytes(jpeg())
+    for name in ("4711.jpg", "street.jpg"):
+        (folder / name).write_bytes(jpeg())
     few = ["--set", "training.steps=2", "--set", "inputs.workers=0", "--device", "cpu"]
-    for name in ("runs/first", "runs/demo"):
-        words = ["train", "clip", "tiny", "--data", str(folder / "scenes"), "--out", str(folder / name)]
+    for name, system in (("runs/first", "clip"), ("runs/demo", "clip"), ("runs/own", "detector")):
+        words = ["train", system, "tiny", "--data", str(folder / "scenes"), "--out", str(folder / name)]
         assert ended([*words, *few]) == 0
     return folder
 
