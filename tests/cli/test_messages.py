@@ -30,7 +30,7 @@ TRAIN = "train clip tiny --data scenes --out runs/new"
 USAGE = {
     "trian clip tiny": (
         "there is no diptych verb 'trian'; did you mean 'train'? "
-        "There are: demo, doctor, train, plan, evaluate, data, report, weights"
+        "There are: demo, doctor, train, plan, evaluate, data, regions, report, weights"
     ),
     "data shwo scenes": "there is no diptych data verb 'shwo'; did you mean 'show'? There are: scenes, import, show",
     "weights xyz": "there is no diptych weights verb 'xyz'. There are: identify, convert",
@@ -46,7 +46,7 @@ USAGE = {
     f"{TRAIN} --set optim.lr": "--set 'optim.lr' has no '='; write --set FIELD=VALUE, e.g. --set optim.lr=3e-4",
     f"{TRAIN} --set optim.lr=fast": "optim.lr is 'fast'; expected a number",
     f"{TRAIN} --set inputs.transform=crop": (
-        "inputs.transform is 'crop'; expected one of: square_crop, random_resized_crop, none"
+        "inputs.transform is 'crop'; expected one of: square_crop, random_resized_crop, resize_and_flip, none"
     ),
     f"{TRAIN} --batch 0": "training.batch is 0; expected a whole number from 1",
     "demo --device gpu --out runs/new": "there is no device 'gpu'; expected auto, cpu, cuda, cuda:N or mps.",
@@ -58,7 +58,9 @@ USAGE = {
     "train clip tinny --data scenes --out runs/new": (
         f"there is no recipe 'tinny'; did you mean 'tiny'? There are: {RECIPES}"
     ),
-    "train clop tiny --data scenes --out runs/new": ("there is no system 'clop'; did you mean 'clip'? There are: clip"),
+    "train clop tiny --data scenes --out runs/new": (
+        "there is no system 'clop'; did you mean 'clip'? There are: clip, detector"
+    ),
     "train clip --data scenes --out runs/new": f"which recipe of clip? There are: {RECIPES}",
     "train tiny --data scenes --out runs/new": "tiny is a recipe of clip; write: diptych train clip tiny",
     "train --data scenes --out runs/new": (
@@ -82,7 +84,8 @@ USAGE = {
         "Choose a larger --batch or fewer --gpus"
     ),
     "evaluate runs/old --task retreival --data scenes": (
-        "there is no task 'retreival'; did you mean 'retrieval'? There are: retrieval, zero_shot, linear_probe, choices"
+        "there is no task 'retreival'; did you mean 'retrieval'? "
+        "There are: retrieval, zero_shot, linear_probe, choices, detection"
     ),
     "evaluate runs/old --task linear_probe --data scenes --split train --device cpu": (
         "the probe is fitted on the split 'train'; ask about another, e.g. --split test"
