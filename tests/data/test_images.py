@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diptych.data import images, transforms
-from diptych.data.images import decode, decode_for_training
+from diptych.data.images import as_decoded, decode, decode_for_training
 from diptych.data.sample import random_for
 from diptych.data.transforms import RESIZE_MODES, evaluation_transform, random_resized_crop, random_square_crop
 from diptych.errors import DataError, UsageError
@@ -98,6 +98,7 @@ def test_pictures_stand_as_their_exif_says(orientation: int, format_: str) -> No
         assert pixels.shape[0] < pixels.shape[1]
         corner, far = pixels[2, 2], pixels[-3, -3]
         assert corner[0] > 200 and corner[1] < 60 and far.min() > 200
+    assert as_decoded(decode(file)).size == (30, 20)  # turned once, though decoded and then handed on
 
 
 def test_sixteen_bits_keep_their_range() -> None:

@@ -22,6 +22,8 @@ MAX_PIXELS = 100_000_000
 
 _JPEG = b"\xff\xd8"
 _ORIENTATION_TAG = 0x0112
+_ORIENTED_BY = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+"""Where Pillow keeps what says how a picture is turned."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -177,7 +179,12 @@ def _upright(picture: Image.Image) -> Image.Image:
         orientation = picture.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # the pixels are read; a damaged EXIF block says nothing about how to turn them
         return picture
-    return picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
+    if orientation not in _TURNS:
+        return picture
+    upright = picture.transpose(_TURNS[orientation])
+    for tag in _ORIENTED_BY:  # else who opens the result as a picture of their own turns it again
+        upright.info.pop(tag, None)
+    return upright
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
