@@ -135,6 +135,47 @@ def test_the_convnet_keeps_where_things_are():
     assert not torch.allclose(left, right)
 
 
+def vit_that_mixes_nothing() -> VisionTransformer:
+    """Patches pass through its blocks unchanged."""
+    model = vit()
+    for block in model.transformer.resblocks:
+        for layer in (block.attn.out_proj, block.mlp.c_proj):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("tower", "side", "shape"), [(vit_that_mixes_nothing, 24, (16, 3, 3)), (resnet, 64, (256, 2, 2))]
+)
+def test_a_map_changes_where_the_picture_does(tower, side, shape):
+    model = tower().eval()
+    images = torch.zeros(2, 3, side, side)
+    images[1, :, -3:, :3] = 5  # a corner, below and to the left
+    before, after = model.feature_map(images)
+    assert before.shape == shape
+    change = (after - before).abs().sum(dim=0)  # (h, w)
+    assert change.argmax() == change.numel() - shape[2]  # the last row's first place
+    if tower is vit_that_mixes_nothing:
+        assert change.count_nonzero() == 1
+
+
+def test_the_vits_map_and_its_class_token_come_of_one_pass():
+    model = vit().eval()
+    images = torch.randn(2, 3, 24, 24, generator=torch.Generator().manual_seed(1))
+    found = []
+    model.ln_post.register_forward_hook(lambda module, inputs, output: found.append(output))
+    feature_map, class_token = model.feature_map(images), model.features(images)
+    assert_close(found[0][:, 0], class_token, atol=1e-5, rtol=1e-5)
+    assert_close(found[0][:, 1 + 3 * 2 + 1], feature_map[:, :, 2, 1])
+
+
+def test_the_convnets_features_are_its_map():
+    model = convnet().eval()
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(model.feature_map(images).flatten(1), model.features(images))
+
+
 def test_sizes_that_do_not_fit_are_told():
     with pytest.raises(ShapeError, match="25 pixels cannot be cut into patches of 8"):
         VisionTransformer(25, 8, 16, 2, 4, mlp_width=40, activation="gelu", embed_dim=6)
@@ -150,6 +191,8 @@ def test_any_timm_backbone_is_a_tower():
     images = torch.zeros(2, 3, 64, 64)
     assert tower(images, recompute=True).shape == (2, 6)
     assert tower.features(images).shape[1] == tower.trunk.num_features
+    assert tower.feature_map(images).shape == (2, tower.trunk.num_features, 4, 4)
+    assert TimmTower("test_convnext", 64, embed_dim=6).feature_map(images).shape[2:] == (2, 2)
     with pytest.raises(UsageError, match="did you mean 'resnet50'"):
         TimmTower("resnet_50", 64, embed_dim=6)
 

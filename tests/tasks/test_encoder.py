@@ -53,6 +53,9 @@ class ColourModel(nn.Module):
     def image_features(self, pixels: Tensor) -> Tensor:
         return torch.cat([self.encode_image(pixels), torch.ones(len(pixels), 2)], dim=1)
 
+    def feature_map(self, pixels: Tensor) -> Tensor:
+        return self.dropout(pixels.float())
+
 
 class LetterInputs:
     """Texts as code points, pictures as 4 x 4 pixels."""
@@ -60,6 +63,9 @@ class LetterInputs:
     def evaluation_pixels(self, image: Image.Image | np.ndarray) -> Tensor:
         picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image.convert("RGB")
         return torch.tensor(np.asarray(picture.resize((4, 4)))).permute(2, 0, 1)
+
+    def whole_pixels(self, image: Image.Image) -> Tensor:
+        return torch.tensor(np.asarray(image.convert("RGB").resize((2, 3)))).permute(2, 0, 1)
 
     def text_ids(self, text: str) -> Tensor:
         return torch.tensor([1, *map(ord, text), 2])
@@ -314,3 +320,13 @@ def test_no_thread_is_left(encoder: DualEncoder, folder: Path) -> None:
     with pytest.raises(DataError):
         encoder.encode_image([b"bad", *[folder / "red.png"] * 50], batch=4)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_a_feature_map_is_of_the_whole_picture(encoder: DualEncoder) -> None:
+    wide = Image.new("RGB", (90, 4), COLOURS["red"])
+    wide.paste(COLOURS["blue"], (45, 0, 90, 4))
+    maps = encoder.feature_maps([wide, Image.new("RGB", (1, 1), COLOURS["green"])])
+    assert maps.shape == (2, 3, 3, 2)
+    left, right = maps[0, :, 1].T  # bicubic lets a tenth of each half into the other
+    assert left[0] > 200 > 50 > left[2] and right[2] > 200 > 50 > right[0]
+    assert encoder.feature_maps([]).shape == (0, 3, 3, 2)

@@ -74,6 +74,14 @@ class ClipInputs:
             interpolation=self.config.interpolation,
         )
 
+    def whole_pixels(self, image: Image.Image | np.ndarray) -> Tensor:
+        """(3, size, size) uint8 of the whole picture, both sides resized: what a feature map is made of.
+
+        Nothing is cropped away, and a box of the picture is a box of the map by two factors.
+        """
+        size, interpolation = self.config.image_size, self.config.interpolation
+        return evaluation_transform(image, size=size, resize_mode="squash", interpolation=interpolation)
+
     def text_ids(self, text: str) -> Tensor:
         """(T,) int64 with start and end, cut to the context."""
         return torch.tensor(self.tokenizer.encode(text, self.config.context))

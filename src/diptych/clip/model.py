@@ -131,6 +131,10 @@ class CLIP(nn.Module):
         """
         return self.visual.features(self.normalised_images(pixels))
 
+    def feature_map(self, pixels: Tensor) -> Tensor:
+        """(B, D, h, w): the tower's last map, before it becomes one vector; regions are pooled from it."""
+        return self.visual.feature_map(self.normalised_images(pixels))
+
     def normalised_images(self, pixels: Tensor) -> Tensor:
         """uint8 pixels on the model's scale; pixels of a float type are taken as being there already."""
         if pixels.dtype != torch.uint8:
@@ -139,7 +143,7 @@ class CLIP(nn.Module):
 
 
 def image_tower(config: ClipConfig) -> ImageTower:
-    """The picture tower that `config.image` names; every one has `features` and `forward`."""
+    """The picture tower that `config.image` names; every one has `feature_map`, `features` and `forward`."""
     match config.image:
         case "vit":
             return VisionTransformer(

@@ -30,11 +30,15 @@ class ConvNet(nn.Module):
         num_features = widths[-1] * (image_size // shrink) ** 2
         self.proj = nn.Parameter(num_features**-0.5 * torch.randn(num_features, embed_dim))
 
-    def features(self, images: Tensor, *, recompute: bool = False) -> Tensor:
-        """(B, 3, height, width) to the flattened last map, (B, channels · side²)."""
+    def feature_map(self, images: Tensor, *, recompute: bool = False) -> Tensor:
+        """(B, 3, height, width) to the last map, (B, channels, height / shrink, width / shrink)."""
         for stage in self.stages:
             images = run_block(stage, images, recompute=recompute)
-        return images.flatten(1)
+        return images
+
+    def features(self, images: Tensor, *, recompute: bool = False) -> Tensor:
+        """(B, 3, height, width) to the flattened last map, (B, channels · side²)."""
+        return self.feature_map(images, recompute=recompute).flatten(1)
 
     def forward(self, images: Tensor, *, recompute: bool = False) -> Tensor:
         """(B, 3, height, width) to (B, E)."""

@@ -22,6 +22,7 @@ class TimmTower(nn.Module):
             hint = f"; did you mean {guess!r}?" if guess is not None else "; timm.list_models() lists them"
             raise UsageError(f"timm {timm.__version__} has no backbone {name!r}{hint}")
         super().__init__()
+        self.name = name
         self.trunk: Any = _backbone(name, image_size)
         if pool:
             self.trunk.reset_classifier(0, global_pool=pool)
@@ -32,6 +33,17 @@ class TimmTower(nn.Module):
         """(B, 3, height, width) to the pooled features, (B, D)."""
         self.trunk.set_grad_checkpointing(recompute)
         return self.trunk(images)
+
+    def feature_map(self, images: Tensor, *, recompute: bool = False) -> Tensor:
+        """(B, 3, height, width) to the last map, (B, D, h, w), normed where the backbone is a Transformer.
+
+        Raises:
+            UsageError: timm gives no map of this backbone.
+        """
+        if not hasattr(self.trunk, "forward_intermediates"):
+            raise UsageError(f"timm gives no feature map of {self.name!r}; use a backbone that has one, e.g. a ViT")
+        self.trunk.set_grad_checkpointing(recompute)
+        return self.trunk.forward_intermediates(images, indices=1, norm=True, intermediates_only=True)[0]
 
     def forward(self, images: Tensor, *, recompute: bool = False) -> Tensor:
         """(B, 3, height, width) to (B, E)."""

@@ -30,6 +30,7 @@ class VisionTransformer(nn.Module):
         if image_size % patch_size:
             raise ShapeError(f"pictures of {image_size} pixels cannot be cut into patches of {patch_size}")
         super().__init__()
+        self.patch_size = patch_size
         side = image_size // patch_size
         std = width**-0.5
         self.class_embedding = nn.Parameter(std * torch.randn(width))
@@ -42,12 +43,21 @@ class VisionTransformer(nn.Module):
 
     def features(self, images: Tensor, *, recompute: bool = False) -> Tensor:
         """(B, 3, height, width) to the class token after the last norm, (B, D)."""
-        patches = self.conv1(images).flatten(2).mT  # (B, P, D)
-        first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
-        hidden = torch.cat([first, patches], dim=1) + self.positional_embedding
+        hidden = self._embedded(images)
         class_token = torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
-        return self.ln_post(self.transformer(self.ln_pre(hidden), position=class_token, recompute=recompute))
+        return self.ln_post(self.transformer(hidden, position=class_token, recompute=recompute))
+
+    def feature_map(self, images: Tensor, *, recompute: bool = False) -> Tensor:
+        """(B, 3, height, width) to the patches after the last norm where they stand, (B, D, h, w)."""
+        patches = self.ln_post(self.transformer(self._embedded(images), recompute=recompute))[:, 1:]  # (B, P, D)
+        return patches.mT.unflatten(2, (images.shape[2] // self.patch_size, -1))
 
     def forward(self, images: Tensor, *, recompute: bool = False) -> Tensor:
         """(B, 3, height, width) to (B, E)."""
         return self.features(images, recompute=recompute) @ self.proj
+
+    def _embedded(self, images: Tensor) -> Tensor:
+        """(B, 1 + P, D): what the first block reads, the class token first."""
+        patches = self.conv1(images).flatten(2).mT  # (B, P, D)
+        first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        return self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding)

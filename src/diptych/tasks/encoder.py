@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,10 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diptych.data.batch import Batch
+from diptych.data.decoding import Picture, decode_ahead, find_pictures
 from diptych.data.sample import Item
 from diptych.errors import DataError, UsageError
 from diptych.progress import SILENT, Progress
-from diptych.tasks.decoding import Decoded, Picture, decode_ahead, find_pictures
+
+ToPixels = Callable[[Image.Image | np.ndarray], Tensor]
+"""From a picture, or from pixels as training reads them, to (3, height, width) uint8."""
 
 
 @runtime_checkable
@@ -59,6 +63,9 @@ class TowerModel(Protocol):
     def image_features(self, pixels: Tensor) -> Tensor:
         """(B, 3, height, width) uint8 to (B, D), before the projection."""
 
+    def feature_map(self, pixels: Tensor) -> Tensor:
+        """(B, 3, height, width) uint8 to (B, D, h, w), the tower's last map."""
+
     def modules(self) -> Iterator[nn.Module]:
         """As `nn.Module` has it."""
 
@@ -71,6 +78,9 @@ class TowerInputs(Protocol):
 
     def evaluation_pixels(self, image: Image.Image | np.ndarray) -> Tensor:
         """(3, height, width) uint8."""
+
+    def whole_pixels(self, image: Image.Image | np.ndarray) -> Tensor:
+        """(3, height, width) uint8 of the picture uncropped."""
 
     def text_ids(self, text: str) -> Tensor:
         """(T,) int64 with start and end."""
@@ -124,6 +134,10 @@ class DualEncoder:
     def image_features(self, pictures: Sequence[Picture], *, batch: int = 64) -> Tensor:
         """(N, D): what the picture tower makes before the projection, as a linear probe reads it."""
         return self._of_pictures(pictures, self.model.image_features, batch)
+
+    def feature_maps(self, pictures: Sequence[Picture], *, batch: int = 64) -> Tensor:
+        """(N, D, h, w): the picture tower's last map of the whole picture, squashed into its square, not cropped."""
+        return self._of_pictures(pictures, self.model.feature_map, batch, self.inputs.whole_pixels)
 
     def encode_text(self, texts: Sequence[str], *, batch: int = 256, normalize: bool = True) -> Tensor:
         """(N, E): a vector a text, of length 1 unless `normalize` is off; too long a text is cut to the context.
@@ -197,21 +211,30 @@ class DualEncoder:
                 bar.advance(len(chunk))
         return kept, vectors, bad
 
-    def _of_pictures(self, pictures: Sequence[Picture], encode: Any, batch: int) -> Tensor:
+    def _of_pictures(
+        self,
+        pictures: Sequence[Picture],
+        encode: Any,
+        batch: int,
+        to_pixels: ToPixels | None = None,
+    ) -> Tensor:
         if isinstance(pictures, Picture):
             raise UsageError(f"expected a list of pictures, got {_kind(pictures)}; put it in brackets: [picture]")
         if not pictures:
-            return self._of_pictures([Image.new("RGB", (8, 8))], encode, 1)[:0]  # its width is the model's to say
-        with _at_rest(self.model), closing(self._decode_ahead(pictures, batch)) as chunks:
+            blank = [Image.new("RGB", (8, 8))]  # the width of nothing is the model's to say
+            return self._of_pictures(blank, encode, 1, to_pixels)[:0]
+        with _at_rest(self.model), closing(self._decode_ahead(pictures, batch, to_pixels)) as chunks:
             parts = [self._on_device(encode, _stacked(chunk)) for chunk in chunks]
         return torch.cat(parts)
 
-    def _decode_ahead(self, pictures: Sequence[Picture], batch: int) -> Generator[list[Decoded]]:
-        return decode_ahead(pictures, self._pixels, batch=batch)
+    def _decode_ahead(
+        self, pictures: Sequence[Picture], batch: int, to_pixels: ToPixels | None = None
+    ) -> Generator[list[Tensor | DataError]]:
+        return decode_ahead(pictures, partial(self._pixels, to_pixels=to_pixels), batch=batch)
 
-    def _pixels(self, image: Image.Image) -> Tensor:
+    def _pixels(self, image: Image.Image, to_pixels: ToPixels | None = None) -> Tensor:
         quick = image.mode == "RGB" and not self.exact_pixels  # Pillow resizes palettes and alpha in ways of its own
-        return self.inputs.evaluation_pixels(np.asarray(image) if quick else image)
+        return (to_pixels or self.inputs.evaluation_pixels)(np.asarray(image) if quick else image)
 
     def _on_device(self, encode: Any, pixels: Tensor) -> Tensor:
         return encode(pixels.to(self.device)).float().cpu()
@@ -237,7 +260,7 @@ def _at_rest(model: TowerModel) -> Iterator[None]:
             module.training = True
 
 
-def _stacked(chunk: Sequence[Decoded]) -> Tensor:
+def _stacked(chunk: Sequence[Tensor | DataError]) -> Tensor:
     """(B, 3, height, width); raises what the first bad picture left in its place."""
     for found in chunk:
         if isinstance(found, DataError):

@@ -8,9 +8,9 @@ import warnings
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
-from torch import Tensor
 
 from diptych.data.images import as_decoded, decode
 from diptych.data.sample import Sample
@@ -22,27 +22,27 @@ Picture = Image.Image | Path | str | bytes | Sample
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """What a file of a folder must end in to be taken for a picture."""
 
-Decoded = Tensor | DataError
+T = TypeVar("T")
 
 _LOADING = threading.Lock()  # Pillow reads a file late, and one picture may stand in a list twice
 
 
 def decode_ahead(
-    pictures: Sequence[Picture], to_pixels: Callable[[Image.Image], Tensor], *, batch: int
-) -> Generator[list[Decoded]]:
+    pictures: Sequence[Picture], to_pixels: Callable[[Image.Image], T], *, batch: int
+) -> Generator[list[T | DataError]]:
     """Batches of decoded pictures in their order; the next batch is decoded while the caller works on one.
 
     Close it (`contextlib.closing`) to end its threads when not all is read.
 
     Args:
-        pictures: any mixture of the kinds of `Picture`.
-        to_pixels: the evaluation transform.
+        pictures: any mixture of the kinds of `Picture`; each is asked for when its batch is begun.
+        to_pixels: what else is done to each in the threads, e.g. the evaluation transform.
         batch: pictures at a time.
     Yields:
-        For each picture its (3, height, width) pixels, or the DataError that names it.
+        For each picture what `to_pixels` made of it, or the DataError that names it.
     """
     pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="decode")
-    ahead: list[Future[Decoded]] = []
+    ahead: list[Future[T | DataError]] = []
     with warnings.catch_warnings():  # `decode` silences some, and threads do not restore what each of them found
         try:
             for start in range(0, len(pictures), batch):
@@ -74,15 +74,15 @@ def find_pictures(where: str | Path | Sequence[str | Path]) -> list[Path]:
 def _submitted(
     pool: ThreadPoolExecutor,
     pictures: Sequence[Picture],
-    to_pixels: Callable[[Image.Image], Tensor],
+    to_pixels: Callable[[Image.Image], T],
     start: int,
     batch: int,
-) -> list[Future[Decoded]]:
+) -> list[Future[T | DataError]]:
     chunk = range(start, min(start + batch, len(pictures)))
     return [pool.submit(_decoded, pictures[place], place, to_pixels) for place in chunk]
 
 
-def _decoded(picture: Picture, place: int, to_pixels: Callable[[Image.Image], Tensor]) -> Decoded:
+def _decoded(picture: Picture, place: int, to_pixels: Callable[[Image.Image], T]) -> T | DataError:
     try:
         return to_pixels(_opened(picture))
     except DataError as error:
