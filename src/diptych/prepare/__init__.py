@@ -1,0 +1,1 @@
+"""What is made of a table before training on it: regions and their tags."""
