@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from diptych.data.region_checks import difference
-from diptych.data.region_store import RegionTable, RegionWriter, likeliest, open_region_table
+from diptych.data.region_rows import likeliest
+from diptych.data.region_store import RegionTable, RegionWriter, open_region_table
 from diptych.data.regions import Regions, RegionSpec
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError

@@ -8,13 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 
 from diptych.data import layout
 from diptych.data.index import KeySet
-from diptych.data.ragged import ragged
-from diptych.data.region_checks import COMMAND, check_regions
+from diptych.data.region_checks import COMMAND
+from diptych.data.region_rows import ARRAYS, REQUIRED, SIZE, RegionRows, column_types
 from diptych.data.regions import Regions, RegionSpec
 from diptych.data.table import Rows, Table, open_table
 from diptych.data.table_writer import TableWriter
@@ -23,18 +22,6 @@ from diptych.errors import DataError
 SPLIT = "regions"
 META = "regions"
 """Where the table's meta holds the RegionSpec."""
-ARRAYS = (
-    "boxes",
-    "features",
-    "scores",
-    "class_ids",
-    "class_probs",
-    "soft_labels",
-    "attribute_ids",
-    "attribute_probs",
-)
-SIZE = "size_px"
-REQUIRED = (SIZE, "boxes", "features", "scores")
 
 
 class RegionWriter:
@@ -75,13 +62,17 @@ class RegionWriter:
             DataError: the unfinished attempt was of something else.
         """
         self.spec = spec
-        self._classes = _fewer(num_classes_kept, spec.classes)
-        self._attributes = _fewer(num_attributes_kept, spec.attributes)
-        self._softmax = (num_soft_labels or 1 + len(spec.classes)) if soft_labels else 0
+        self._columns = RegionRows(
+            spec,
+            num_classes_kept=num_classes_kept,
+            num_attributes_kept=num_attributes_kept,
+            soft_labels=soft_labels,
+            num_soft_labels=num_soft_labels,
+        )
         self._writer = TableWriter(
             out,
             kind=layout.STORE,
-            columns=_columns(spec, self._classes, self._attributes, self._softmax),
+            columns=self._columns.types,
             rows_per_shard=pictures_per_shard,
             meta={META: asdict(spec)},
             source=", ".join(filter(None, (source, spec.detector, spec.rule, spec.detector_hash[:16]))),
@@ -98,21 +89,15 @@ class RegionWriter:
         Raises:
             DataError: the key was there already, or the regions are not as they should be; nothing is written then.
         """
-        check_regions(key, regions, self.spec)
-        class_ids, class_probs = regions.class_ids, regions.class_probs
-        if class_ids is None and regions.soft_labels is not None and self._classes:
-            class_ids, class_probs = likeliest(regions.soft_labels[:, 1:], self._classes)
-        row: dict[str, Any] = {
-            SIZE: _size(regions),
-            "boxes": regions.boxes.astype(np.float32, copy=False),
-            "features": regions.features.astype(np.float16, copy=False),
-            "scores": regions.scores.astype(np.float32, copy=False),
-        }
-        row |= _kept(key, "class", class_ids, class_probs, self._classes)
-        row |= _kept(key, "attribute", regions.attribute_ids, regions.attribute_probs, self._attributes)
-        if self._softmax:
-            row["soft_labels"] = _soft_labels(key, regions.soft_labels, self._softmax)
-        self._writer.add(SPLIT, key=key, fields=row)
+        self._writer.add(SPLIT, key=key, fields=self._columns.row(key, regions))
+
+    def take_in(self) -> None:
+        """Takes in the shards that `write_shard` put into the folder meanwhile."""
+        self._writer.take_in()
+
+    def abandon(self) -> None:
+        """Lets go of the folder; what is finished stays there for a resume."""
+        self._writer.abandon()
 
     def end_shards(self) -> None:
         """Ends the shard at hand early, so that a stop right after this loses no picture."""
@@ -148,6 +133,11 @@ class RegionTable:
         self._splits = splits
         columns = splits[0].columns
         self._arrays = tuple(name for name in ARRAYS if name in columns)
+
+    @property
+    def num_regions(self) -> int:
+        """Of all pictures together."""
+        return sum(pc.sum(pc.list_value_length(rows.column("scores"))).as_py() for rows in self._splits)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RegionTable, (self.path, self.spec, self._splits, self.fingerprint)
@@ -199,58 +189,6 @@ def open_region_table(path: Path) -> RegionTable:
     return RegionTable(path, spec, tuple(table.split(name) for name in table.splits), table.fingerprint)
 
 
-def likeliest(probs: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `num` likeliest of (R, C) with their probabilities, both (R, num), best first; ties by the lower id."""
-    num = min(num, probs.shape[1])
-    found = np.sort(np.argpartition(-probs, num - 1, axis=1)[:, :num], axis=1)
-    order = np.argsort(-np.take_along_axis(probs, found, axis=1), axis=1, kind="stable")
-    ids = np.take_along_axis(found, order, axis=1)
-    return ids.astype(np.int32), np.take_along_axis(probs, ids, axis=1)
-
-
-def _fewer(num: int, names: tuple[str, ...]) -> int:
-    return min(num, len(names)) if names else num
-
-
-def _columns(spec: RegionSpec, classes: int, attributes: int, softmax: int) -> dict[str, pa.DataType]:
-    columns = {
-        SIZE: ragged(pa.int32()),  # height, width
-        "boxes": ragged(pa.float32(), 4),
-        "features": ragged(pa.float16(), spec.feature_width),
-        "scores": ragged(pa.float32()),
-    }
-    for name, num in (("class", classes), ("attribute", attributes)):
-        if num:
-            columns |= {f"{name}_ids": ragged(pa.int32(), num), f"{name}_probs": ragged(pa.float16(), num)}
-    if softmax:
-        columns["soft_labels"] = ragged(pa.float16(), softmax)
-    return columns
-
-
-def _size(regions: Regions) -> np.ndarray | None:
-    if regions.height_px is None or regions.width_px is None:
-        return None
-    return np.array([regions.height_px, regions.width_px], dtype=np.int32)
-
-
-def _kept(key: str, name: str, ids: np.ndarray | None, probs: np.ndarray | None, num: int) -> dict[str, np.ndarray]:
-    """The columns of the `num` likeliest classes or attributes; none where the regions have none."""
-    if ids is None or probs is None or not num:
-        return {}
-    if ids.shape[1] < num:
-        raise DataError(
-            f"the regions of {key!r} have {ids.shape[1]} {name}_ids each and the store keeps {num}; keep fewer"
-        )
-    return {f"{name}_ids": ids[:, :num].astype(np.int32), f"{name}_probs": probs[:, :num].astype(np.float16)}
-
-
-def _soft_labels(key: str, soft_labels: np.ndarray | None, num: int) -> np.ndarray:
-    if soft_labels is None or soft_labels.shape[1] != num:
-        found = "none" if soft_labels is None else soft_labels.shape[1]
-        raise DataError(f"the store keeps {num} soft labels a region, and the regions of {key!r} have {found}")
-    return soft_labels.astype(np.float16, copy=False)
-
-
 def _spec(table: Table) -> RegionSpec:
     found = table.meta.get(META)
     if table.kind != layout.STORE or found is None:
@@ -272,7 +210,9 @@ def _check_columns(table: Table, spec: RegionSpec) -> None:
     if missing:
         raise DataError(f"{table.path} is a store without the columns {', '.join(missing)}; make it again: {COMMAND}")
     widths = {name: type_.value_type.list_size for name, type_ in lists.items() if name != "scores"}
-    wanted = _columns(spec, widths.get("class_ids", 0), widths.get("attribute_ids", 0), widths.get("soft_labels", 0))
+    wanted = column_types(
+        spec, widths.get("class_ids", 0), widths.get("attribute_ids", 0), widths.get("soft_labels", 0)
+    )
     for name, type_ in wanted.items():
         if table.columns[name] != type_:
             raise DataError(f"{table.path}: column {name!r} is {table.columns[name]}; expected {type_}")

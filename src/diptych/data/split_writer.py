@@ -24,14 +24,22 @@ class SplitWriter:
     """The shards of one split; the newest is still named *.tmp."""
 
     def __init__(
-        self, folder: Path, name: str, schema: pa.Schema, rows_per_shard: int, finished: Sequence[ShardFile] = ()
+        self,
+        folder: Path,
+        name: str,
+        schema: pa.Schema,
+        rows_per_shard: int,
+        finished: Sequence[ShardFile] = (),
+        *,
+        first: int = 0,
     ) -> None:
-        """Goes on behind the shards that are finished."""
+        """Goes on behind the shards that are finished; the first one has the number `first`."""
         self._folder = folder
         self._name = name
         self._schema = schema
         self._rows_per_shard = rows_per_shard
         self._finished = list(finished)
+        self._first = first
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
         self._file: pa.ipc.RecordBatchFileWriter | None = None
@@ -100,11 +108,16 @@ class SplitWriter:
         self._finished.append(part)
 
     def _shard_path(self, suffix: str) -> Path:
-        return self._folder / f"{self._name}-{len(self._finished):05d}.arrow{suffix}"
+        return self._folder / f"{shard_name(self._name, self._first + len(self._finished))}{suffix}"
 
     def _all_keys(self) -> Iterator[str]:
         for part in self._finished:
             yield from keys_of(Shard(self._folder / part.file, part))
+
+
+def shard_name(split: str, number: int) -> str:
+    """The file of a shard."""
+    return f"{split}-{number:05d}.arrow"
 
 
 def keys_of(shard: Shard) -> Iterator[str]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from diptych.data import layout
 from diptych.data.durable import flush_to_disk, sha256_of, write_synced
 from diptych.data.index import KeySet
-from diptych.data.layout import Layout, ShardFile
+from diptych.data.layout import Layout, ShardFile, partial_of
 from diptych.data.shards import Shard
 from diptych.data.split_writer import SplitWriter, keys_of
 from diptych.errors import DataError, RunExistsError, unknown
@@ -68,6 +68,10 @@ class TableWriter:
         self._own = tuple(columns)
         self._rows_per_shard = rows_per_shard
         self._begin(resume)
+        self.take_in()
+
+    def take_in(self) -> None:
+        """Takes in the shards that lie in the folder: of an earlier attempt, or written meanwhile by `write_shard`."""
         self._keys = KeySet(self.folder)
         self._splits = {name: self._split(name, parts) for name, parts in self._finished_shards().items()}
 
@@ -155,7 +159,11 @@ class TableWriter:
     ) -> None:
         if kind is None:
             self.finish()
-            return
+        else:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Lets go of the folder; what is finished stays there for a resume. After `finish` there is nothing to do."""
         for split in self._splits.values():
             split.abandon()
         self._lock.close()
@@ -232,6 +240,24 @@ class TableWriter:
             raise DataError(
                 f"row {key!r} has text that is no Unicode (a stray surrogate); was it read as UTF-8?"
             ) from error
+
+
+def write_shard(
+    out: Path, kind: str, columns: Mapping[str, pa.DataType], split: str, number: int, rows: Sequence[dict[str, Any]]
+) -> None:
+    """One shard of a table that is being written by this or another process, which will `take_in` it; atomic.
+
+    Args:
+        out: the folder that will be the table.
+        kind: as the `TableWriter` was told.
+        columns: likewise.
+        split: whose shard it is.
+        number: of the shard among those of its split.
+        rows: with the standard columns; their keys are nowhere else in the table.
+    """
+    writer = SplitWriter(partial_of(out), split, layout.schema_of(kind, columns), len(rows), first=number)
+    for row in rows:
+        writer.add(row, size=0)
 
 
 def _difference(found: str, wanted: str) -> str:
