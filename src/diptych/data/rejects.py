@@ -20,6 +20,10 @@ class Reject:
     reason: str
     """For people: what was found and what was expected."""
 
+    def line(self) -> str:
+        """As it stands in a file, with the end of the line."""
+        return json.dumps(asdict(self)) + "\n"
+
 
 class RejectLog:
     """Appends rejects to a file of JSON lines. One that stands there already is not written twice."""
@@ -40,7 +44,7 @@ class RejectLog:
         if reject in self._known:
             return
         self._known.add(reject)
-        self._file.write(json.dumps(asdict(reject)) + "\n")
+        self._file.write(reject.line())
         self._file.flush()
 
     def close(self) -> None:

@@ -1,0 +1,371 @@
+"""Regions of a whole table: predicted first, resumable shard by shard, shared by any number of processes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from diptych.data.decoding import decode_ahead
+from diptych.data.durable import write_whole
+from diptych.data.layout import REJECTS_FILE
+from diptych.data.region_shards import RegionShards, num_bytes
+from diptych.data.regions import RegionDetector, Regions, RegionSpec
+from diptych.data.rejects import Reject, read_rejects
+from diptych.data.sample import Sample
+from diptych.data.sampler import spread_rows
+from diptych.data.table import Rows, Table
+from diptych.errors import DataError, InterruptedRunError
+from diptych.prepare.given import boxes_of
+from diptych.prepare.presets import Preset
+from diptych.progress import SILENT, Bar, Progress, spoken_size, spoken_time
+from diptych.ranks import ALONE, Ranks
+
+TIMED = 2
+"""Batches that the prediction is made of, after a picture that warms up."""
+SLOW_S = 1.0
+"""A detector that takes longer for a picture is timed on single ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What of a table, and how it is cut into shards."""
+
+    splits: tuple[str, ...] = ()
+    """Empty: all."""
+    limit: int | None = None
+    """At most so many rows of each split, evenly spread."""
+    boxes: str | None = None
+    """The column that gives the boxes; None: the detector's own."""
+    preset: Preset | None = None
+    batch: int = 8
+    """Pictures handed to the detector together; two batches of them are in memory, decoded."""
+    pictures_per_shard: int = 256
+    """What a kill costs each process at most."""
+    max_rejects: float = 0.05
+    """Share of the pictures; more than this many bad ones stop the extraction."""
+
+    def spec(self, detector: RegionDetector, name: str) -> RegionSpec:
+        """What the store's regions are made with.
+
+        Args:
+            detector: that finds them.
+            name: it goes by in `systems.detectors`, which presets know.
+        """
+        spec = detector.spec
+        if self.boxes is not None:
+            spec = replace(spec, box_kind="given", rule=f"given({self.boxes})")
+        return spec if self.preset is None else self.preset.matched(spec, name)
+
+    def source(self, table: Table) -> str:
+        """What the store is made of: an unfinished one goes on only with the same, whose shards would be the same."""
+        parts = [f"table {table.fingerprint}", f"shards of {self.pictures_per_shard} in batches of {self.batch}"]
+        parts += [f"splits {'+'.join(self.splits)}"] if self.splits else []
+        parts += [f"at most {self.limit} a split"] if self.limit is not None else []
+        parts += [f"boxes of {self.boxes}"] if self.boxes is not None else []
+        return ", ".join([*parts, *([f"preset {self.preset.name}"] if self.preset is not None else [])])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What an extraction will take, by a few timed pictures."""
+
+    pictures: int
+    """That are still to be done, by all processes."""
+    seconds_per_picture: float
+    """Of one process: decoding and detecting, one after the other."""
+    seconds: float
+    bytes: float
+    """On disk, of these pictures."""
+    free_bytes: int
+
+    def __str__(self) -> str:
+        rate = 1 / self.seconds_per_picture
+        return (
+            f"{self.pictures:,} pictures to go: about {spoken_time(self.seconds)} at {rate:.3g} pictures/s a process, "
+            f"and {spoken_size(self.bytes)} on disk ({spoken_size(self.free_bytes)} free)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionResult:
+    """What came of an extraction, over all processes."""
+
+    out: Path
+    pictures: int
+    """In the store."""
+    regions: int
+    rejects: int
+    reasons: Mapping[str, int]
+    """How many rejects have each reason, the most frequent first."""
+    kept: int
+    """Shards that earlier, unfinished attempts had written."""
+    shards: int
+    seconds: float
+    """Of this attempt."""
+    forecast: Forecast | None
+    """None where nothing was left to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shard:
+    """The rows of one split that make one shard."""
+
+    number: int
+    split: str
+    rows: Sequence[int]
+
+
+def extract_regions(
+    detector: RegionDetector,
+    table: Table,
+    shards: RegionShards,
+    asked: Asked,
+    *,
+    ranks: Ranks = ALONE,
+    progress: Progress = SILENT,
+) -> ExtractionResult:
+    """Runs a detector over a table and writes what it finds as a store.
+
+    The rows are cut into shards, and each is one unit of work: which pictures share a batch depends on nothing else, so
+    that any number of processes, killed and begun again however often, writes the same bytes. A picture that cannot be
+    used is listed with its reason in OUT/rejects.jsonl.
+
+    Args:
+        detector: makes the regions.
+        table: of pictures.
+        shards: the new store.
+        asked: what of the table.
+        ranks: the processes that share the work, and a file system.
+        progress: sees pictures go by.
+    Raises:
+        RunExistsError: the store is there already, or is being written.
+        DataError: too many pictures are bad, the disk is too small for what is predicted, or an unfinished attempt was
+            of something else; what is done stays, and the same call goes on from it.
+        InterruptedRunError: the user stopped it; the same call goes on.
+    """
+    try:
+        ranks.from_lead(shards.begin)
+        return _Extraction(detector, table, shards, asked, ranks, progress).run()
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError(
+            f"stopped; what was extracted is kept in {shards.folder}, and the same command goes on from there"
+        ) from error
+    finally:
+        shards.let_go()
+
+
+class _Extraction:
+    """One attempt of one process."""
+
+    def __init__(
+        self,
+        detector: RegionDetector,
+        table: Table,
+        shards: RegionShards,
+        asked: Asked,
+        ranks: Ranks,
+        progress: Progress,
+    ) -> None:
+        self._detector, self._shards, self._asked = detector, shards, asked
+        self._ranks, self._progress = ranks, progress
+        self._rows = {name: table.split(name) for name in asked.splits or table.splits}
+        self._plan = list(self._planned())
+        self._rejected = 0
+
+    def run(self) -> ExtractionResult:
+        """Everything, from the prediction to the finished store."""
+        start = time.monotonic()
+        todo = self._ranks.from_lead(lambda: [one for one in self._plan if not self._shards.has(one.number)])
+        kept = len(self._plan) - len(todo)
+        if kept:
+            self._progress.say(f"going on from {self._shards.folder}, where {kept:,} of {len(self._plan):,} shards are")
+        forecast = self._ranks.from_lead(lambda: self._forecast(todo)) if todo else None
+        mine = todo[self._ranks.rank :: self._ranks.size]
+        name = "extracting" + (f" (process 1 of {self._ranks.size})" if self._ranks.size > 1 else "")
+        with self._progress.bar(name, total=sum(len(one.rows) for one in mine), unit="pictures") as bar:
+            for shard in mine:
+                self._extract(shard, bar)
+        self._ranks.wait()
+        pictures, regions, rejects = self._ranks.from_lead(self._finish)
+        reasons = Counter(reject.reason for reject in rejects)
+        return ExtractionResult(
+            out=self._shards.out,
+            pictures=pictures,
+            regions=regions,
+            rejects=len(rejects),
+            reasons=dict(reasons.most_common()),
+            kept=kept,
+            shards=len(self._plan),
+            seconds=time.monotonic() - start,
+            forecast=forecast,
+        )
+
+    def _planned(self) -> Iterator[_Shard]:
+        number = 0
+        for name, rows in self._rows.items():
+            chosen = spread_rows(len(rows), self._asked.limit)
+            for start in range(0, len(chosen), self._asked.pictures_per_shard):
+                yield _Shard(number=number, split=name, rows=chosen[start : start + self._asked.pictures_per_shard])
+                number += 1
+
+    def _forecast(self, todo: Sequence[_Shard]) -> Forecast:
+        """Times a few pictures from the middle of what is to do.
+
+        Raises:
+            DataError: it would not fit on the disk.
+        """
+        middle = todo[len(todo) // 2]
+        warm_up_s, _ = self._timed(middle, 1)
+        num = 1 if warm_up_s > SLOW_S else self._asked.batch
+        seconds, found = self._timed(middle, TIMED * num)
+        sizes = [size for one in found if isinstance(one, Regions) and (size := self._num_bytes(one))]
+        pictures = sum(len(one.rows) for one in todo)
+        forecast = Forecast(
+            pictures=pictures,
+            seconds_per_picture=seconds / len(found),
+            seconds=seconds / len(found) * pictures / min(self._ranks.size, len(todo)),
+            bytes=pictures * sum(sizes) / max(len(sizes), 1),
+            free_bytes=shutil.disk_usage(self._shards.folder).free,
+        )
+        self._progress.say(str(forecast))
+        if forecast.bytes > forecast.free_bytes:
+            raise DataError(
+                f"the regions of {pictures:,} pictures take about {spoken_size(forecast.bytes)}, and the disk of "
+                f"{self._shards.out} has {spoken_size(forecast.free_bytes)} free; choose another disk, fewer regions "
+                "or --limit"
+            )
+        return forecast
+
+    def _timed(self, shard: _Shard, num: int) -> tuple[float, list[Regions | DataError]]:
+        rows = [shard.rows[place % len(shard.rows)] for place in range(num)]
+        start = time.perf_counter()
+        found = [one for _, one in self._found(shard.split, rows)]
+        return time.perf_counter() - start, found
+
+    def _num_bytes(self, regions: Regions) -> int:
+        try:
+            return num_bytes(self._shards.row("", regions))
+        except DataError:  # it will be rejected
+            return 0
+
+    def _extract(self, shard: _Shard, bar: Bar) -> None:
+        """Writes one shard, and beside it first what it had to leave out."""
+        rows: list[dict[str, Any]] = []
+        rejects: list[Reject] = []
+        for key, found in self._found(shard.split, shard.rows):
+            try:
+                if isinstance(found, DataError):
+                    raise found
+                rows.append(self._shards.row(key, found))
+            except DataError as error:
+                rejects.append(Reject(key=key, source=shard.split, reason=_reason(key, error)))
+            bar.advance(note=f"{self._rejected + len(rejects):,} rejected" if rejects else "")
+        if rejects:
+            write_whole(self._rejects_file(shard.number), "".join(map(Reject.line, rejects)).encode())
+        self._rejected += len(rejects)
+        self._check_rejects(self._rejected, rejects)
+        if rows:
+            self._shards.write(shard.number, rows)
+
+    def _found(self, split: str, rows: Sequence[int]) -> Iterator[tuple[str, Regions | DataError]]:
+        """The key of each row, and its regions or what is wrong with it; decoding is a batch ahead of the detector."""
+        samples = _Samples(self._rows[split], rows, () if self._asked.boxes is None else (self._asked.boxes,))
+        with closing(decode_ahead(samples, _as_it_is, batch=self._asked.batch)) as batches:
+            for number, pictures in enumerate(batches):
+                first = number * self._asked.batch
+                batch = [samples.given_up(place) for place in range(first, first + len(pictures))]
+                for sample, found in zip(batch, self._detected(batch, pictures), strict=True):
+                    yield sample.key, found
+
+    def _detected(
+        self, samples: Sequence[Sample], pictures: Sequence[Image.Image | DataError]
+    ) -> list[Regions | DataError]:
+        """The regions of those that are pictures; where the detector cannot use one, one by one."""
+        found: list[Regions | DataError] = [one if isinstance(one, DataError) else DataError("") for one in pictures]
+        good = [place for place, one in enumerate(pictures) if isinstance(one, Image.Image)]
+        for places in (good, *[[place] for place in good]):
+            try:
+                regions = self._detect([samples[place] for place in places], [pictures[place] for place in places])
+            except DataError as error:
+                for place in places:
+                    found[place] = error
+                continue
+            for place, one in zip(places, regions, strict=True):
+                found[place] = one
+            if places is good:
+                break
+        return found
+
+    def _detect(self, samples: Sequence[Sample], pictures: Sequence[Any]) -> list[Regions]:
+        column, preset = self._asked.boxes, self._asked.preset
+        given = None
+        if column is not None:
+            values = [sample.fields[column] for sample in samples]
+            given = [boxes_of(value, picture) for value, picture in zip(values, pictures, strict=True)]
+        found = self._detector.detect(pictures, given) if pictures else []
+        return found if preset is None else [preset.keep(regions) for regions in found]
+
+    def _finish(self) -> tuple[int, int, list[Reject]]:
+        """Of the lead: the rejects in the order of the table, and the store whole."""
+        whole = self._shards.folder / REJECTS_FILE
+        parts = [self._rejects_file(one.number) for one in self._plan]
+        there = [part for part in parts if part.exists()]
+        known = read_rejects(whole) if whole.exists() else []  # of an attempt that ended while it joined them
+        rejects = list(dict.fromkeys([*known, *(reject for part in there for reject in read_rejects(part))]))
+        self._check_rejects(len(rejects), rejects)
+        if rejects:
+            write_whole(whole, "".join(map(Reject.line, rejects)).encode())
+        for part in there:
+            part.unlink()
+        pictures, regions = self._shards.finish()
+        return pictures, regions, rejects
+
+    def _check_rejects(self, num: int, some: Sequence[Reject]) -> None:
+        pictures = sum(len(one.rows) for one in self._plan)
+        if num > self._asked.max_rejects * pictures:
+            worst = "; ".join(f"{times} x {reason}" for reason, times in Counter(r.reason for r in some).most_common(3))
+            raise DataError(
+                f"{num:,} of {pictures:,} pictures are bad, more than --max-rejects {self._asked.max_rejects} allows: "
+                f"{worst}. What was extracted is kept in {self._shards.folder}; mend the table or pass a larger "
+                "--max-rejects, and the same command goes on from there"
+            )
+
+    def _rejects_file(self, shard: int) -> Path:
+        return self._shards.folder / f"rejects-{shard:05d}.jsonl"
+
+
+class _Samples(Sequence[Sample]):
+    """Rows of a split, read when they are asked for; kept until they are given up."""
+
+    def __init__(self, rows: Rows, chosen: Sequence[int], columns: Sequence[str]) -> None:
+        self._rows, self._chosen, self._columns = rows, chosen, columns
+        self._kept: dict[int, Sample] = {}
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, place: Any) -> Any:
+        sample = self._rows.sample(self._chosen[place], self._columns)
+        self._kept[place] = replace(sample, image=None)
+        return sample
+
+    def given_up(self, place: int) -> Sample:
+        """The sample without its picture, for the last time."""
+        return self._kept.pop(place)
+
+
+def _as_it_is(picture: Image.Image) -> Image.Image:
+    return picture
+
+
+def _reason(key: str, error: DataError) -> str:
+    """Without the key, which the reject says, so that equal reasons are equal."""
+    return str(error).removeprefix(f"{key}: ").removeprefix(f"the regions of {key!r}: ")

@@ -1,0 +1,112 @@
+"""How many regions a consumer was trained with: presets that say which model, and which of its weights, they match."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from diptych.data.regions import Regions, RegionSpec
+from diptych.errors import UsageError, unknown
+
+NAMES = ("uniter", "oscar", "fixed36")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A consumer's number of regions. What it asks of the detector comes first, what is kept of that after it."""
+
+    name: str
+    consumer: str
+    """Which model, and which weights of it."""
+    detector: str
+    """What these weights' features came from: a name of `systems.detectors`."""
+    rule: Literal["butd", "lxmert"]
+    """The rule of selection, of those of bottom-up attention."""
+    min_boxes: int
+    """Fewest regions that the detector is asked for."""
+    max_boxes: int
+    """Most regions that the detector is asked for."""
+    min_kept: int
+    """Of those, the best are kept: at least so many."""
+    max_kept: int
+    above: float | None = None
+    """Kept are regions whose score, rounded to float16, is above this; None: whatever the score."""
+
+    def keep(self, regions: Regions) -> Regions:
+        """The regions that the consumer reads; what there is where that is fewer than `min_kept`."""
+        num = len(regions)
+        if self.above is not None:
+            num = int((regions.scores.astype(np.float16) > np.float16(self.above)).sum())
+        return best(regions, min(max(num, self.min_kept), self.max_kept))
+
+    def matched(self, spec: RegionSpec, detector: str) -> RegionSpec:
+        """The spec, saying who reads such regions: nobody's released weights where the detector is another."""
+        if detector == self.detector:
+            return replace(spec, consumer=self.consumer)
+        return replace(spec, consumer=f"no released weights: the rule of {self.name} on {detector} features")
+
+    def warning(self, spec: RegionSpec, detector: str) -> str | None:
+        """What to say where the preset does not match the detector."""
+        if detector == self.detector:
+            return None
+        return (
+            f"The preset {self.name} is for {self.consumer}, whose weights know the features of {self.detector}:PATH "
+            f"alone. These are {spec.feature_width} numbers of {detector} ({spec.feature_kind}): train a model on them "
+            "from the start; the store says so too"
+        )
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        UsageError: there is none; the nearest is suggested.
+    """
+    match name:
+        case "uniter":
+            return Preset(
+                name=name,
+                consumer="UNITER base and large, as released",
+                detector="butd",
+                rule="butd",
+                min_boxes=100,
+                max_boxes=100,
+                min_kept=10,
+                max_kept=100,
+                above=0.2,
+            )
+        case "oscar":
+            return Preset(
+                name=name,
+                consumer="Oscar base and large, as released (not Oscar+, which reads VinVL's)",
+                detector="butd",
+                rule="butd",
+                min_boxes=10,
+                max_boxes=100,
+                min_kept=10,
+                max_kept=50,
+            )
+        case "fixed36":
+            return Preset(
+                name=name,
+                consumer="LXMERT and VisualBERT, as released for unc-nlp/frcnn-vg-finetuned",
+                detector="butd",
+                rule="lxmert",
+                min_boxes=36,
+                max_boxes=36,
+                min_kept=36,
+                max_kept=36,
+            )
+        case _:
+            raise UsageError(unknown("preset", name, NAMES))
+
+
+def best(regions: Regions, num: int) -> Regions:
+    """The first `num`."""
+    if num >= len(regions):
+        return regions
+    parts: dict[str, Any] = {part.name: getattr(regions, part.name) for part in fields(Regions)}
+    cut: dict[str, Any] = {name: part[:num] for name, part in parts.items() if isinstance(part, np.ndarray)}
+    return replace(regions, **cut)
