@@ -1,0 +1,169 @@
+"""Regions drawn over their pictures: boxes, names and attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from diptych.data.images import decode
+from diptych.data.regions import Regions, RegionSpec, RegionStore
+from diptych.data.table import Table
+from diptych.errors import DataError
+from diptych.report.page import Page, Section, note
+from diptych.report.pictures import data_uri
+from diptych.report.region_summary import RegionSummary, spread_keys
+from diptych.report.tables import facts
+
+SIDE_PX = 480
+"""Longer side of a picture on the page; boxes are drawn in units of it."""
+SURE = 0.1
+"""An attribute is told from this probability on, as in the demonstration of bottom-up attention."""
+HUES = 8
+LINE_PX, LETTER_PX = 16.0, 8.0
+"""Room that a label takes: its height, and the width of a letter."""
+
+
+def regions_page(store: RegionStore, table: Table, summary: RegionSummary, *, num: int, boxes: int) -> Page:
+    """The page.
+
+    Args:
+        store: of the regions.
+        table: with their pictures.
+        summary: of the store.
+        num: pictures shown, evenly spread over the store.
+        boxes: regions drawn over each, the best.
+    Raises:
+        DataError: not one of the pictures is in the table.
+    """
+    keys = spread_keys(store, num)
+    cards = [_card(key, store, picture, boxes) for key, picture in _pictures(table, keys) if picture is not None]
+    if not cards:
+        raise DataError(
+            f"{table.path} has none of the pictures whose regions {store.path} holds, e.g. {keys[0]!r}; pass the table "
+            "that they were extracted from"
+        )
+    each = f"{summary.fewest}" if summary.fewest == summary.most else f"{summary.fewest} to {summary.most}"
+    return Page(
+        kicker=f"Regions: {store.path.resolve().name}",
+        headline=f"{each} regions in each of {summary.pictures:,} pictures",
+        lead=[f"Made with {store.spec.detector}; rule: {store.spec.rule}."],
+        sections=[
+            Section(
+                title="Regions",
+                how_to_read=(
+                    f"{len(cards)} pictures, evenly spread over the store, none chosen by hand. Over each the best "
+                    f"{boxes} regions at most, in the order of the store; below it what each was taken for, and how "
+                    "likely that is. All regions are in the store."
+                ),
+                body=f'<div class="drawn">{"".join(cards)}</div>',
+            ),
+            Section(
+                title="Made with",
+                how_to_read="What the store says of its regions. Stores that differ in any of it are not mixed.",
+                body=facts(summary.rows(), caption=str(store.path.resolve().name)),
+            ),
+        ],
+    )
+
+
+def _pictures(table: Table, keys: Sequence[str]) -> list[tuple[str, bytes | Path | None]]:
+    """For each key its picture's file, from whichever split has it; None where none has."""
+    found: dict[str, bytes | Path | None] = {}
+    for name in table.splits:
+        rows = table.split(name)
+        for key, row in zip(keys, rows.find(keys), strict=True):
+            if row is not None:
+                found[key] = rows.sample(row).image
+    return [(key, found.get(key)) for key in keys]
+
+
+def _card(key: str, store: RegionStore, source: bytes | Path, num: int) -> str:
+    try:
+        picture = decode(source)
+        regions = store.regions(key)
+    except DataError as error:
+        return f"<figure>{note(str(error))}<figcaption>{escape(key)}</figcaption></figure>"
+    names, probs = names_of(regions, store.spec)[:num], likelihoods(regions)[:num]
+    listed = "".join(
+        f'<li style="--hue:var(--hue-{row % HUES})">{escape(name)} <small>{prob:.2f}</small></li>'
+        for row, (name, prob) in enumerate(zip(names, probs, strict=True))
+        if name
+    )
+    said = f"{len(regions)} region{'s' * (len(regions) != 1)}" + (f", {num} drawn" if len(regions) > num else "")
+    drawing = _drawing(picture, corners(regions, store.spec, picture)[:num], names, key)
+    return (
+        f"<figure>{drawing}{f'<ol>{listed}</ol>' if listed else ''}<figcaption>{escape(key)} · {said}</figcaption>"
+        "</figure>"
+    )
+
+
+def names_of(regions: Regions, spec: RegionSpec) -> list[str]:
+    """What each region was taken for, e.g. "brown dog"; "" where there are no names."""
+    if regions.class_ids is None or not spec.classes:
+        return [""] * len(regions)
+    names = [spec.classes[first] for first in regions.class_ids[:, 0]]
+    if regions.attribute_ids is None or regions.attribute_probs is None or not spec.attributes:
+        return names
+    attributes = zip(regions.attribute_ids[:, 0], regions.attribute_probs[:, 0], strict=True)
+    return [
+        f"{spec.attributes[first]} {name}" if prob >= SURE else name
+        for name, (first, prob) in zip(names, attributes, strict=True)
+    ]
+
+
+def likelihoods(regions: Regions) -> np.ndarray:
+    """(R,) the probability of the likeliest class; the score where no classes were kept."""
+    return regions.scores if regions.class_probs is None else regions.class_probs[:, 0]
+
+
+def corners(regions: Regions, spec: RegionSpec, picture: Image.Image) -> np.ndarray:
+    """(R, 4) in shares of the picture, x1 and y1 the edges, whatever unit and convention the store has."""
+    boxes = regions.boxes.astype(np.float64)
+    if spec.plus_one:
+        boxes += np.array([0, 0, 1, 1])
+    sides = [picture.width, picture.height] * 2 if spec.box_unit == "pixel" else [1.0] * 4
+    return (boxes / sides).clip(0, 1)
+
+
+def _drawing(picture: Image.Image, boxes: np.ndarray, names: Sequence[str], key: str) -> str:
+    """The picture, and over it an SVG with the boxes; the first region's box lies above the others."""
+    scale = SIDE_PX / max(picture.size)
+    width, height = max(picture.width * scale, 1), max(picture.height * scale, 1)
+    drawn = boxes * [width, height, width, height]
+    shapes = [_box(row, *box) for row, box in enumerate(drawn)]
+    places = _places(drawn, names, width)
+    labels = [
+        _label(row, f"{row + 1} {name}", *place) for row, (name, place) in enumerate(zip(names, places, strict=True))
+    ]
+    return (
+        f'<div class="over"><img src="{data_uri(picture, SIDE_PX)}" alt="{escape(key)}" loading="lazy">'
+        f'<svg viewBox="0 0 {width:.1f} {height:.1f}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{len(boxes)} regions of {escape(key)}">{"".join([*reversed(shapes), *labels])}</svg></div>'
+    )
+
+
+def _places(boxes: np.ndarray, names: Sequence[str], width: float) -> list[tuple[float, float]]:
+    """Where each label stands: in its box's upper left corner, or as far below it as others leave room."""
+    placed: list[tuple[float, float, float]] = []
+    for (x0, y0, _, _), name in zip(boxes.tolist(), names, strict=True):
+        room = LETTER_PX * (len(name) + 3)
+        x, y = max(min(x0 + 4, width - room), 4.0), y0 + LINE_PX
+        while any(abs(y - other_y) < LINE_PX and x < end and begin < x + room for begin, end, other_y in placed):
+            y += LINE_PX
+        placed.append((x, x + room, y))
+    return [(x, y) for x, _, y in placed]
+
+
+def _label(row: int, words: str, x: float, y: float) -> str:
+    return f'<text style="--hue:var(--hue-{row % HUES})" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>'
+
+
+def _box(row: int, x0: float, y0: float, x1: float, y1: float) -> str:
+    return (
+        f'<rect style="--hue:var(--hue-{row % HUES})" x="{x0:.1f}" y="{y0:.1f}" width="{x1 - x0:.1f}" '
+        f'height="{y1 - y0:.1f}"/>'
+    )
