@@ -1,13 +1,191 @@
-"""`diptych regions`: what stands in the pictures, as fused models read it."""
+"""`diptych regions`: make regions of a table's pictures, look at them, and bring them from and to old files."""
 
 from __future__ import annotations
 
+import shlex
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-from diptych.cli import regions_train
+from diptych.cli import regions_train, screen
 from diptych.cli.verbs import Verbs
+from diptych.errors import UsageError
+from diptych.progress import SILENT
 
-regions_app = typer.Typer(
-    cls=Verbs, help="Regions of pictures, for fused models: train a detector.", add_completion=False
-)
+if TYPE_CHECKING:
+    from diptych.data.regions import RegionDetector, RegionSpec
+    from diptych.prepare.extraction import ExtractionResult
+    from diptych.progress import Progress
+    from diptych.systems.detectors import NamedDetector
+
+FORMAT = 1
+RANK_TIMEOUT_S = 24 * 3600.0
+"""One process may be done long before another."""
+
+regions_app = typer.Typer(help="Regions of pictures: what UNITER and Oscar read in place of pixels.", cls=Verbs)
 regions_app.command("train")(regions_train.train)
+
+
+@regions_app.command("extract")
+def extract(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A table of pictures.")],
+    detector: Annotated[
+        str, typer.Option(metavar="NAME:WEIGHTS", help="windows:CLIP, grid:CLIP; a wrong name lists them all.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="REGIONS", help="Folder of the new store.")],
+    boxes: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Regions are the boxes of this column, e.g. objects.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="How many regions a released consumer reads: uniter, oscar or fixed36.")
+    ] = None,
+    words: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Name the regions from this list of words, one a line.")
+    ] = None,
+    clip: Annotated[
+        str | None, typer.Option(metavar="CLIP", help="That names them; left out: the one of windows or grid.")
+    ] = None,
+    template: Annotated[str, typer.Option(help="How a word is put to the CLIP: a text with {}, or a set.")] = "photo",
+    splits: Annotated[
+        list[str] | None, typer.Option("--split", help="Of these rows only; may be given several times.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many pictures of each split.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Of the detector, e.g. side=8.")
+    ] = None,
+    soft_labels: Annotated[
+        bool, typer.Option("--soft-labels", help="Keep the whole softmax of every region, not the likeliest five.")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
+    shard: Annotated[int, typer.Option(min=1, help="Pictures of one file; a kill costs no more.")] = 256,
+    max_rejects: Annotated[float, typer.Option(help="Share of bad pictures at which it stops.")] = 0.05,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")] = None,
+) -> None:
+    """Make regions of every picture of a table: `diptych regions extract flickr --detector windows:runs/first --out r`.
+
+    Disk and time are predicted first. Stopped, the same command goes on. `torchrun` shares the pictures out.
+    """
+    from diptych.data.region_shards import RegionShards
+    from diptych.data.table import open_table
+    from diptych.prepare.extraction import Asked, extract_regions
+    from diptych.prepare.given import check_boxes_column
+    from diptych.prepare.presets import preset as named_preset
+    from diptych.ranks import join_ranks
+    from diptych.systems.detectors import load_detector
+
+    table = open_table(data)
+    asked = Asked(
+        splits=tuple(splits or ()),
+        limit=limit,
+        boxes=boxes,
+        preset=None if preset is None else named_preset(preset),
+        batch=batch,
+        pictures_per_shard=shard,
+        max_rejects=max_rejects,
+    )
+    for name in asked.splits:
+        table.split(name)  # a wrong name is told before the model is loaded
+    if boxes is not None:
+        check_boxes_column(table, boxes)
+    with (
+        join_ranks(device, RANK_TIMEOUT_S) as ranks,
+        screen.progress() if ranks.leads else nullcontext(SILENT) as progress,
+    ):
+        found = load_detector(detector, settings=settings or (), device=device)
+        warning = None if asked.preset is None else asked.preset.warning(found.detector.spec, found.name)
+        if warning is not None:
+            progress.say(f"Note: {warning}.")
+        finds = _named(found, words, clip, template, device, progress)
+        spec = asked.spec(finds, found.name)
+        shards = RegionShards(out, spec, soft_labels=soft_labels, source=asked.source(table))
+        result = extract_regions(finds, table, shards, asked, ranks=ranks, progress=progress)
+    if ranks.leads:
+        _tell(result, spec, data, json_file)
+
+
+@regions_app.command("show")
+def show(
+    regions: Annotated[Path, typer.Argument(metavar="REGIONS", help="A store of regions.")],
+    data: Annotated[Path | None, typer.Option(help="The table of the pictures; needed for a page.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw regions over pictures on this page.")] = None,
+    num: Annotated[int, typer.Option(min=1, help="Pictures on the page, evenly spread over the store.")] = 24,
+    boxes: Annotated[int, typer.Option(min=1, help="Regions drawn over each, the best.")] = 12,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")] = None,
+) -> None:
+    """Say what a store holds, and draw boxes, names and attributes over the pictures."""
+    from diptych.cli.json_file import write_json
+    from diptych.data.durable import write_whole
+    from diptych.data.region_store import open_region_table
+    from diptych.data.table import open_table
+    from diptych.report.page import render
+    from diptych.report.region_summary import describe_regions
+    from diptych.report.regions import regions_page
+
+    if html is not None and data is None:
+        raise UsageError("a page shows the pictures; name their table too: --data DATA")
+    store = open_region_table(regions)
+    found = describe_regions(store)
+    screen.table(str(regions), ("", "regions"), found.rows())
+    screen.out()
+    if json_file is not None:
+        write_json(json_file, found.plain())
+    if html is None or data is None:
+        words = ["diptych", "regions", "show", str(regions), "--data", "DATA" if data is None else str(data)]
+        screen.next_step(shlex.join([*words, "--html", f"{regions.resolve().name}.html"]))
+        return
+    table = open_table(data)
+    html.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(html, render(regions_page(store, table, found, num=num, boxes=boxes)).encode())
+    screen.out(f"Page: {html}")
+    screen.next_step(screen.look_at(html))
+
+
+def _named(
+    found: NamedDetector, words: Path | None, clip: str | None, template: str, device: str, progress: Progress
+) -> RegionDetector:
+    """The detector itself, or with a CLIP that names its regions."""
+    from diptych.systems.detectors import OVER_A_CLIP, name_regions
+
+    if words is None:
+        if clip is not None:
+            raise UsageError("--clip names regions from a word list; pass it too: --words FILE")
+        return found.detector
+    namer = clip or (found.source if found.name in OVER_A_CLIP else None)
+    if namer is None:
+        raise UsageError(f"--words needs a CLIP that names the regions of {found.name}: --clip RUN")
+    return name_regions(found.detector, namer, words, template=template, device=device, progress=progress)
+
+
+def _tell(result: ExtractionResult, spec: RegionSpec, data: Path, json_file: Path | None) -> None:
+    """What came of it, on the screen and as JSON."""
+    from dataclasses import asdict
+
+    from diptych.cli.json_file import write_json
+    from diptych.progress import spoken_time
+
+    mean = result.regions / result.pictures
+    screen.table(
+        str(result.out),
+        ("", "regions"),
+        [
+            ("pictures", f"{result.pictures:,}"),
+            ("regions", f"{result.regions:,} ({mean:.1f} a picture)"),
+            ("features", f"{spec.feature_width} numbers, {spec.feature_kind}"),
+            ("rule", spec.rule),
+            ("for", spec.consumer or "no released weights"),
+            ("rejected", f"{result.rejects:,}"),
+            ("took", spoken_time(result.seconds)),
+        ],
+    )
+    screen.out()
+    if result.rejects:
+        reasons = [(reason, f"{num:,}") for reason, num in list(result.reasons.items())[:8]]
+        screen.table(f"rejected, listed in {result.out / 'rejects.jsonl'}", ("why", "pictures"), reasons)
+        screen.out()
+    if json_file is not None:
+        write_json(json_file, {"format": FORMAT, **asdict(result), "out": str(result.out), "spec": asdict(spec)})
+    page = f"{result.out.resolve().name}.html"
+    screen.next_step(shlex.join(["diptych", "regions", "show", str(result.out), "--data", str(data), "--html", page]))

@@ -1,0 +1,167 @@
+"""`diptych regions`: from a table and a tiny CLIP to a store and a page, and every mistake in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych.cli.main import main
+from diptych.data.region_store import open_region_table
+from diptych.data.scenes import draw_scenes, easy
+from diptych.data.table import open_table
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `scenes`, and `clip`, a CLIP of two steps."""
+    folder = tmp_path_factory.mktemp("regions")
+    draw_scenes(folder / "scenes", easy(num=40, size_px=48), workers=1)
+    (folder / "words.txt").write_text("circle\nsquare\nstar\n", encoding="utf-8")
+    words = ["train", "clip", "tiny", "--data", str(folder / "scenes"), "--out", str(folder / "clip")]
+    few = ["--set", "training.steps=2", "--set", "inputs.workers=0", "--device", "cpu"]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, *few])
+    assert not stop.value.code
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a verb; returns exit code, standard output and standard error."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def command(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main(["regions", *map(str, words)])
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return command
+
+
+@pytest.mark.slow
+def test_windows_of_a_clip_from_the_table_to_the_page(place: Path, run: Command, tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    code, told, said = run(
+        "extract", place / "scenes", "--detector", f"windows:{place / 'clip'}", "--out", out, "--device", "cpu",
+        "--words", place / "words.txt", "--split", "test", "--split", "validation", "--json", tmp_path / "n.json",
+    )  # fmt: skip
+    assert code == 0, said
+    rows = open_table(place / "scenes").splits
+    num = rows["test"] + rows["validation"]
+    assert f"{num} pictures to go: about" in said and "35.0 a picture" in told
+    numbers = json.loads((tmp_path / "n.json").read_text())
+    assert (numbers["pictures"], numbers["regions"], numbers["rejects"]) == (num, 35 * num, 0)
+    assert numbers["spec"]["rule"] == "windows(scales=1+2+3)" and numbers["spec"]["consumer"] == ""
+    assert numbers["forecast"]["pictures"] == num
+
+    next_step = shlex.split(told.splitlines()[-1].removeprefix("Next: diptych regions "))
+    assert next_step == ["show", str(out), "--data", str(place / "scenes"), "--html", "r.html"]
+    code, told, said = run(*next_step[:-1], tmp_path / "r.html", "--json", tmp_path / "s.json", "--num", 3)
+    assert code == 0, said
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert page.count("<svg viewBox") == 3 and page.count("<rect ") == 3 * 12
+    assert "square" in page and "http" not in page.replace("http-equiv", "")
+    assert json.loads((tmp_path / "s.json").read_text())["pictures"] == num
+    assert told.splitlines()[-1].startswith("Next: python3 -m webbrowser file://")
+
+
+@pytest.mark.slow
+def test_given_boxes_and_a_preset_of_another_detector(place: Path, run: Command, tmp_path: Path) -> None:
+    code, _, said = run(
+        "extract", place / "scenes", "--detector", f"grid:{place / 'clip'}", "--out", tmp_path / "r", "--boxes",
+        "objects", "--preset", "uniter", "--limit", 4, "--split", "train", "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0, said
+    assert "Note: The preset uniter is for UNITER base and large" in said
+    store = open_region_table(tmp_path / "r")
+    assert store.spec.rule == "given(objects)" and store.spec.box_kind == "given"
+    assert store.spec.consumer == "no released weights: the rule of uniter on grid features"
+    rows = open_table(place / "scenes").split("train")
+    sample = rows.sample(0, ["objects"])
+    given = [[one[side] for side in ("x0", "y0", "x1", "y1")] for one in sample.fields["objects"]]
+    np.testing.assert_array_equal(store.regions(sample.key).boxes, np.array(given, np.float32).clip(0, 48))
+
+
+@pytest.mark.slow
+def test_a_grid_of_another_size(place: Path, run: Command, tmp_path: Path) -> None:
+    words = ("extract", place / "scenes", "--detector", f"grid:{place / 'clip'}", "--out", tmp_path / "r")
+    assert run(*words, "--set", "side=3", "--limit", 2, "--split", "test", "--device", "cpu")[0] == 0
+    assert len(open_region_table(tmp_path / "r").regions("test-000000")) == 9
+    code, _, said = run(*words[:-1], tmp_path / "other", "--set", "sides=3", "--device", "cpu")
+    assert code == 2 and "did you mean 'side'" in said
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_write_the_store_of_one(place: Path, run: Command, tmp_path: Path) -> None:
+    words = ["extract", place / "scenes", "--detector", f"windows:{place / 'clip'}", "--device", "cpu", "--shard", 5]
+    assert run(*words, "--out", tmp_path / "one")[0] == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, "-m", "diptych", "regions", *map(str, words), "--out", str(tmp_path / "two")]
+    processes = [
+        subprocess.Popen(
+            command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE, text=True
+        )
+        for rank in range(2)
+    ]
+    told = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert "Next: diptych regions show" in told[0] and told[1] == ""
+    one, two = open_region_table(tmp_path / "one"), open_region_table(tmp_path / "two")
+    assert list(one.keys()) == list(two.keys())
+    for key in list(one.keys()):
+        np.testing.assert_allclose(one.regions(key).features, two.regions(key).features, atol=2e-3)
+        np.testing.assert_array_equal(one.regions(key).boxes, two.regions(key).boxes)
+
+
+MISTAKES = [
+    (["extract", "DATA", "--detector", "window:x", "--out", "r"], 2, "there is no detector 'window'; did you mean"),
+    (["extract", "DATA", "--detector", "windows", "--out", "r"], 2, "the detector 'windows' says no weights"),
+    (["extract", "DATA", "--detector", "windows:nowhere", "--out", "r"], 1, "there is no file or folder nowhere"),
+    (["extract", "nowhere", "--detector", "windows:x", "--out", "r"], 1, "nowhere is no table"),
+    (["extract", "DATA", "--detector", "windows:x", "--out", "r", "--split", "tset"], 1, "did you mean 'test'"),
+    (["extract", "DATA", "--detector", "windows:x", "--out", "r", "--boxes", "object"], 1, "did you mean 'objects'"),
+    (["extract", "DATA", "--detector", "windows:x", "--out", "r", "--boxes", "texts"], 1, "expected a list of boxes"),
+    (["extract", "DATA", "--detector", "windows:x", "--out", "r", "--preset", "unitr"], 2, "did you mean 'uniter'"),
+    (["show", "DATA"], 1, "is a table, but no store of regions"),
+    (["show", "DATA", "--html", "x.html"], 2, "name their table too: --data DATA"),
+    (["shwo"], 2, "did you mean 'show'"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "message"), MISTAKES, ids=lambda value: str(value)[:40])
+def test_mistakes_are_told_in_one_line(
+    words: list[str],
+    code: int,
+    message: str,
+    run: Command,
+    tmp_path: Path,
+    scenes: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, told, said = run(*[str(scenes) if word == "DATA" else word for word in words])
+    assert found == code and message in said, said
+    assert said.startswith("Error: ") and "Traceback" not in said and told == ""
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes") / "scenes"
+    draw_scenes(folder, easy(num=30, size_px=48), workers=1)
+    return folder
