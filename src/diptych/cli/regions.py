@@ -31,9 +31,7 @@ regions_app.command("train")(regions_train.train)
 @regions_app.command("extract")
 def extract(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A table of pictures.")],
-    detector: Annotated[
-        str, typer.Option(metavar="NAME:WEIGHTS", help="windows:CLIP, grid:CLIP; a wrong name lists them all.")
-    ],
+    detector: Annotated[str, typer.Option(metavar="NAME:WEIGHTS", help="butd:PATH, windows:CLIP or grid:CLIP.")],
     out: Annotated[Path, typer.Option(metavar="REGIONS", help="Folder of the new store.")],
     boxes: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Regions are the boxes of this column, e.g. objects.")
@@ -53,7 +51,8 @@ def extract(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many pictures of each split.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Of the detector, e.g. side=8.")
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Of the detector, e.g. side=8 or max_boxes=50."),
     ] = None,
     soft_labels: Annotated[
         bool, typer.Option("--soft-labels", help="Keep the whole softmax of every region, not the likeliest five.")
@@ -94,7 +93,9 @@ def extract(
         join_ranks(device, RANK_TIMEOUT_S) as ranks,
         screen.progress() if ranks.leads else nullcontext(SILENT) as progress,
     ):
-        found = load_detector(detector, settings=settings or (), device=device)
+        found = load_detector(
+            detector, preset=asked.preset, settings=settings or (), soft_labels=soft_labels, device=device
+        )
         warning = None if asked.preset is None else asked.preset.warning(found.detector.spec, found.name)
         if warning is not None:
             progress.say(f"Note: {warning}.")

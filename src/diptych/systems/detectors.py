@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from diptych.errors import UsageError, unknown
+from diptych.overrides import apply_overrides
 from diptych.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from diptych.data.regions import RegionDetector
+    from diptych.detector.selection import Rule
     from diptych.prepare.presets import Preset
     from diptych.prepare.windows import Layout
     from diptych.tasks.encoder import DualEncoder
 
-NAMES = ("windows", "grid")
+NAMES = ("butd", "windows", "grid")
 OVER_A_CLIP = ("windows", "grid")
 """Those that look through a CLIP's image tower, which can name what it sees."""
-EXPECTED = "windows:CLIP or grid:CLIP, where CLIP is a run or what else `diptych.load` reads"
+EXPECTED = (
+    "butd:PATH, where the weights of bottom-up attention lie or what the hub calls them; or windows:CLIP or grid:CLIP, "
+    "where CLIP is a run or what else `diptych.load` reads"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorSettings:
+    """What may be set of a detector that finds things; None: as the preset has it, else as its release."""
+
+    rule: str | None = None
+    """The rule of selection: butd, lxmert or notebook."""
+    min_boxes: int | None = None
+    max_boxes: int | None = None
+    confidence: float | None = None
+    """What the rules butd and notebook take for sure."""
+    box_kind: Literal["proposal", "regressed"] | None = None
+    """Which box is written; the feature is always the proposal's."""
+    classes: str | None = None
+    """A file with the names of the classes, one a line, for weights that have none beside them."""
+    attributes: str | None = None
+    """Likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +61,16 @@ def load_detector(
     *,
     preset: Preset | None = None,
     settings: Sequence[str] = (),
+    soft_labels: bool = False,
     device: str = "auto",
 ) -> NamedDetector:
     """The detector that `words` name.
 
     Args:
         words: a name, a colon, and where its weights lie.
-        preset: whose rule of selection a detector follows; windows have none.
-        settings: FIELD=VALUE, of the windows' layout.
+        preset: whose rule of selection bottom-up attention follows; windows have none.
+        settings: FIELD=VALUE, of `DetectorSettings`, or of the layout of windows.
+        soft_labels: whether regions have the whole softmax over the classes.
         device: see `resolve_device`.
     Raises:
         UsageError: there is no such detector or setting; the nearest is suggested.
@@ -56,23 +81,70 @@ def load_detector(
         raise UsageError(f"{unknown('detector', name, NAMES)}. Expected {EXPECTED}")
     if not colon or not source:
         raise UsageError(f"the detector {words!r} says no weights; expected {EXPECTED}")
-    return NamedDetector(name=name, source=source, detector=_loaded(name, source, preset, settings, device))
+    if soft_labels and name in OVER_A_CLIP:
+        raise UsageError(f"{name} have no classes of their own, and so no soft labels; leave --soft-labels out")
+    return NamedDetector(
+        name=name, source=source, detector=_loaded(name, source, preset, settings, soft_labels, device)
+    )
 
 
-def _loaded(name: str, source: str, preset: Preset | None, settings: Sequence[str], device: str) -> RegionDetector:
+def _loaded(
+    name: str, source: str, preset: Preset | None, settings: Sequence[str], soft_labels: bool, device: str
+) -> RegionDetector:
     match name:
+        case "butd":
+            return _bottom_up(source, preset, apply_overrides(DetectorSettings(), settings), soft_labels, device)
         case "windows":
-            from diptych.overrides import apply_overrides
             from diptych.prepare.windows import Windows
 
             return _over_a_tower(source, apply_overrides(Windows(), settings), device)
         case "grid":
-            from diptych.overrides import apply_overrides
             from diptych.prepare.windows import Grid
 
             return _over_a_tower(source, apply_overrides(Grid(), settings), device)
         case _:
             raise UsageError(unknown("detector", name, NAMES))
+
+
+def _bottom_up(
+    source: str, preset: Preset | None, settings: DetectorSettings, soft_labels: bool, device: str
+) -> RegionDetector:
+    from diptych.detector.bottom_up import BottomUpAttention
+    from diptych.detector.weights import read_names, read_weights
+    from diptych.train.device import resolve_device
+
+    where = resolve_device(device)
+    classes, attributes = (
+        () if file is None else read_names(Path(file)) for file in (settings.classes, settings.attributes)
+    )
+    release = read_weights(source, classes=classes, attributes=attributes)
+    return BottomUpAttention(
+        release,
+        _rule(release.rule, preset, settings),
+        box_kind=settings.box_kind,
+        soft_labels=soft_labels,
+        device=where,
+    )
+
+
+def _rule(released: Rule, preset: Preset | None, settings: DetectorSettings) -> Rule:
+    """The release's rule, the preset's before it, and what is set before both."""
+    from diptych.detector.selection import rule_class
+
+    rule: Any = released
+    if settings.rule is not None:
+        rule = rule_class(settings.rule)()
+    elif preset is not None:
+        rule = rule_class(preset.rule)()
+    if preset is not None:
+        rule = replace(rule, min_boxes=preset.min_boxes, max_boxes=preset.max_boxes)
+    known = {field.name for field in fields(rule)}
+    for name in ("min_boxes", "max_boxes", "confidence"):
+        value = getattr(settings, name)
+        if value is not None and name not in known:
+            raise UsageError(f"the rule {rule} has no {name}; its numbers are {', '.join(sorted(known))}")
+        rule = rule if value is None else replace(rule, **{name: value})
+    return rule
 
 
 def name_regions(
