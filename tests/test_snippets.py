@@ -40,7 +40,7 @@ NEEDS = {
     "docs/report.md": ("scenes", "runs/demo"),
     "docs/region_files.md": (),
     "docs/scenes.md": (),
-    "docs/regions.md": ("scenes", "runs/own", "street.jpg"),
+    "docs/regions.md": ("scenes", "runs/first", "runs/own", "street.jpg"),
 }
 """What must lie in the folder before a page's first block."""
 
