@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from diptych.cli.main import main
-from diptych.data.region_store import open_region_table
+from diptych.data.region_store import RegionWriter, open_region_table
+from diptych.data.regions import Regions, RegionSpec
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import open_table
 
@@ -129,7 +130,58 @@ def test_two_processes_of_torchrun_write_the_store_of_one(place: Path, run: Comm
         np.testing.assert_array_equal(one.regions(key).boxes, two.regions(key).boxes)
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Regions of three pictures, with named classes."""
+    spec = RegionSpec(
+        detector="drawn", detector_hash="d", rule="all", feature_kind="none", feature_width=4,
+        classes=("dog", "cat", "bird", "fish", "cow"), box_kind="proposal",
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    with RegionWriter(tmp_path / "store", spec) as writer:
+        for number in range(3):
+            low = rng.integers(0, 20, (6, 2))
+            regions = Regions(
+                height_px=50,
+                width_px=60,
+                boxes=np.concatenate([low, low + rng.integers(5, 25, (6, 2))], axis=1).astype(np.float32),
+                features=rng.random((6, 4), np.float32),
+                scores=np.linspace(0.9, 0.4, 6, dtype=np.float32),
+                class_ids=np.tile(np.arange(5, dtype=np.int32), (6, 1)),
+                class_probs=np.tile(np.array([0.5, 0.2, 0.1, 0.1, 0.05], np.float32), (6, 1)),
+            )
+            writer.add(f"k{number}", regions)
+    return tmp_path / "store"
+
+
+@pytest.mark.parametrize("form", ["butd-tsv", "lxmert-tsv", "oscar-tsv"])
+def test_exported_and_imported_again_they_are_the_same(store: Path, run: Command, tmp_path: Path, form: str) -> None:
+    code, told, said = run("export", store, tmp_path / "old", "--to", form)
+    assert code == 0 and f"({form}, 3 pictures)" in told, said
+    assert told.splitlines()[-1] == f"Next: diptych regions compare {tmp_path / 'old'} {store}"
+    code, told, said = run("import", tmp_path / "old", tmp_path / "again", "--json", tmp_path / "n.json")
+    assert code == 0, said
+    assert json.loads((tmp_path / "n.json").read_text())["pictures"] == 3
+    code, told, said = run("compare", tmp_path / "again", store, "--json", tmp_path / "c.json")
+    assert code == 0 and "100.0 %" in told, said
+    numbers = json.loads((tmp_path / "c.json").read_text())
+    assert (numbers["pictures"], numbers["missing"]) == (3, 0)
+    assert numbers["mean_iou"] == pytest.approx(1, abs=1e-4) and numbers["mean_cosine"] == pytest.approx(1, abs=1e-4)
+    before, after = open_region_table(store).regions("k1"), open_region_table(tmp_path / "again").regions("k1")
+    np.testing.assert_array_equal(before.features, after.features)
+
+
+def test_old_files_are_shown_in_place(store: Path, run: Command, tmp_path: Path) -> None:
+    assert run("export", store, tmp_path / "old", "--to", "oscar-tsv")[0] == 0
+    code, told, said = run("show", tmp_path / "old")
+    assert code == 0, said
+    assert "drawn" in told and "dog (18)" in told
+
+
 MISTAKES = [
+    (["export", "DATA", "r", "--to", "lxmert"], 2, "there is no format 'lxmert'; did you mean 'lxmert-tsv'"),
+    (["import", "nowhere", "r"], 1, "there is nothing at nowhere"),
+    (["compare", "DATA", "DATA"], 1, "is a table, but no store of regions"),
     (["extract", "DATA", "--detector", "window:x", "--out", "r"], 2, "there is no detector 'window'; did you mean"),
     (["extract", "DATA", "--detector", "windows", "--out", "r"], 2, "the detector 'windows' says no weights"),
     (["extract", "DATA", "--detector", "windows:nowhere", "--out", "r"], 1, "there is no file or folder nowhere"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diptych.cli import regions_train, screen
+from diptych.cli import regions_files, regions_train, screen
 from diptych.cli.verbs import Verbs
 from diptych.errors import UsageError
 from diptych.progress import SILENT
@@ -109,7 +109,7 @@ def extract(
 
 @regions_app.command("show")
 def show(
-    regions: Annotated[Path, typer.Argument(metavar="REGIONS", help="A store of regions.")],
+    regions: Annotated[Path, typer.Argument(metavar="REGIONS", help=regions_files.SOURCE_HELP)],
     data: Annotated[Path | None, typer.Option(help="The table of the pictures; needed for a page.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw regions over pictures on this page.")] = None,
     num: Annotated[int, typer.Option(min=1, help="Pictures on the page, evenly spread over the store.")] = 24,
@@ -119,7 +119,6 @@ def show(
     """Say what a store holds, and draw boxes, names and attributes over the pictures."""
     from diptych.cli.json_file import write_json
     from diptych.data.durable import write_whole
-    from diptych.data.region_store import open_region_table
     from diptych.data.table import open_table
     from diptych.report.page import render
     from diptych.report.region_summary import describe_regions
@@ -127,7 +126,7 @@ def show(
 
     if html is not None and data is None:
         raise UsageError("a page shows the pictures; name their table too: --data DATA")
-    store = open_region_table(regions)
+    store = regions_files.opened(regions)
     found = describe_regions(store)
     screen.table(str(regions), ("", "regions"), found.rows())
     screen.out()
@@ -190,3 +189,8 @@ def _tell(result: ExtractionResult, spec: RegionSpec, data: Path, json_file: Pat
         write_json(json_file, {"format": FORMAT, **asdict(result), "out": str(result.out), "spec": asdict(spec)})
     page = f"{result.out.resolve().name}.html"
     screen.next_step(shlex.join(["diptych", "regions", "show", str(result.out), "--data", str(data), "--html", page]))
+
+
+regions_app.command("import")(regions_files.import_)
+regions_app.command("export")(regions_files.export)
+regions_app.command("compare")(regions_files.compare)
