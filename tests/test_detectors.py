@@ -14,7 +14,7 @@ from diptych.detector.model import C4Detector, DetectorConfig
 from diptych.detector.weights import Release, write_release
 from diptych.errors import UsageError, WeightsError
 from diptych.prepare.presets import preset
-from diptych.systems.detectors import NAMES, load_detector
+from diptych.systems.detectors import NAMES, named_detector
 
 CONFIG = DetectorConfig(
     stages=(1, 1, 1, 1), stem_width=4, width=8, bottleneck=3, anchor_sizes=(16.0, 32.0), anchor_ratios=(1.0,),
@@ -34,7 +34,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rule(weights: Path, name: str | None = None, *settings: str) -> str:
-    found = load_detector(
+    found = named_detector(
         f"butd:{weights}", preset=None if name is None else preset(name), settings=settings, device="cpu"
     )
     assert (found.name, found.source) == ("butd", str(weights))
@@ -62,26 +62,26 @@ def test_settings_that_do_not_fit_are_told(weights: Path) -> None:
 
 
 def test_names_come_from_files_where_the_weights_have_none(weights: Path) -> None:
-    spec = load_detector(
+    spec = named_detector(
         f"butd:{weights}", settings=[f"classes={weights.parent / 'names.txt'}"], device="cpu"
     ).detector.spec
     assert spec.classes[:2] == ("thing 0", "thing 1")
     with pytest.raises(WeightsError):
-        load_detector(f"butd:{weights}", settings=[f"attributes={weights.parent / 'names.txt'}"], device="cpu")
+        named_detector(f"butd:{weights}", settings=[f"attributes={weights.parent / 'names.txt'}"], device="cpu")
 
 
 def test_regions_have_soft_labels_where_they_are_asked_for(weights: Path) -> None:
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
-    detector = load_detector(f"butd:{weights}", preset=preset("uniter"), soft_labels=True, device="cpu").detector
+    detector = named_detector(f"butd:{weights}", preset=preset("uniter"), soft_labels=True, device="cpu").detector
     (regions,) = detector.detect([picture])
     assert regions.soft_labels is not None and regions.soft_labels.shape == (len(regions), 6)
     with pytest.raises(UsageError, match="windows have no classes of their own"):
-        load_detector("windows:anything", soft_labels=True, device="cpu")
+        named_detector("windows:anything", soft_labels=True, device="cpu")
 
 
 def test_an_unknown_detector_names_those_that_there_are() -> None:
     with pytest.raises(UsageError, match="There are: " + ", ".join(NAMES)):
-        load_detector("bottom-up:x")
+        named_detector("bottom-up:x")
     for words in ("butd", "butd:", "grid"):
         with pytest.raises(UsageError, match="says no weights; expected butd:PATH"):
-            load_detector(words)
+            named_detector(words)

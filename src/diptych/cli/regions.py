@@ -26,12 +26,17 @@ RANK_TIMEOUT_S = 24 * 3600.0
 
 regions_app = typer.Typer(help="Regions of pictures: what UNITER and Oscar read in place of pixels.", cls=Verbs)
 regions_app.command("train")(regions_train.train)
+regions_app.command("import")(regions_files.import_)
+regions_app.command("export")(regions_files.export)
+regions_app.command("compare")(regions_files.compare)
 
 
 @regions_app.command("extract")
 def extract(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A table of pictures.")],
-    detector: Annotated[str, typer.Option(metavar="NAME:WEIGHTS", help="butd:PATH, windows:CLIP or grid:CLIP.")],
+    detector: Annotated[
+        str, typer.Option(metavar="NAME:WEIGHTS", help="butd:PATH, own:RUN, windows:CLIP or grid:CLIP.")
+    ],
     out: Annotated[Path, typer.Option(metavar="REGIONS", help="Folder of the new store.")],
     boxes: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Regions are the boxes of this column, e.g. objects.")
@@ -73,7 +78,7 @@ def extract(
     from diptych.prepare.given import check_boxes_column
     from diptych.prepare.presets import preset as named_preset
     from diptych.ranks import join_ranks
-    from diptych.systems.detectors import load_detector
+    from diptych.systems.detectors import named_detector
 
     table = open_table(data)
     asked = Asked(
@@ -93,7 +98,7 @@ def extract(
         join_ranks(device, RANK_TIMEOUT_S) as ranks,
         screen.progress() if ranks.leads else nullcontext(SILENT) as progress,
     ):
-        found = load_detector(
+        found = named_detector(
             detector, preset=asked.preset, settings=settings or (), soft_labels=soft_labels, device=device
         )
         warning = None if asked.preset is None else asked.preset.warning(found.detector.spec, found.name)
@@ -190,7 +195,3 @@ def _tell(result: ExtractionResult, spec: RegionSpec, data: Path, json_file: Pat
     page = f"{result.out.resolve().name}.html"
     screen.next_step(shlex.join(["diptych", "regions", "show", str(result.out), "--data", str(data), "--html", page]))
 
-
-regions_app.command("import")(regions_files.import_)
-regions_app.command("export")(regions_files.export)
-regions_app.command("compare")(regions_files.compare)

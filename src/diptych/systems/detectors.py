@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from diptych.prepare.windows import Layout
     from diptych.tasks.encoder import DualEncoder
 
-NAMES = ("butd", "windows", "grid")
+NAMES = ("butd", "own", "windows", "grid")
 OVER_A_CLIP = ("windows", "grid")
 """Those that look through a CLIP's image tower, which can name what it sees."""
 EXPECTED = (
-    "butd:PATH, where the weights of bottom-up attention lie or what the hub calls them; or windows:CLIP or grid:CLIP, "
-    "where CLIP is a run or what else `diptych.load` reads"
+    "butd:PATH, where the weights of bottom-up attention lie or what the hub calls them; own:RUN, a detector that "
+    "`diptych regions train` made; or windows:CLIP or grid:CLIP, where CLIP is a run or what else `diptych.load` reads"
 )
 
 
@@ -56,7 +56,7 @@ class NamedDetector:
     detector: RegionDetector
 
 
-def load_detector(
+def named_detector(
     words: str,
     *,
     preset: Preset | None = None,
@@ -68,7 +68,7 @@ def load_detector(
 
     Args:
         words: a name, a colon, and where its weights lie.
-        preset: whose rule of selection bottom-up attention follows; windows have none.
+        preset: whose rule of selection a detector follows; windows have none.
         settings: FIELD=VALUE, of `DetectorSettings`, or of the layout of windows.
         soft_labels: whether regions have the whole softmax over the classes.
         device: see `resolve_device`.
@@ -94,6 +94,8 @@ def _loaded(
     match name:
         case "butd":
             return _bottom_up(source, preset, apply_overrides(DetectorSettings(), settings), soft_labels, device)
+        case "own":
+            return _own(source, preset, apply_overrides(DetectorSettings(), settings), device)
         case "windows":
             from diptych.prepare.windows import Windows
 
@@ -125,6 +127,16 @@ def _bottom_up(
         soft_labels=soft_labels,
         device=where,
     )
+
+
+def _own(source: str, preset: Preset | None, settings: DetectorSettings, device: str) -> RegionDetector:
+    from diptych.detector.selection import ButdRule
+    from diptych.systems.loading import load_detector
+
+    if settings.classes is not None or settings.attributes is not None:
+        raise UsageError(f"{source} knows the names of its classes and attributes; leave these settings out")
+    rule = _rule(ButdRule(), preset, settings)
+    return load_detector(source, device, rule=rule, box_kind=settings.box_kind)
 
 
 def _rule(released: Rule, preset: Preset | None, settings: DetectorSettings) -> Rule:
