@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from diptych.data import loader
 from diptych.data.batch import Batch, ImagePart, Targets, TextPart, pad
 from diptych.data.loader import LoadedBatch, evaluation_batches, load_batches
 from diptych.data.sample import Item, Rng, Sample, hash64
@@ -265,6 +266,17 @@ def test_what_evaluation_draws_is_the_same_every_time(rows: Rows) -> None:
     first, again = (list(evaluation_batches(rows, ByteInputs(), batch=4, draw=PartnerDraw(), workers=0)) for _ in "ab")
     assert all(_same(a, b) for a, b in zip(first, again, strict=True))
     assert len({number for loaded in first for number in loaded.targets["drawn"].tolist()}) > 10
+
+
+@pytest.mark.parametrize(
+    ("cores", "ranks", "expected"), [(1, 1, 1), (2, 1, 1), (2, 2, 1), (8, 1, 4), (8, 2, 2), (64, 1, 8), (64, 8, 4)]
+)
+def test_by_default_there_is_always_a_process_that_is_watched(
+    cores: int, ranks: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "usable_cores", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+    assert loader.default_workers() == expected
 
 
 def test_leaving_early_ends_the_workers(rows: Rows) -> None:

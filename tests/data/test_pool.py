@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from diptych.data import pool
 from diptych.data.pool import in_processes
 from diptych.data.worker import Begin
 from diptych.errors import DataError
@@ -124,6 +126,48 @@ def test_time_without_a_row_is_nobodys_fault() -> None:
 
     pool = in_processes(compute, range(2), processes=1, timeout_s=0.1, start_method="fork")
     assert list(pool) == [0, 1]
+
+
+@pytest.mark.parametrize("where", ["before its first row", "after its last row"])
+def test_a_process_that_is_stuck_at_no_row_is_replaced(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a fork took a lock along that somebody held, or a disk went away under a batch."""
+
+    def compute(step: int, begin: Begin) -> int:
+        if where == "after its last row":
+            begin(step)
+            begin(None)
+        if step == 1 and not (tmp_path / "once").exists():
+            (tmp_path / "once").touch()
+            stuck_in_c()
+        begin(step)
+        begin(None)
+        return step
+
+    monkeypatch.setattr(pool, "NO_ROW_S", 0.4)
+    told = list[str]()
+    found = in_processes(compute, range(3), processes=1, timeout_s=0.1, start_method="fork", tell=told.append)
+    assert list(found) == [0, 1, 2]
+    assert told == ["A process that decodes pictures was stuck for 0.4 s without a row and was replaced."]
+
+
+def test_a_process_that_does_not_even_die_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the kernel waits for a disk: SIGKILL waits too."""
+    left, told = list[BaseProcess](), list[str]()
+    monkeypatch.setattr(BaseProcess, "kill", lambda process: left.append(process))
+    monkeypatch.setattr(pool, "END_S", 0.2)
+    found = answers(lambda row: stuck_in_c() if row == 4 else None, processes=1, timeout_s=0.4, tell=told.append)
+    assert rows_of([next(found), next(found)]) == whole(without=4)[:2]
+    stuck = left[0]
+    assert stuck.is_alive() and stuck not in multiprocessing.active_children()  # which Python waits for at its end
+    assert told[0].startswith(f"Process {stuck.pid} was killed and does not end:") and "was replaced" in told[1]
+    found.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
+    monkeypatch.undo()
+    for child in left:
+        child.kill()
+        child.join()
 
 
 @pytest.mark.slow

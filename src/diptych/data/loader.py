@@ -74,7 +74,7 @@ def load_batches(
         start: the first step; beginning in the middle gives what a full pass gives from there on.
         stop: the step after the last.
         draw: the objective.
-        workers: processes that decode; 0: none, None: by the machine. Changes no batch.
+        workers: processes that decode; 0: none, and no watch over rows; None: by the machine. Changes no batch.
         start_method: "fork", "spawn" or "forkserver"; None: the platform's.
         bad_rows: rows known to be bad: left out without another report.
         decode_timeout_s: a row that takes longer is left out as bad; not where there are no workers.
@@ -238,12 +238,13 @@ class LateRng:
 
 
 def default_workers() -> int:
-    """Processes that decode, by the cores this process may use: one on two cores, at most eight.
+    """Processes that decode, by the cores this process may use: one for every two, at most eight.
 
-    Processes that torchrun began on one machine share its cores.
+    Processes that torchrun began on one machine share its cores. Each has one at least: without it nobody would see
+    that a row never comes to an end.
     """
     sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return min(usable_cores() // 2 // sharing, 8)
+    return max(1, min(usable_cores() // 2 // sharing, 8))
 
 
 def usable_cores() -> int:

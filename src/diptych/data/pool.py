@@ -11,10 +11,12 @@ import atexit
 import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from multiprocessing import process
 from multiprocessing.context import BaseContext
-from threading import Event, Timer
+from threading import Thread
 from typing import Generic
 
 from torch import multiprocessing
@@ -26,6 +28,12 @@ AHEAD = 4
 """Batches that each process makes ahead, where they are not too large for that."""
 POLL_S = 1.0
 """How often a process that is waited for is looked at."""
+NO_ROW_S = 300.0
+"""How long a process may be on no row, or `timeout_s` where that is more: to start or to put a batch together takes
+seconds, and minutes where memory is short."""
+END_S = 5.0
+"""How long a process that was killed is waited for: one whose read the kernel waits for, of a disk that is gone, does
+not end before it."""
 MOST_LOST = 5
 """Processes that may be lost over one batch."""
 _STUCK = "was stuck for {:g} s"
@@ -47,7 +55,7 @@ def in_processes(
         compute: gives the same whenever it is called again, for a process that is replaced begins anew.
         steps: what to compute.
         processes: at least one.
-        timeout_s: how long a row may take while its batch is waited for.
+        timeout_s: how long a row may take while its batch is waited for; what is no row may take NO_ROW_S.
         ahead: steps that each process makes ahead, at least one.
         start_method: "fork", "spawn" or "forkserver"; None: the platform's.
         tell: who hears of a process that was replaced.
@@ -90,9 +98,11 @@ class _Pool(Generic[T]):
             self._ask(number)
 
     def close(self) -> None:
-        """Ends the processes."""
+        """Ends the processes, or leaves them to themselves without a word: whoever heard may be gone."""
         for worker in self._workers:
             worker.kill()
+        for worker in self._workers:
+            worker.ended()
 
     def answer(self, number: int) -> T | Exception:
         """What came of the step of that number; each is asked for once, in order."""
@@ -123,8 +133,14 @@ class _Pool(Generic[T]):
             self._deaths[error.row] += 1
             if error.stuck or self._deaths[error.row] > 1:
                 self._given_up[error.row] = f"{'a' if error.stuck else 'a second'} process {error} over it"
+        worker.kill()
+        if not worker.ended():
+            self._tell(
+                f"Process {worker.pid} was killed and does not end: a disk or network file system may not answer. It "
+                "is left to itself, with the memory that it holds."
+            )
         self._tell(f"A process that decodes pictures {error} and was replaced.")
-        worker.replace(self._given_up)
+        worker.begin_anew(self._given_up)
 
 
 class _LostError(Exception):
@@ -166,7 +182,7 @@ class _Worker(Generic[T]):
         """What came of the first step that it owes.
 
         Raises:
-            _LostError: it died, or was on one row for too long.
+            _LostError: it died, or was on one row or on none for too long.
         """
         look_s = min(POLL_S, timeout_s)
         waited_s, before = 0.0, self._at[:]
@@ -174,7 +190,10 @@ class _Worker(Generic[T]):
             # Looks are counted, no clock is read: a job that rested after Ctrl-Z must not lose a row by it.
             waited_s = waited_s + look_s if self._at[:] == before else 0.0
             before = self._at[:]
-            if waited_s >= timeout_s and self._row() is not None:
+            if self._row() is None:
+                if waited_s >= (most_s := max(timeout_s, NO_ROW_S)):
+                    raise _LostError(_STUCK.format(most_s) + " without a row", None, stuck=True)
+            elif waited_s >= timeout_s:
                 raise _LostError(_STUCK.format(timeout_s), self._row(), stuck=True)
         answer = self._received(timeout_s)
         self._asked.popleft()
@@ -182,21 +201,21 @@ class _Worker(Generic[T]):
 
     def _received(self, timeout_s: float) -> T | Exception:
         """The answer in the pipe, and its tensors: they come from a thread of a process that is on its next batch."""
-        stuck = Event()
+        pipe, answer = self._pipe, Future[T | Exception]()
 
-        def end() -> None:
-            stuck.set()
-            self._process.kill()
+        def receive() -> None:
+            try:
+                answer.set_result(pipe.recv())
+            except BaseException as error:
+                answer.set_exception(error)
 
-        timer = Timer(timeout_s, end)
-        timer.start()
+        Thread(target=receive, daemon=True).start()  # stays behind where the process does not even end
         try:
-            return self._pipe.recv()
+            return answer.result(timeout_s)
+        except TimeoutError as error:
+            raise _LostError(_STUCK.format(timeout_s), self._row(), stuck=True) from error
         except (EOFError, OSError) as error:
-            what = _STUCK.format(timeout_s) if stuck.is_set() else self._how_it_died()
-            raise _LostError(what, self._row(), stuck=stuck.is_set()) from error
-        finally:
-            timer.cancel()
+            raise _LostError(self._how_it_died(), self._row()) from error
 
     def _row(self) -> int | None:
         row = self._at[1]
@@ -207,9 +226,8 @@ class _Worker(Generic[T]):
         code = self._process.exitcode
         return f"ended by itself (exit code {code})" if code is None or code >= 0 else _of_signal(-code)
 
-    def replace(self, given_up: Mapping[int, str]) -> None:
-        """Ends the process, and asks another one for all that it owes."""
-        self.kill()
+    def begin_anew(self, given_up: Mapping[int, str]) -> None:
+        """Asks another process for all that the one that was killed owed."""
         self._start()
         for step in self._asked:
             self._send(step, given_up)
@@ -217,8 +235,22 @@ class _Worker(Generic[T]):
     def kill(self) -> None:
         """Ends the process in whatever it is doing: it has nothing to lose."""
         self._process.kill()
-        self._process.join()
+
+    def ended(self) -> bool:
+        """Whether the process that was killed ends in time; nobody waits for it any more where it does not."""
+        self._process.join(END_S)
+        if self._process.is_alive():
+            # When Python ends, multiprocessing waits for its children without a limit; it has no word to leave one out.
+            process._children.discard(self._process)  # type: ignore[attr-defined]
+            return False
         self._pipe.close()
+        return True
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number."""
+        pid: int | None = self._process.pid
+        return pid
 
 
 def _of_signal(number: int) -> str:

@@ -32,7 +32,7 @@ class InputSettings:
     """resize_and_flip: the shorter side is drawn from these shares of the model's."""
     split: str = "train"
     workers: int | None = None
-    """Processes that decode; None chooses by the machine. Batches do not depend on it."""
+    """Processes that decode; None: half the cores, 1 to 8. 0: none, and a picture that never finishes is waited for."""
     decode_timeout_s: float = 120.0
     """A row that takes longer is left out as bad; needs at least one process that decodes."""
 
