@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from diptych.objectives.softplus import tiled_softplus
 from diptych.objectives.tiles import Pairs
+from diptych.train.live_bytes import LiveBytes
 
 
 def vectors(num: int, width: int, seed: int) -> Tensor:
@@ -83,3 +84,16 @@ def test_a_graph_may_be_gone_through_twice() -> None:
     found = tiled_softplus(rows, rows.detach(), torch.tensor(5.0), torch.tensor(-1.0), Pairs(), tile=2)
     (first,), (again,) = (torch.autograd.grad(found, rows, retain_graph=True) for _ in range(2))
     assert torch.equal(first, again)
+
+
+def test_memory_is_a_tile_a_strip_and_the_gradients_and_these_twice_when_the_tile_is_gone() -> None:
+    scale, bias = torch.tensor(5.0), torch.tensor(-1.0)
+    numbers = 1000  # bytes of all that is a number or a few
+    rows, columns = vectors(64, 1, 0), vectors(64, 1, 1)
+    with LiveBytes([rows, columns, scale, bias]) as live:
+        tiled_softplus(rows, columns, scale, bias, Pairs(), tile=64)
+    assert live.peak <= 4 * (64 * 64 + 8 * 64 + 3 * 64) + numbers  # the rows times the scale are there too
+    rows, columns = vectors(64, 900, 0), vectors(64, 900, 1)
+    with LiveBytes([rows, columns, scale, bias]) as live:
+        tiled_softplus(rows, columns, scale, bias, Pairs(), tile=8).backward()
+    assert 0 <= live.peak - 4 * 2 * (64 + 64) * 900 <= numbers

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from diptych.objectives.tiles import TILE, Gradient, Pairs, sum_dtype, tiles
 
@@ -19,7 +18,9 @@ def tiled_softplus(
 
     That is -log sigmoid(z · logit). No entry waits for others, as in a softmax, so the one sweep that finds the sum
     finds its gradient too: 3 products of b x N x E, as many as the dense form takes. Memory beside the inputs is a
-    tile, strips of one and the gradients, which are held from the forward pass on.
+    tile, a strip of one and the gradients, which are held from the forward pass on. The backward pass, when tile and
+    strip are gone, has them twice, before and after what arrives is multiplied in: 2 (b + N) E numbers. (They cannot be
+    changed in place, as the graph may be gone through again.)
 
     Args:
         rows: (b, E) vectors of any float type; products and sums are float32 at least.
@@ -53,7 +54,8 @@ class _TiledSoftplus(torch.autograd.Function):
         for tile in tiles(rows, columns, scale, size, bias):
             for strip in tile.strips():
                 pairs.negate(strip)  # -z · logit
-                total += F.softplus(strip.logits).sum()
+                torch.ops.aten.softplus.out(strip.logits, out=strip.free)  # F.softplus, which takes no `out`
+                total += strip.free.sum()
                 if learning:
                     strip.logits.sigmoid_()
                     pairs.negate(strip)  # the -z of the chain rule

@@ -59,9 +59,9 @@ def memory_parts(cost: ModelCost, layout: Layout, *, averaged: bool = False) -> 
     outside of the stacks and two of their layers (one in use, one on its way), with the gradients of as many. Over
     several micro-batches FSDP2 adds gradients up whole and shards them once.
 
-    Vectors are there four times (as they are, normalised, and the gradient of both): this rank's, and those of all
-    ranks where there are several. The loss has two tiles at a time, on a CPU less. The rank's batch lies on its device
-    as a whole.
+    Vectors are there four times: as they are, normalised, and the gradient of both (under the sigmoid loss the gradient
+    of the normalised ones twice, when these are gone). They are this rank's, and those of all ranks where there are
+    several. The loss has two tiles at a time, on a CPU less. The rank's batch lies on its device as a whole.
 
     Args:
         cost: of the model.
