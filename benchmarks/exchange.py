@@ -88,10 +88,10 @@ def one_rank(rank: int, size: int, port: int, run: Run, options: argparse.Namesp
     with join_ranks("cpu") as ranks:
         learner, batch = learner_and_rows(run, ranks)
         for step in range(2):
-            learner.update(batch, {}, step)
+            learner.update(batch, {}, step, micro_batch=run.training.rows_at_once)
         before = told(ranks)
         for step in range(options.steps):
-            learner.update(batch, {}, 2 + step)
+            learner.update(batch, {}, 2 + step, micro_batch=run.training.rows_at_once)
         after = told(ranks)
         if ranks.leads:
             (Path(folder) / "bytes").write_text(str(after - before))

@@ -113,7 +113,7 @@ def step(run: Run, *, steps: int) -> None:
     batch = noise(run.training.batch)
     for number in range(steps):
         Path("/proc/self/clear_refs").write_text("5")  # the peak is of what follows
-        learner.update(batch, {}, number)
+        learner.update(batch, {}, number, micro_batch=run.training.rows_at_once)
 
 
 def noise(rows: int) -> Batch:

@@ -160,7 +160,7 @@ def batch_of(pixels: Tensor, texts: list[Tensor]) -> Batch:
 
 
 def update(learner: Learner, batch: Batch) -> int:
-    learner.update(batch, {}, 1)
+    learner.update(batch, {}, 1, micro_batch=None)
     return len(batch)
 
 

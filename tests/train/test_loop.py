@@ -24,9 +24,12 @@ from diptych.errors import DataError, InterruptedRunError, RunExistsError, Train
 from diptych.objectives.contrastive import Contrastive
 from diptych.objectives.objective import Encode, Loss, Term
 from diptych.progress import Silent, SilentBar
+from diptych.train import loop
+from diptych.train.budget import Layout
 from diptych.train.job import Job
-from diptych.train.learner import Learner
+from diptych.train.learner import Learner, Update
 from diptych.train.loop import fit
+from diptych.train.micro_batch import Fitted
 
 CLOCK = {"time_s", "samples_per_s", "tokens_per_s", "loader_share", "mfu", "product_rate"}
 
@@ -425,3 +428,32 @@ def test_a_compiled_model_learns_the_same(small_room: ModuleType, small_table: T
 def test_a_scale_of_zero_is_an_infinite_temperature_and_no_crash() -> None:
     learner = SimpleNamespace(step=SimpleNamespace(encode=SimpleNamespace(last_scale=torch.tensor(0.0))))
     assert Learner.temperature(learner) == math.inf  # type: ignore[arg-type]
+
+
+def test_a_batch_larger_than_the_table_is_told_once_and_sized_as_it_is(
+    small_room: ModuleType, small_table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table has 23 rows."""
+    layouts, at_once, heard = list[Layout](), list[int | None](), AtStep()
+
+    def four(learner: Learner, batch: Batch, targets: Targets, layout: Layout, **more: object) -> Fitted:
+        layouts.append(layout)
+        return Fitted(rows=4, reason="as said")
+
+    def update(learner: Learner, *step: Any, micro_batch: int | None) -> Update:
+        at_once.append(micro_batch)
+        return learn(learner, *step, micro_batch=micro_batch)
+
+    learn = Learner.update
+    monkeypatch.setattr(loop, "fitting_micro_batch", four)
+    monkeypatch.setattr(Learner, "update", update)
+    for steps, resume in ((2, False), (2, True)):
+        job = small_room.small_job(settings=[f"training.steps={steps}", "training.batch=32768"])
+        fit(job, small_table, tmp_path / "run", device="cpu", progress=heard, resume=resume)
+    assert [(layout.batch, layout.local, layout.micro_batch) for layout in layouts] == [(23, 23, 23)]
+    assert at_once == [4, 4]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["training"]["micro_batch"] == 4
+    told = [json.loads(line).get("text") for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    for texts in (heard.lines, told):
+        assert texts.count("Each batch has 23 rows, all of 'train', and not the 32,768 that were asked for.") == 1
+    assert "4 of 23 rows go through the model at once: as said" in told

@@ -81,13 +81,14 @@ class Learner:
         self.averaged = None if self.optim.ema is None else AveragedWeights(self.model, self.optim.ema)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
 
-    def update(self, batch: Batch, targets: Targets, number: int) -> Update:
+    def update(self, batch: Batch, targets: Targets, number: int, *, micro_batch: int | None) -> Update:
         """Learns from one global batch; a loss or gradient that is not finite changes nothing.
 
         Args:
             batch: this rank's rows of the step, on any device.
             targets: drawn for them.
             number: of the step, from 0.
+            micro_batch: rows that go through the model at once; None: all. The loop's word, who may have measured it.
         """
         rate = learning_rate(self.optim, number, self.steps)
         set_learning_rate(self.optimizer, rate)
@@ -97,7 +98,7 @@ class Learner:
             self.parallel,
             batch.to(self.device),
             move_targets(targets, self.device),
-            micro_batch=self.settings.rows_at_once,
+            micro_batch=micro_batch,
             reseed=partial(reseed, self.settings.seed, number, self.parallel.ranks.rank),
             scaled=self.scaler.scale,
         )

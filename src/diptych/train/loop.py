@@ -28,7 +28,7 @@ from diptych.train.micro_batch import Fitted, fitting_micro_batch, largest_over
 from diptych.train.out_of_memory import out_of_memory_explained
 from diptych.train.plan import Plan, make_plan
 from diptych.train.record import first_event, write_run_card
-from diptych.train.run import plain_run
+from diptych.train.run import TrainingSettings, plain_run
 from diptych.train.signals import StopAskedError, StopSignals
 from diptych.train.state import TrainState
 
@@ -121,6 +121,9 @@ def _fit(
             if checkpoint is None:
                 log.write("start", 0, first_event(plan, precision, meter.peak))
                 progress.say(f"Training on {plan.device} in {precision.name} ({precision.reason}).")
+                if (few := _smaller_batch(plan)) is not None:
+                    log.write("note", 0, {"text": few})
+                    progress.say(few)
             elif checkpoint.step >= plan.steps:
                 progress.say(f"The run in {out} is finished: it made all its {plan.steps} steps.")
             else:
@@ -139,6 +142,16 @@ def _fit(
                 saved_step=-1 if checkpoint is None else checkpoint.step,
             )
             return loop.run()
+
+
+def _smaller_batch(plan: Plan) -> str | None:
+    """What is said where the table has not the rows of a batch."""
+    order, split = plan.order, plan.job.run.inputs.split
+    if order.batch_rows == order.batch:
+        return None
+    return (
+        f"Each batch has {order.batch_rows:,} rows, all of {split!r}, and not the {order.batch:,} that were asked for."
+    )
 
 
 def _begin_state(checkpoint: Checkpoint | None, plan: Plan, origin: str) -> tuple[TrainState, Precision]:
@@ -177,7 +190,6 @@ class _Loop:
     """Of the newest checkpoint, -1 while there is none."""
 
     def __post_init__(self) -> None:
-        self.settings = self.plan.job.run.training
         log, state, progress = self.log, self.state, self.progress
         self.bad_rows = BadRows(
             rows=self.plan.rows, most=self.settings.max_bad_rows, state=state, log=log, progress=progress
@@ -193,6 +205,11 @@ class _Loop:
         )
         self.saved_at_s = self.log.time_s
         self.note = ""
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """The plan's, which `_fit_micro_batch` changes once."""
+        return self.plan.job.run.training
 
     def run(self) -> FitResult:
         """Trains, and writes down how it ended whatever happens."""
@@ -265,21 +282,20 @@ class _Loop:
 
     def _fit_micro_batch(self, batches: Iterator[LoadedBatch]) -> Iterator[LoadedBatch]:
         """Finds the micro-batch by the first batch and fixes it in run.json; the batches come back whole."""
-        first, ranks = next(batches), self.plan.ranks
+        first, ranks, rows = next(batches), self.plan.ranks, self.plan.order.batch_rows
         layout = Layout(
-            batch=self.settings.batch,
+            batch=rows,
             ranks=ranks.size,
             parallel=self.settings.parallel,
-            micro_batch=self.settings.batch,
+            micro_batch=rows,
             couples_rows=self.plan.job.objective.couples_rows,
         )
         found = Fitted(rows=layout.local, reason="not a row of the first batch can be read")
         read = ranks.gathered([first.batch is not None])
         if first.batch is not None and all(any_row for (any_row,) in read):
             found = fitting_micro_batch(self.learner, first.batch, first.targets, layout, agreed=largest_over(ranks))
-        self.settings = self.learner.settings = replace(self.settings, micro_batch=found.rows)
         job = self.plan.job
-        job = replace(job, run=replace(job.run, training=self.settings))
+        job = replace(job, run=replace(job.run, training=replace(self.settings, micro_batch=found.rows)))
         self.plan = replace(self.plan, job=job)
         ranks.from_lead(lambda: write_run(self.plan.out, job.run, self.state.origin))
         text = f"{found.rows:,} of {layout.local:,} rows go through the model at once: {found.reason}"
@@ -304,7 +320,9 @@ class _Loop:
         if loaded.batch is not None and all(any_row for _, any_row in read):
             self.meter.count(loaded.batch)
             with self.meter.learning():
-                update = self.learner.update(loaded.batch, loaded.targets, self.state.step)
+                update = self.learner.update(
+                    loaded.batch, loaded.targets, self.state.step, micro_batch=self.settings.rows_at_once
+                )
             self.nan_watch.judge(update, loaded.batch)
         self.state.step += 1
         if update is not None and update.finite and self._log_is_due():
