@@ -194,4 +194,3 @@ def _tell(result: ExtractionResult, spec: RegionSpec, data: Path, json_file: Pat
         write_json(json_file, {"format": FORMAT, **asdict(result), "out": str(result.out), "spec": asdict(spec)})
     page = f"{result.out.resolve().name}.html"
     screen.next_step(shlex.join(["diptych", "regions", "show", str(result.out), "--data", str(data), "--html", page]))
-
