@@ -129,9 +129,9 @@ def test_odd_pictures_have_regions_too(config: FasterRCNNConfig, size: tuple[int
 @pytest.mark.parametrize(
     ("box", "message"),
     [
-        ((4, 4, 4, 9), r"no area in the picture of 80 x 60 pixels: \[4\.0, 4\.0, 4\.0, 9\.0\]"),
-        ((80, 4, 90, 9), "no area in the picture"),
-        ((0, 0, float("inf"), 2), "all finite"),
+        ((4, 4, 4, 9), r"box 0, \(4, 4, 4, 9\), is empty"),
+        ((80, 4, 90, 9), "lies outside the picture of 80 x 60 pixels"),
+        ((0, 0, float("inf"), 2), "not finite"),
     ],
 )
 def test_boxes_that_are_none(config: FasterRCNNConfig, box: tuple[float, ...], message: str) -> None:

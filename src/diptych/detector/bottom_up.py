@@ -12,13 +12,14 @@ from PIL import Image
 from torch import Tensor
 
 from diptych.data.regions import BoxKind, Regions, RegionSpec
-from diptych.detector.boxes import clip, sides
+from diptych.detector.boxes import clip
 from diptych.detector.inputs import Prepared, prepare
 from diptych.detector.model import C4Detector
 from diptych.detector.selection import Candidates, Rule, Selected
 from diptych.detector.weights import Release
 from diptych.errors import DataError, WeightsError
 from diptych.nn.unfilled import unfilled
+from diptych.prepare.boxes import clipped
 
 Written = Literal["proposal", "regressed", "given"]
 
@@ -132,7 +133,8 @@ class BottomUpAttention:
 
     def _of_given(self, picture: Image.Image, given: np.ndarray) -> Regions:
         prepared = prepare(picture, self.preprocessing)
-        boxes = self._within(given, picture) * self._scale(prepared)
+        inside = clipped(given, *picture.size, plus_one=self.config.plus_one)
+        boxes = torch.from_numpy(inside).to(self.device) * self._scale(prepared)
         seen = self._see(self._feature_map(prepared), boxes)
         rows = torch.arange(len(boxes), device=self.device)
         selected = Selected(rows, seen.class_probs[:, 1:].argmax(dim=1), torch.ones(len(boxes), device=self.device))
@@ -187,20 +189,6 @@ class BottomUpAttention:
             attribute_ids=None if attribute_ids is None else _array(attribute_ids.int()),
             attribute_probs=None if attribute_probs is None else _array(attribute_probs),
         )
-
-    def _within(self, given: np.ndarray, picture: Image.Image) -> Tensor:
-        """Given boxes, cut at the picture's edges."""
-        if given.ndim != 2 or given.shape[1] != 4 or not np.isfinite(given).all():
-            raise DataError(f"given boxes of shape {given.shape}; expected (boxes, 4) finite numbers x0, y0, x1, y1")
-        boxes = torch.from_numpy(given.astype(np.float32)).to(self.device)
-        boxes = clip(boxes, picture.height, picture.width, plus_one=self.config.plus_one)
-        empty = (sides(boxes, plus_one=self.config.plus_one) <= 0).any(dim=1).nonzero().flatten().tolist()
-        if empty:
-            raise DataError(
-                f"given box {empty[0]} is {given[empty[0]].tolist()}: nothing of it lies in the picture of "
-                f"{picture.width} × {picture.height} pixels; expected x0 < x1 and y0 < y1 in pixels"
-            )
-        return boxes
 
     def _scale(self, prepared: Prepared) -> Tensor:
         """(4,) resized pixels to a pixel of the picture, for x0, y0, x1, y1."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from diptych.checkpoint.hashing import weights_hash
 from diptych.data.regions import BoxKind, Regions, RegionSpec
 from diptych.detector.boxes import clip, decode
 from diptych.detector.faster_rcnn import BOX_WEIGHTS, FasterRCNN, Looked, Seen
@@ -18,7 +17,7 @@ from diptych.detector.learning_inputs import LearningInputs
 from diptych.detector.selection import ButdRule, Candidates, Rule, Selected
 from diptych.errors import DataError
 from diptych.metrics.detection import Found
-from diptych.overrides import to_plain
+from diptych.prepare.boxes import clipped
 
 NUM_CLASSES = 5
 """The likeliest classes, and attributes, that are given of a region; all stand in its soft labels."""
@@ -57,7 +56,7 @@ class OwnDetector:
         self.classes = config.classes
         self.spec = RegionSpec(
             detector=f"Faster R-CNN, {config.backbone} {config.form}, one's own",
-            detector_hash=weights_hash(model),
+            detector_hash=weights_hash(model.state_dict(), config),
             rule="given boxes" if self.box_kind == "given" else str(self.rule),
             feature_kind="c4-mean" if config.form == "c4" else "fpn-box-head",
             feature_width=config.feature_width,
@@ -102,7 +101,7 @@ class OwnDetector:
             whole = scale.new_tensor([[0, 0, seen.size[1], seen.size[0]]])
             boxes = seen.proposals[0] if len(seen.proposals[0]) else whole
         else:
-            boxes = torch.from_numpy(_within(given, picture)).to(self.device) * scale
+            boxes = torch.from_numpy(clipped(given, *picture.size)).to(self.device) * scale
         looked = self.model.region_heads(seen, [boxes])
         probs = looked.logits.float().softmax(dim=1)
         if given is None:
@@ -149,31 +148,7 @@ class OwnDetector:
         return ids.int().cpu().numpy(), best.cpu().numpy()
 
 
-def weights_hash(model: FasterRCNN) -> str:
-    """SHA-256 of a model's weights and of what its network is built by."""
-    digest = hashlib.sha256(json.dumps(to_plain(model.config), sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _regressed(looked: Looked, boxes: Tensor, rows: Tensor, class_ids: Tensor, size: tuple[int, int]) -> Tensor:
     """(n, 4) proposals moved onto what they hold, within the picture."""
     moved = decode(looked.deltas[rows, 1 + class_ids].float(), boxes[rows], BOX_WEIGHTS)
     return clip(moved, *size)
-
-
-def _within(given: np.ndarray, picture: Image.Image) -> np.ndarray:
-    """(R, 4) of the given boxes what lies in the picture."""
-    boxes = np.asarray(given, np.float32)
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
-        raise DataError(f"boxes are given as {boxes.shape} numbers; expected (R, 4), all finite")
-    inside = np.clip(boxes, 0, np.array([picture.width, picture.height] * 2, np.float32))
-    empty = (inside[:, 2:] <= inside[:, :2]).any(axis=1)
-    if empty.any():
-        raise DataError(
-            f"a given box has no area in the picture of {picture.width} x {picture.height} pixels: "
-            f"{boxes[empty][0].tolist()}; expected x0, y0, x1, y1 with x1 > x0 and y1 > y0"
-        )
-    return inside

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from diptych.checkpoint.files import PARTIAL, damage_in, write_sums, write_whole
 from diptych.checkpoint.foreign import read_tensors
+from diptych.checkpoint.hashing import weights_hash
 from diptych.checkpoint.hub import download_first
 from diptych.checkpoint.pickled_arrays import read_pickled_arrays
 from diptych.data.durable import flush_to_disk
@@ -62,11 +62,7 @@ class Release:
 
     def fingerprint(self) -> str:
         """SHA-256 of the weights, the config and the preprocessing."""
-        digest = hashlib.sha256(json.dumps([to_plain(self.config), to_plain(self.preprocessing)]).encode())
-        for name in sorted(self.state):
-            digest.update(name.encode())
-            digest.update(self.state[name].contiguous().cpu().numpy().tobytes())
-        return digest.hexdigest()
+        return weights_hash(self.state, self.config, self.preprocessing)
 
 
 def identify(source: Path) -> Layout | None:
