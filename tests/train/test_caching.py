@@ -19,7 +19,7 @@ from diptych.data.batch import Batch, ImagePart, Targets, TextPart
 from diptych.objectives.contrastive import Contrastive, contrastive_loss
 from diptych.objectives.objective import Encode, Loss
 from diptych.objectives.sigmoid import Sigmoid
-from diptych.train.caching import accumulate_gradients, joined
+from diptych.train.caching import accumulate_gradients, joined, same_buffers
 from diptych.train.parallel import Parallel
 from diptych.train.step import Step, reseed
 
@@ -91,6 +91,14 @@ def test_two_passes_count_once_in_batch_norm(small_room: ModuleType, batch: Batc
     for start, stop in ((0, 3), (3, 7)):
         once(batch.rows(start, stop))
     assert_close(dict(model.named_buffers()), dict(once.named_buffers()))
+
+
+def test_buffers_are_put_back_after_an_error_too() -> None:
+    norm = nn.BatchNorm1d(3)
+    with pytest.raises(MemoryError), same_buffers(norm):
+        norm(torch.arange(6.0).reshape(2, 3))
+        raise MemoryError
+    assert norm.running_mean.tolist() == [0, 0, 0] and norm.num_batches_tracked == 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -183,9 +183,11 @@ def _as_leaves(dual: Dual) -> Dual:
 def same_buffers(model: nn.Module) -> Iterator[None]:
     """Puts the buffers back: the first of two passes may not count in the statistics of batch norm."""
     kept = [buffer.clone() for buffer in model.buffers()]
-    yield
-    for buffer, value in zip(model.buffers(), kept, strict=True):
-        buffer.copy_(value)
+    try:
+        yield
+    finally:
+        for buffer, value in zip(model.buffers(), kept, strict=True):
+            buffer.copy_(value)
 
 
 def _gradient(leaf: Tensor) -> Tensor:
