@@ -35,6 +35,15 @@ def test_no_line_of_the_widest_table_is_broken_at_80_columns(capsys, monkeypatch
     assert lines == TABLE.splitlines()
 
 
+def test_a_table_is_wider_than_a_narrow_terminal_rather_than_cut(capsys, monkeypatch):
+    """The first column whole, the others in words."""
+    monkeypatch.setenv("COLUMNS", "20")
+    rows = [["--set a.very_long_setting=true", "1.71 GB", "more work"]]
+    screen.table("", ["change", "saves", "price"], rows, whole_first=True)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[-2:] == ["--set a.very_long_setting=true   1.71  more", "                                   GB  work"]
+
+
 def test_a_file_gets_a_line_now_and_then_and_one_at_the_end(monkeypatch):
     monkeypatch.setattr(bars, "LINE_EVERY_S", 0.0)
     told = io.StringIO()

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from diptych.progress import Progress
 
@@ -49,17 +49,31 @@ def look_at(page: Path) -> str:
     return shlex.join(["python3", "-m", "webbrowser", page.resolve().as_uri()])
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output: numbers to the right, words and the first column to the left."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, whole_first: bool = False) -> None:
+    """A table on standard output: numbers to the right, words and the first column to the left.
+
+    Cells are broken where the terminal is narrow, and never cut: a table may be wider than it.
+
+    Args:
+        title: above it.
+        columns: their names.
+        rows: their cells.
+        whole_first: never break the first column, as where it is to be pasted.
+    """
+    from rich.measure import Measurement
     from rich.table import Table
 
     drawn = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         numbers = index > 0 and all(row[index][:1] in NUMERIC for row in rows)
-        drawn.add_column(column, justify="right" if numbers else "left", header_style="dim")
+        whole = max(len(row[0]) for row in rows) if whole_first and index == 0 and rows else None
+        justify: Literal["right", "left"] = "right" if numbers else "left"
+        drawn.add_column(column, justify=justify, header_style="dim", min_width=whole, overflow="fold")
     for row in rows:
         drawn.add_row(*[escaped(cell) for cell in row])
-    console().print(drawn)
+    where = console()
+    narrowest = Measurement.get(where, where.options, drawn).minimum
+    where.print(drawn, width=max(where.width, narrowest))
 
 
 def escaped(text: str) -> str:
