@@ -1,4 +1,4 @@
-"""A run on a machine: which way is taken, what is said not to fit, and that the knobs save what they say."""
+"""A run on a machine: which way is taken, what is said not to fit, and that the changes save what they say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diptych import systems
 from diptych.errors import UsageError
 from diptych.overrides import apply_overrides
 from diptych.progress import spoken_size
-from diptych.systems.sizing import Knob, Machine, Sized, sized
+from diptych.systems.sizing import Change, Machine, Sized, sized
 from diptych.train.budget import USABLE
 from diptych.train.cost import ModelCost
 from diptych.train.run import Run
@@ -46,8 +46,8 @@ def on(ranks: int, memory: float, *changes: str, parallels: tuple[str, ...] = ("
     return sized(apply_overrides(RUN, changes), machine, parallels, costs)  # type: ignore[arg-type]
 
 
-def knob(found: Sized, name: str) -> Knob:
-    return next(one for one in found.knobs if any(name in word for word in one.words))
+def change(found: Sized, name: str) -> Change:
+    return next(one for one in found.changes if any(name in word for word in one.words))
 
 
 def test_where_both_fit_ddp_is_used_because_it_sends_less() -> None:
@@ -55,7 +55,7 @@ def test_where_both_fit_ddp_is_used_because_it_sends_less() -> None:
     ddp, fsdp2 = found.ways
     assert found.used is ddp and ddp.sent < fsdp2.sent
     assert found.why == "both fit, and DDP sends less"
-    assert (found.too_large, found.knobs, ddp.layout.micro_batch) == (None, [], 128)
+    assert (found.too_large, found.changes, ddp.layout.micro_batch) == (None, [], 128)
 
 
 def test_where_ddp_alone_needs_caching_fsdp2_is_used() -> None:
@@ -79,16 +79,40 @@ def test_caching_follows_with_equal_parts_and_the_activations_are_named() -> Non
     assert (found.used.layout.micro_batch, found.used.layout.parts) == (171, 3)
     assert found.too_large is not None
     assert (found.too_large.too_large, found.too_large.layout.micro_batch) == ("activations", 512)
-    enough = ["training.activation_checkpointing=true", "training.micro_batch=171", "2"]  # two GPUs the last
-    assert [one.words[1] for one in found.knobs if one.fits] == enough
-    assert knob(found, "micro_batch").saves == (512 - 171) * 50_000
+    enough = ["training.micro_batch=171", "training.activation_checkpointing=true", "2"]  # two GPUs the last
+    assert [one.words[1] for one in found.changes if one.fits] == enough
+    assert change(found, "micro_batch").saves == (512 - 171) * 50_000
 
 
 def test_a_stated_micro_batch_stays() -> None:
     found = on(1, STATES + 100 * 50_000, "training.micro_batch=300", parallels=("ddp",))
     assert found.used.layout.micro_batch == 300 and found.used.spare < 0
     assert found.too_large is found.used
-    assert 0 < int(knob(found, "micro_batch").words[1].partition("=")[2]) < 100
+    assert 0 < int(change(found, "micro_batch").words[1].partition("=")[2]) < 100
+
+
+def test_a_micro_batch_of_none_is_all_of_a_rank_whether_they_fit_or_not() -> None:
+    found = on(2, STATES + 100 * 50_000, "training.micro_batch=none", parallels=("ddp",))
+    assert (found.used.layout.micro_batch, found.used.layout.parts) == (256, 1)
+    assert found.used.spare < 0 and found.too_large is found.used
+
+
+def test_a_micro_batch_beyond_the_rank_is_all_of_the_rank() -> None:
+    found = on(2, 1e12, "training.micro_batch=100000")
+    assert [way.layout.micro_batch for way in found.ways] == [256, 256]
+
+
+def test_fp16_leaves_fsdp2_out_unless_there_is_one_rank() -> None:
+    """As the learner does."""
+    found = on(8, STATES / 4, "training.precision=fp16")
+    assert [way.layout.parallel for way in found.ways] == ["ddp"]
+    assert found.why == "under FSDP2, fp16's loss scale is not kept over shares of weights"
+    assert not any("fsdp2" in one.words for one in found.changes)
+    assert on(1, 1e12, "training.precision=fp16", parallels=("fsdp2",)).why == ""
+    alone = on(1, STATES / 4, "training.precision=fp16", parallels=("ddp",))
+    assert not any("--gpus" in one.words for one in alone.changes)  # DDP has as many weights on each of two
+    with pytest.raises(UsageError, match=r"FSDP2 takes no fp16: .* set training\.precision=bf16"):
+        on(8, 1e12, "training.precision=fp16", parallels=("fsdp2",))
 
 
 def test_where_not_a_pair_fits_the_weights_are_named_and_more_ranks_help_fsdp2() -> None:
@@ -97,8 +121,8 @@ def test_where_not_a_pair_fits_the_weights_are_named_and_more_ranks_help_fsdp2()
     assert found.why == "neither fits, and FSDP2 needs less"
     assert found.used.too_large == "gradients"
     assert found.too_large is found.used and found.used.layout.micro_batch == 1
-    assert knob(found, "ema").saves == 4 * 1_000_000 // 2
-    assert knob(found, "--gpus").words == ("--gpus", "4")
+    assert change(found, "ema").saves == 4 * 1_000_000 // 2
+    assert change(found, "--gpus").words == ("--gpus", "4")
 
 
 def test_rows_that_do_not_see_each_other_need_no_caching() -> None:
@@ -116,6 +140,25 @@ def test_without_checkpointing_is_told_where_it_fits_and_is_faster() -> None:
     less = on(1, STATES + 100 * 10_000 + 5e6, "training.activation_checkpointing=true", parallels=("ddp",))
     assert less.used.layout.caching and less.faster is not None
     assert less.faster.pairs_per_s == pytest.approx(5 / 4 * less.used.pairs_per_s)
+
+
+def test_without_checkpointing_is_faster_too_where_nothing_is_cached() -> None:
+    roomy = on(1, 1e12, "training.activation_checkpointing=true", parallels=("ddp",))
+    assert not roomy.used.layout.caching and roomy.faster is not None
+    assert roomy.faster.pairs_per_s == pytest.approx(4 / 3 * roomy.used.pairs_per_s)
+
+
+def test_what_does_not_fit_is_not_counted_again_without_checkpointing(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[bool] = []
+
+    def costs_of(run: Run) -> ModelCost:
+        counted.append(run.training.activation_checkpointing)
+        return costs(run)
+
+    run = apply_overrides(RUN, ["training.activation_checkpointing=true"])
+    machine = Machine(ranks=1, memory=STATES // 2, peak=1200.0, utilisation=0.5)
+    assert sized(run, machine, ["ddp"], costs_of).faster is None
+    assert all(counted)
 
 
 def test_more_ranks_than_pairs_are_refused() -> None:
@@ -145,13 +188,13 @@ def test_a_size_is_said_in_three_digits(size: float, said: str) -> None:
     ranks=st.integers(1, 9),
     changes=st.sets(st.sampled_from(["optim.ema=0.9", "training.activation_checkpointing=true"])),
 )
-def test_every_knob_saves_what_it_says(memory: int, ranks: int, changes: set[str]) -> None:
+def test_every_change_saves_what_it_says(memory: int, ranks: int, changes: set[str]) -> None:
     """Turned as a user would, by the same run with the words added."""
     found = on(ranks, memory, *changes)
     if found.too_large is None:
         return
     pairs = f"training.micro_batch={found.too_large.layout.micro_batch}"
-    for one in found.knobs:
+    for one in found.changes:
         name, value = one.words
         if name == "--batch" or (name == "--set" and "micro_batch" in value):
             continue  # these change the pairs at once

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from diptych.data.batch import Batch, ImagePart, TextPart
+from diptych.data.batch import Batch, ImagePart, Targets, TextPart
 from diptych.data.table import Table
 from diptych.errors import UsageError
 from diptych.overrides import apply_overrides
@@ -62,6 +63,10 @@ def test_of_much_room_only_enough_is_taken_unless_all_fits() -> None:
 
 def test_memory_that_runs_out_bounds_the_micro_batch() -> None:
     assert measured(lambda size: 10.0 * size if size <= 8 else math.inf, rows=256, room=2000) == (8, [2, 4, 8, 16])
+
+
+def test_memory_that_runs_out_in_the_smallest_pass_leaves_one_row() -> None:
+    assert measured(lambda size: math.inf, rows=256, room=2000) == (1, [2])
 
 
 def test_at_the_least_one_row_goes_through_at_once() -> None:
@@ -123,6 +128,40 @@ def test_a_row_that_cannot_be_read_does_not_split_later_batches(small_room: Modu
     layout = Layout(batch=40, ranks=1, parallel="ddp", micro_batch=40)
     assert fitting_micro_batch(learner, some_rows(39), {}, layout).rows == 40
     assert fitting_micro_batch(learner, some_rows(1), {}, layout).rows == 40
+
+
+def test_an_error_that_ends_the_search_is_told_with_the_rows_of_its_pass(
+    small_room: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where several processes wait for each other, and none can go on alone."""
+    learner = Learner(small_room.small_job(), steps=3, device=CPU, precision=Precision("float32", "as set"))
+    told: list[int] = []
+
+    @contextmanager
+    def explained(rows: int) -> Iterator[None]:
+        try:
+            yield
+        except MemoryError:
+            told.append(rows)
+            raise
+
+    def bytes_of_pass(learner: Learner, batch: Batch, targets: Targets, size: int) -> float:
+        if size == 4:
+            raise MemoryError
+        return 1.0
+
+    monkeypatch.setattr(module, "_bytes_of_pass", bytes_of_pass)
+    monkeypatch.setattr(module, "free_bytes", lambda device: 60_000)
+    monkeypatch.setattr(module, "_bytes_beside", lambda *_: 60_000 * module.CPU_SHARE - 10)  # room for 10 bytes
+    with pytest.raises(MemoryError):
+        fitting_micro_batch(
+            learner,
+            some_rows(40),
+            {},
+            Layout(batch=40, ranks=1, parallel="ddp", micro_batch=40),
+            explained=explained,
+        )
+    assert told == [4]
 
 
 def test_an_error_that_is_no_lack_of_memory_is_told(small_room: ModuleType) -> None:

@@ -22,9 +22,11 @@ from diptych.objectives.contrastive import Contrastive
 from diptych.objectives.objective import Encode, Loss
 from diptych.overrides import apply_overrides
 from diptych.progress import spoken_size
+from diptych.train import micro_batch
 from diptych.train.budget import Layout, memory_parts
 from diptych.train.cost import ModelCost
 from diptych.train.job import Job
+from diptych.train.learner import Learner
 from diptych.train.loop import fit
 from diptych.train.out_of_memory import advice, knobs, out_of_memory_explained, savings
 from diptych.train.run import Run
@@ -98,6 +100,18 @@ def test_the_figures_are_those_of_the_formula() -> None:
     assert f"saves {spoken_size(parts['activations'] / 2)}" in advice(many, "float32")
 
 
+def test_a_pass_over_two_rows_is_advised_of_one_row_and_of_nothing_that_is_not_in_it() -> None:
+    job = Job(run=clip(), model=None, objective=None, inputs=None, cost=cost)  # type: ignore[arg-type]
+    _, *settings, last = advice(job, "float32", rows=2).splitlines()
+    assert [line.partition(":")[0] for line in settings] == [
+        "  training.micro_batch=1 saves 384 B",
+        "  training.activation_checkpointing=true saves 384 B",
+        "  training.precision=bf16 saves 384 B",
+        "  model.image_size=32 saves 256 B",
+    ]
+    assert last == "It was over 2 rows: where these are too little, take a smaller model."
+
+
 def test_figures_that_cannot_be_had_leave_the_settings() -> None:
     def short(run: Run) -> ModelCost:
         raise MemoryError
@@ -144,6 +158,20 @@ def test_a_run_ends_with_the_advice_in_its_log(small_room: ModuleType, small_tab
     assert end["status"] == "failed" and "training.micro_batch=2" in end["text"]
     assert (tmp_path / "last").is_file()
     fit(small_room.small_job(settings=["training.micro_batch=2"]), small_table, tmp_path, device="cpu", resume=True)
+
+
+def test_the_pass_that_begins_to_measure_is_told_by_its_rows(
+    small_room: ModuleType, small_table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ "auto" is not the whole batch here."""
+
+    def one_pass(learner: Learner, batch: Batch, targets: Targets, size: int) -> None:
+        raise torch.OutOfMemoryError(CUDA)
+
+    monkeypatch.setattr(micro_batch, "_one_pass", one_pass)
+    with pytest.raises(OutOfMemoryError, match=r"\n  training\.micro_batch=1: the same gradient") as told:
+        fit(small_room.small_job(settings=["training.batch=9"]), small_table, tmp_path, device="cpu")
+    assert "training.batch" not in str(told.value) and "over 2 rows" in str(told.value)
 
 
 LIMITED = """

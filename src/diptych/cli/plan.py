@@ -20,7 +20,7 @@ from diptych.errors import UsageError
 from diptych.progress import spoken_size
 
 if TYPE_CHECKING:
-    from diptych.systems.sizing import Knob, Sized, Way
+    from diptych.systems.sizing import Change, Sized, Way
     from diptych.train.run import Run
 
 PEAK = 312.0
@@ -118,7 +118,7 @@ def _print(found: Sized) -> None:
         screen.out(line)
     if found.too_large is not None:
         screen.out()
-        _print_knobs(found.too_large, found.knobs)
+        _print_changes(found.too_large, found.changes)
 
 
 def _print_run(way: Way) -> None:
@@ -182,13 +182,13 @@ def _verdict(found: Sized) -> list[str]:
     return lines
 
 
-def _print_knobs(way: Way, knobs: Sequence[Knob]) -> None:
+def _print_changes(way: Way, changes: Sequence[Change]) -> None:
     rows = [
-        [" ".join(knob.words), spoken_size(knob.saves), "fits" if knob.fits else "not alone", knob.price]
-        for knob in knobs
+        [shlex.join(change.words), spoken_size(change.saves), "fits" if change.fits else "not alone", change.price]
+        for change in changes
     ]
     title = f"{spoken_size(-way.spare)} too much with {way.layout.micro_batch:,} at once; what would save some"
-    screen.table(title, ["change", "saves", "then", "price"], rows)
+    screen.table(title, ["change", "saves", "then", "price"], rows, whole_first=True)
 
 
 def _next(found: Sized, typed: Sequence[str], memory: str, gpus_per_node: int) -> str:
@@ -196,7 +196,7 @@ def _next(found: Sized, typed: Sequence[str], memory: str, gpus_per_node: int) -
     used = found.used
     ranks = used.machine.ranks
     if used.spare < 0:
-        helps = sorted(found.knobs, key=lambda knob: (not knob.fits, not knob.fits and -knob.saves))
+        helps = sorted(found.changes, key=lambda change: (not change.fits, not change.fits and -change.saves))
         change = helps[0].words if helps else ("--memory", f"{_whole_gb(used)}GB")
         asked = {"--gpus": str(ranks), "--memory": memory}
         kept = [word for name, value in asked.items() if name not in change for word in (name, value)]
@@ -239,5 +239,5 @@ def _plain(found: Sized) -> dict[str, Any]:
         "use": used.layout.parallel,
         "why": found.why,
         "first_too_large": None if found.too_large is None else found.too_large.too_large,
-        "knobs": [asdict(knob) for knob in found.knobs],
+        "changes": [asdict(change) for change in found.changes],
     }

@@ -12,12 +12,11 @@ from diptych.progress import spoken_size
 from diptych.train import budget
 from diptych.train.budget import USABLE, Layout
 from diptych.train.cost import ModelCost
-from diptych.train.out_of_memory import saving_settings
-from diptych.train.parallel import Kind
+from diptych.train.out_of_memory import Knob, batch_knobs, gradient_knobs, of_equal_cost
+from diptych.train.parallel import NOT_IN_SHARES, Kind
 from diptych.train.run import Run
 
 NAMES: dict[Kind, str] = {"ddp": "DDP", "fsdp2": "FSDP2"}
-MORE = "1/3 more work"
 Costs = Callable[[Run], ModelCost]
 
 
@@ -87,13 +86,13 @@ class Way:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Knob:
-    """One thing to change, and where that leads."""
+class Change:
+    """One thing to change in a plan, and where that leads."""
 
     words: tuple[str, ...]
     """As a command line says it."""
     price: str
-    """What is given for it."""
+    """What is given for it, in a few words."""
     saves: int
     """Bytes of a rank."""
     fits: bool
@@ -111,7 +110,7 @@ class Sized:
     """Empty where there is one way alone."""
     too_large: Way | None
     """The used one where it does not fit, else with all pairs of a rank at once where that does not."""
-    knobs: list[Knob]
+    changes: list[Change]
     """What would make that one smaller."""
     faster: Way | None
     """The used one without activation checkpointing, where that fits and makes more pairs a second."""
@@ -126,35 +125,45 @@ def sized(run: Run, machine: Machine, parallels: Sequence[Kind], costs: Costs) -
         parallels: the ways to look at.
         costs: of a run's model; asked again for settings that change it.
     Raises:
-        UsageError: there are more ranks than pairs.
+        UsageError: there are more ranks than pairs, or the precision allows none of the ways.
     """
     if run.training.batch < machine.ranks:
         raise UsageError(
             f"a batch of {run.training.batch:,} on {machine.ranks:,} GPUs leaves some without a pair; expected at "
             "least one each. Choose a larger --batch or fewer --gpus"
         )
-    asked = [_at_once(run, costs(run), machine, parallel) for parallel in parallels]
+    possible = _possible(run, machine.ranks, parallels)
+    if not possible:
+        raise UsageError(f"FSDP2 takes no fp16: {NOT_IN_SHARES}; set training.precision=bf16, or choose --parallel ddp")
+    asked = [_at_once(run, costs(run), machine, parallel) for parallel in possible]
     ways = [_fitted(way) for way in asked]
-    used, why = _preferred(ways)
+    used, why = _preferred(ways) if len(possible) == len(parallels) else (ways[0], f"under FSDP2, {NOT_IN_SHARES}")
     too_large = next((way for way in (used, asked[ways.index(used)]) if way.spare < 0), None)
     return Sized(
         ways=ways,
         used=used,
         why=why,
         too_large=too_large,
-        knobs=[] if too_large is None else _knobs(too_large, costs),
+        changes=[] if too_large is None else _changes(too_large, costs),
         faster=_faster(used, costs),
     )
+
+
+def _possible(run: Run, ranks: int, parallels: Sequence[Kind]) -> list[Kind]:
+    """The ways that the run's precision allows."""
+    any_way = ranks == 1 or run.training.precision != "fp16"
+    return [one for one in parallels if any_way or one == "ddp"]
 
 
 def _at_once(run: Run, cost: ModelCost, machine: Machine, parallel: Kind) -> Way:
     """The run as it asks to be: all pairs of a rank at once, or as many as `training.micro_batch` says."""
     batch = run.training.batch
+    local = -(-batch // machine.ranks)
     layout = Layout(
         batch=batch,
         ranks=machine.ranks,
         parallel=parallel,
-        micro_batch=_stated(run) or -(-batch // machine.ranks),
+        micro_batch=min(run.training.rows_at_once or local, local),
         couples_rows=run.objective.couples_rows,
     )
     return Way(run=run, machine=machine, cost=cost, layout=layout)
@@ -162,7 +171,7 @@ def _at_once(run: Run, cost: ModelCost, machine: Machine, parallel: Kind) -> Way
 
 def _fitted(way: Way) -> Way:
     """The same in as few micro-batches as fit, all of a size; of one pair where none fits; a stated size stays."""
-    if _stated(way.run) is not None:
+    if way.run.training.micro_batch != "auto":
         return way
     layout = way.layout
     largest = budget.largest_micro_batch(way.cost, layout, way.machine.memory, averaged=_averaged(way.run)) or 1
@@ -188,47 +197,49 @@ def _preferred(ways: list[Way]) -> tuple[Way, str]:
 
 
 def _faster(way: Way, costs: Costs) -> Way | None:
-    if not way.run.training.activation_checkpointing:
+    if not way.run.training.activation_checkpointing or way.spare < 0:  # what does not fit would fit even less
         return None
     run = apply_overrides(way.run, ["training.activation_checkpointing=false"])
     without = _fitted(_at_once(run, costs(run), way.machine, way.layout.parallel))
     return without if without.spare >= 0 and without.pairs_per_s > way.pairs_per_s else None
 
 
-def _knobs(way: Way, costs: Costs) -> list[Knob]:
+def _changes(way: Way, costs: Costs) -> list[Change]:
     """What would make a way need less: first what is enough alone, and of both kinds the cheapest first."""
     found = [
-        Knob(words=words, price=price, saves=way.needed - other.needed, fits=other.spare >= 0)
-        for words, price, other in _changes(way, costs)
+        Change(words=words, price=price, saves=way.needed - other.needed, fits=other.spare >= 0)
+        for words, price, other in _other_ways(way, costs)
     ]
-    return sorted((knob for knob in found if knob.saves > 0), key=lambda knob: not knob.fits)
+    return sorted((change for change in found if change.saves > 0), key=lambda change: not change.fits)
 
 
-def _changes(way: Way, costs: Costs) -> Iterator[tuple[tuple[str, ...], str, Way]]:
+def _other_ways(way: Way, costs: Costs) -> Iterator[tuple[tuple[str, ...], str, Way]]:
     """Words, price and what comes of it, the cheapest first."""
     run, machine, layout = way.run, way.machine, way.layout
-    for parallel in get_args(Kind):
+    for parallel in _possible(run, machine.ranks, get_args(Kind)):
         if machine.ranks > 1 and parallel != layout.parallel:
             other = replace(way, layout=replace(layout, parallel=parallel))
             yield ("--parallel", parallel), f"{spoken_size(other.sent)} sent", other
-    for one in saving_settings(run):
-        changed = apply_overrides(run, [one.setting])
-        cost = way.cost if one.setting.startswith("optim.") else costs(changed)
-        yield ("--set", one.setting), one.effect, replace(way, run=changed, cost=cost)
-    small = _fitted(replace(way, run=replace(run, training=replace(run.training, micro_batch=None))))
-    again = MORE if layout.couples_rows else "small products"
-    yield ("--set", f"training.micro_batch={small.layout.micro_batch}"), again, small
-    if layout.batch >= 2 * machine.ranks:
-        ranks, batch = 2 * machine.ranks, layout.batch // 2
-        spread = replace(layout, ranks=ranks, parallel=layout.parallel if machine.ranks > 1 else "fsdp2")
+    small = _fitted(replace(way, run=replace(run, training=replace(run.training, micro_batch="auto"))))
+    for one in gradient_knobs(run, micro_batch=small.layout.micro_batch):
+        yield ("--set", one.setting), one.price, _turned(way, one, costs)
+    for one in batch_knobs(run, machine.ranks):
+        ranks, parallels = 2 * machine.ranks, _possible(run, 2, get_args(Kind))
+        spread = replace(layout, ranks=ranks, parallel=layout.parallel if machine.ranks > 1 else parallels[-1])
         yield ("--gpus", str(ranks)), "more GPUs", replace(way, machine=replace(machine, ranks=ranks), layout=spread)
-        yield ("--batch", str(batch)), "another result", replace(way, layout=replace(layout, batch=batch))
+        fewer = _turned(way, one, costs)
+        yield ("--batch", str(fewer.layout.batch)), one.price, fewer
 
 
-def _stated(run: Run) -> int | None:
-    """The micro-batch that the user chose; None where it is for us to find."""
-    size = run.training.micro_batch
-    return size if isinstance(size, int) else None
+def _turned(way: Way, knob: Knob, costs: Costs) -> Way:
+    """With a setting changed; the pairs at once stay unless they are what is changed."""
+    run = apply_overrides(way.run, [knob.setting])
+    cost = way.cost if of_equal_cost(way.run, run) else costs(run)
+    other = _at_once(run, cost, way.machine, way.layout.parallel)
+    if run.training.micro_batch != "auto":
+        return other
+    at_once = min(way.layout.micro_batch, other.layout.local)
+    return replace(other, layout=replace(other.layout, micro_batch=at_once))
 
 
 def _averaged(run: Run) -> bool:

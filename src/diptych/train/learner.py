@@ -28,7 +28,7 @@ from diptych.train.optim import (
     optimizer_tensors,
     set_learning_rate,
 )
-from diptych.train.parallel import Parallel
+from diptych.train.parallel import NOT_IN_SHARES, Parallel
 from diptych.train.schedule import learning_rate
 from diptych.train.step import Step, reseed
 
@@ -74,7 +74,7 @@ class Learner:
         if self.settings.compile:
             self.model.compile()
         if in_shares and precision.name == "fp16":
-            raise UsageError("fp16's loss scale is not kept over shares of weights; set training.precision=bf16")
+            raise UsageError(f"{NOT_IN_SHARES}; set training.precision=bf16")
         self.step = Step(self.model, job.objective, precision.autocast).train()
         self.parallel = Parallel(self.step, self.settings.parallel, ranks)
         self.optimizer = make_optimizer(self.model, self.optim, device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -78,6 +79,7 @@ def fit(
         TrainingError: the loss is not finite (`nan.json` says what led there), or too many rows are bad.
         InterruptedRunError: the second Ctrl-C.
         LostRankError: another process died.
+        OutOfMemoryError: a step, or a pass that measures, needs more memory than there is.
     """
     with join_ranks(device, job.run.training.rank_timeout_s) as ranks:
         job = replace(job, run=with_its_micro_batch(job.run, out)) if resume else job
@@ -293,7 +295,15 @@ class _Loop:
         found = Fitted(rows=layout.local, reason="not a row of the first batch can be read")
         read = ranks.gathered([first.batch is not None])
         if first.batch is not None and all(any_row for (any_row,) in read):
-            found = fitting_micro_batch(self.learner, first.batch, first.targets, layout, agreed=largest_over(ranks))
+            explained = partial(out_of_memory_explained, lambda: self.plan.job, self.state.precision, ranks.size)
+            found = fitting_micro_batch(
+                self.learner,
+                first.batch,
+                first.targets,
+                layout,
+                agreed=largest_over(ranks),
+                explained=lambda rows: explained(rows=rows),
+            )
         job = self.plan.job
         job = replace(job, run=replace(job.run, training=replace(self.settings, micro_batch=found.rows)))
         self.plan = replace(self.plan, job=job)

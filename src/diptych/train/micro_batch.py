@@ -52,6 +52,7 @@ def fitting_micro_batch(
     layout: Layout,
     *,
     agreed: Callable[[float], float] = lambda number: number,
+    explained: Callable[[int], AbstractContextManager[None]] = lambda rows: nullcontext(),
 ) -> Fitted:
     """The largest micro-batch that fits, found by forward and backward passes; weights and buffers stay as they are.
 
@@ -65,15 +66,23 @@ def fitting_micro_batch(
         targets: drawn for them.
         layout: of the step over processes; its micro-batch is not read.
         agreed: the largest of what all processes call it with, at the same moments: so they all go the same way.
+        explained: put around a pass over so many rows; sees the errors that end the search.
     """
     if -agreed(-len(batch)) < 2:
         return Fitted(rows=layout.local, reason="the first batch has too few rows to measure with")
     with same_buffers(learner.model), _not_compiled(learner):
-        _one_pass(learner, batch, targets, 2)  # gradients are there from now on, as they are between micro-batches
-        beside = _bytes_beside(learner, batch, layout)
+        with explained(2):
+            _one_pass(learner, batch, targets, 2)  # gradients are there from now on, as they are between micro-batches
+            beside = _bytes_beside(learner, batch, layout)
         room = -agreed(beside - _share(learner.device) * free_bytes(learner.device))
+
+        def bytes_of_pass(size: int) -> float:
+            with explained(size):
+                taken = _bytes_of_pass(learner, batch, targets, size)
+            return agreed(taken)
+
         found = largest_fitting(
-            lambda size: agreed(_bytes_of_pass(learner, batch, targets, size)),
+            bytes_of_pass,
             rows=layout.local,
             room=room,
             enough=CPU_ENOUGH if learner.device.type == "cpu" else math.inf,
@@ -98,6 +107,8 @@ def largest_fitting(bytes_of_pass: Callable[[int], float], *, rows: int, room: f
     """
     goal = min(room, enough)
     size, taken, most = 2, bytes_of_pass(2), rows
+    if math.isinf(taken):
+        return Fitted(rows=1, reason="memory ran out in a pass over 2")
     while taken * rows > room * size and taken < TELLING * goal and 2 * size <= rows:
         if math.isinf(more := bytes_of_pass(2 * size)):
             most = size

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
 
 Kind = Literal["ddp", "fsdp2"]
+NOT_IN_SHARES = "fp16's loss scale is not kept over shares of weights"
+"""Why FSDP2 refuses fp16."""
 
 
 class Parallel:
