@@ -17,6 +17,7 @@ from pathlib import Path
 from diptych import systems
 from diptych.overrides import apply_overrides
 from diptych.progress import spoken_size
+from diptych.systems.cards import CARDS
 from diptych.systems.sizing import Machine, Way, sized
 from diptych.train.budget import Layout, bytes_exchanged, largest_batch, pairs_per_s
 from diptych.train.cost import ModelCost
@@ -24,8 +25,8 @@ from diptych.train.run import Run
 
 PAGE = Path(__file__).with_suffix(".md")
 MODELS = {"vit_b_32": "ViT-B/32", "vit_b_16": "ViT-B/16", "vit_l_14": "ViT-L/14", "vit_big_g_14": "ViT-bigG/14"}
-GPUS = {8: 40.6e12, 24: 165e12, 80: 312e12}
-"""GB of memory -> operations a second in bf16, as their makers state them for an RTX 3070, an RTX 4090 and an A100."""
+GPUS = {card.memory_gb: card.peak("bf16") for card in CARDS}
+"""GB of memory -> operations a second."""
 UTILISATION = 0.2
 PARTS = {
     "states": ("weights", "gradients", "moments"),

@@ -13,6 +13,7 @@ import torch
 from diptych import systems
 from diptych.nn.unfilled import Unfilled
 from diptych.systems.building import new_model
+from diptych.systems.cards import CARDS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "scaling.md"
 
@@ -42,6 +43,12 @@ def test_the_sizes_on_the_page_are_those_of_the_models(scaling: ModuleType) -> N
             model = new_model(run.system, run.model, run.objective)
         sizes = sum(parameter.numel() for parameter in model.parameters())
         assert {costs[name, again].parameters for again in (False, True)} == {sizes}
+
+
+def test_the_peaks_in_float32_on_the_page_are_those_of_the_cards() -> None:
+    first, second, third = (f"{card.float32_peak / 1e12:g}" for card in CARDS)
+    said = f"with `training.precision=float32` those are {first}, {second} and {third} TFLOP/s"
+    assert said in PAGE.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

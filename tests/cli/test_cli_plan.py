@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from diptych.cli.main import main
 from diptych.cli.sizes import size_of
 from diptych.errors import UsageError
 from diptych.train.cost import ModelCost
+from diptych.train.run import Run
 
 COST = ModelCost(
     parameters=427_616_513,
@@ -69,9 +71,55 @@ def test_what_follows_from_too_little_memory_is_said(plan: Plan) -> None:
 
 def test_the_assumptions_are_said_and_can_be_changed(plan: Plan) -> None:
     lines = plan(f"{L14} --gpus 64 --memory 80GB --peak 989 --utilisation 0.4 --parallel fsdp2")
-    assert "All is computed. Assumed: a peak of 989 TFLOP/s a GPU, 0.4 of it reached." in lines
+    assert "Assumed: a peak of 989 TFLOP/s a GPU in bf16, 0.4 of it reached." in lines
     assert row(lines, "pairs/s, all together") == [f"{0.4 * 989e12 * 64 / (506_009_272_320 * 4 / 3):,.0f}"]
     assert not any("DDP:" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("precision", "memory", "peak"),
+    [
+        ("auto", "80GB", "312 TFLOP/s a GPU in bf16 (A100)"),
+        ("float32", "80GB", "19.5 TFLOP/s a GPU in float32 (A100)"),
+        ("float32", "24GiB", "82.6 TFLOP/s a GPU in float32 (RTX 4090)"),
+        ("float32", "8GB", "20.3 TFLOP/s a GPU in float32 (RTX 3070)"),
+        ("fp16", "12GB", "40.6 TFLOP/s a GPU in fp16 (RTX 3070)"),
+    ],
+)
+def test_the_peak_is_of_the_precision(plan: Plan, precision: str, memory: str, peak: str) -> None:
+    lines = plan(
+        f"{L14} --gpus 64 --memory {memory} --set training.precision={precision} --set training.micro_batch=none"
+    )
+    assert f"Assumed: a peak of {peak}, 0.2 of it reached." in lines
+    rate = 0.2 * 1e12 * float(peak.split()[0]) * 64 / (506_009_272_320 * 4 / 3)
+    assert row(lines, "pairs/s, all together")[0] == f"{rate:,.0f}"
+
+
+def test_fp16_is_planned_with_ddp_alone_and_says_why(plan: Plan) -> None:
+    lines = plan(f"{L14} --gpus 64 --memory 80GB --set training.precision=fp16")
+    assert row(lines, "pairs at once") == ["512"]
+    assert "Use DDP: under FSDP2, fp16's loss scale is not kept over shares of weights." in lines
+    assert lines[-1].endswith("--set training.parallel=ddp")
+
+
+def test_more_at_once_than_a_rank_has_are_all_it_has(plan: Plan) -> None:
+    lines = plan(f"{L14} --gpus 8 --memory 1TB --set training.micro_batch=100000")
+    assert row(lines, "pairs at once") == ["4,096", "4,096"]
+
+
+@pytest.mark.parametrize("columns", [80, 30])
+def test_what_is_to_be_pasted_is_never_cut(plan: Plan, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    def cost_of(run: Run) -> ModelCost:
+        kept = COST.activation_bytes if run.training.activation_checkpointing else 248_362_328
+        return replace(COST, activation_bytes=kept)
+
+    monkeypatch.setattr(systems, "cost_of", cost_of)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = plan(f"{L14} --gpus 64 --memory 80GB --set training.activation_checkpointing=false")
+    cells = row(lines, "--set training.activation_checkpointing=true")
+    assert cells[:3] == ["106", "GB", "fits"] and (cells[3:] == ["1/3", "more", "work"] or columns == 30)
+    assert not any("…" in line or "--resume" in line for line in lines)
+    assert all(len(line.rstrip()) <= 80 for line in lines[:-1])
 
 
 @pytest.mark.parametrize(
@@ -91,6 +139,11 @@ def test_the_assumptions_are_said_and_can_be_changed(plan: Plan) -> None:
             f"{L14} --gpus 8 --memory 80GB --set training.parallel=fsdp2",
             "torchrun --nproc-per-node 8 -m diptych train clip vit_l_14 --set training.parallel=fsdp2 --data DIR "
             "--out RUN",
+        ),
+        (
+            f"{L14} --gpus 8 --memory 80GB --set training.micro_batch=none",
+            "diptych plan clip vit_l_14 --set training.micro_batch=none --gpus 8 --memory 80GB "
+            "--set training.micro_batch=1366",
         ),
         (f"{L14} --gpus 1 --memory 80GB", "diptych train clip vit_l_14 --data DIR --out RUN"),
         (f"{L14} --gpus 1 --memory 8GB", "diptych plan clip vit_l_14 --memory 8GB --gpus 2"),

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from diptych.systems.sizing import Change, Sized, Way
     from diptych.train.run import Run
 
-PEAK = 312.0
-"""TFLOP/s of an A100's bf16 products."""
 UTILISATION = 0.2
 """Public CLIP runs show 0.09 to 0.18 of the peak; not measured here."""
 Parallel = Literal["ddp", "fsdp2"]
@@ -54,7 +52,9 @@ def plan(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. optim.ema=0.999.")
     ] = None,
-    peak: Annotated[float, typer.Option(help="TFLOP/s of a GPU; assumed: an A100 in bf16.")] = PEAK,
+    peak: Annotated[
+        float | None, typer.Option(help="TFLOP/s of a GPU; assumed: of a card with such memory, in the precision.")
+    ] = None,
     utilisation: Annotated[float, typer.Option(help="Share of the peak that a step reaches; assumed.")] = UTILISATION,
     gpus_per_node: Annotated[int, typer.Option(help="GPUs of a machine.")] = 8,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it as JSON.")] = None,
@@ -64,20 +64,23 @@ def plan(
     E.g. `diptych plan clip vit_l_14 --gpus 64 --memory 80GB`. Nothing is trained, and no GPU is needed.
     """
     size = size_of(memory, "--memory")
-    _check_positive({"--gpus": gpus, "--gpus-per-node": gpus_per_node, "--peak": peak})
+    _check_positive({"--gpus": gpus, "--gpus-per-node": gpus_per_node, "--peak": 1.0 if peak is None else peak})
     if not 0 < utilisation <= 1:
         raise UsageError(f"--utilisation is {utilisation}; expected a share above 0 and up to 1, e.g. {UTILISATION}")
     run, typed = _asked(recipe or [], repeat, batch, settings or [])
     if any(one.startswith("training.parallel=") for one in settings or []):
         parallel = parallel or run.training.parallel
 
+    from diptych.systems.cards import card_of
     from diptych.systems.sizing import Machine, sized
 
-    machine = Machine(ranks=gpus, memory=size, peak=1e12 * peak, utilisation=utilisation)
+    card = card_of(size)
+    per_s = card.peak(run.training.precision) if peak is None else 1e12 * peak
+    machine = Machine(ranks=gpus, memory=size, peak=per_s, utilisation=utilisation)
     parallels = [parallel] if parallel is not None else list(get_args(Parallel))[: min(gpus, 2)]
     found = sized(run, machine, parallels, cache(_cost))
     step = _next(found, typed, memory, gpus_per_node)
-    _print(found)
+    _print(found, f" ({card.name})" if peak is None else "")
     if json_file is not None:
         write_json(json_file, {**_plain(found), "next": step})
     screen.next_step(step)
@@ -111,8 +114,9 @@ def _cost(run: Run) -> Any:
     return systems.cost_of(run)
 
 
-def _print(found: Sized) -> None:
-    _print_run(found.used)
+def _print(found: Sized, card: str) -> None:
+    """All of the page; `card` is whose peak is assumed, in brackets."""
+    _print_run(found.used, card)
     _print_ways(found.ways)
     for line in _verdict(found):
         screen.out(line)
@@ -121,7 +125,7 @@ def _print(found: Sized) -> None:
         _print_changes(found.too_large, found.changes)
 
 
-def _print_run(way: Way) -> None:
+def _print_run(way: Way, card: str) -> None:
     run, cost, layout = way.run, way.cost, way.layout
     training, objective = run.training, run.objective
     again = ", activation checkpointing" if training.activation_checkpointing else ""
@@ -132,7 +136,8 @@ def _print_run(way: Way) -> None:
     if objective.head(run.model) is not None:
         screen.out(f"Of the head of {objective.name}, the parameters are counted and nothing else.")
     peak, share = way.machine.peak / 1e12, way.machine.utilisation
-    screen.out(f"All is computed. Assumed: a peak of {peak:g} TFLOP/s a GPU, {share:g} of it reached.")
+    screen.out("All is computed.")
+    screen.out(f"Assumed: a peak of {peak:g} TFLOP/s a GPU in {precision}{card}, {share:g} of it reached.")
     screen.out()
 
 
