@@ -9,9 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diptych import systems
 from diptych.cli.main import main
+from diptych.cli.plan import machines_of
 from diptych.cli.sizes import size_of
 from diptych.errors import UsageError
 from diptych.train.cost import ModelCost
@@ -122,6 +125,17 @@ def test_what_is_to_be_pasted_is_never_cut(plan: Plan, monkeypatch: pytest.Monke
     assert all(len(line.rstrip()) <= 80 for line in lines[:-1])
 
 
+@given(gpus=st.integers(1, 600), gpus_per_node=st.integers(1, 16))
+def test_machines_have_as_many_gpus_each(gpus: int, gpus_per_node: int) -> None:
+    try:
+        nodes = machines_of(gpus, gpus_per_node)
+    except UsageError:
+        assert gpus % -(-gpus // gpus_per_node) > 0
+        return
+    assert nodes * (gpus // nodes) == gpus and gpus // nodes <= gpus_per_node
+    machines_of(2 * gpus, gpus_per_node)  # what a plan may go on with
+
+
 @pytest.mark.parametrize(
     ("command", "step"),
     [
@@ -141,11 +155,25 @@ def test_what_is_to_be_pasted_is_never_cut(plan: Plan, monkeypatch: pytest.Monke
             "--out RUN",
         ),
         (
+            f"{L14} --gpus 12 --memory 80GB",
+            "torchrun --nnodes 2 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --nproc-per-node 6 -m diptych train "
+            "clip vit_l_14 --data DIR --out RUN --set training.parallel=ddp",
+        ),
+        (
+            f"{L14} --gpus 10 --gpus-per-node 4 --memory 80GB",
+            "torchrun --nnodes 5 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --nproc-per-node 2 -m diptych train "
+            "clip vit_l_14 --data DIR --out RUN --set training.parallel=ddp",
+        ),
+        (
             f"{L14} --gpus 8 --memory 80GB --set training.micro_batch=none",
             "diptych plan clip vit_l_14 --set training.micro_batch=none --gpus 8 --memory 80GB "
             "--set training.micro_batch=1366",
         ),
         (f"{L14} --gpus 1 --memory 80GB", "diptych train clip vit_l_14 --data DIR --out RUN"),
+        (
+            f"{L14} --gpus 13 --gpus-per-node 16 --memory 8GB --parallel ddp",
+            "diptych plan clip vit_l_14 --gpus 13 --memory 8GB --gpus-per-node 16 --parallel fsdp2",
+        ),
         (f"{L14} --gpus 1 --memory 8GB", "diptych plan clip vit_l_14 --memory 8GB --gpus 2"),
         (
             f"{L14} --gpus 1 --memory 8GB --batch 1",

@@ -75,6 +75,16 @@ USAGE = {
     ),
     "plan clip tiny --gpus 0 --memory 80GB": "--gpus is 0; expected a whole number from 1",
     "plan clip tiny --gpus 8 --memory 80GB --peak 0": "--peak is 0.0; expected a number above 0",
+    "plan clip tiny --gpus 8 --memory 80GB --peak nan": "--peak is nan; expected a number above 0",
+    "plan clip tiny --gpus 8 --memory 80GB --peak inf": "--peak is inf; expected a number above 0",
+    "plan clip tiny --gpus 13 --memory 80GB": (
+        "13 GPUs cannot be parted evenly over machines of 8, and torchrun begins as many processes on each; "
+        "expected e.g. --gpus 12 or --gpus 14"
+    ),
+    "plan clip tiny --gpus 8 --memory 80GB --parallel fsdp2 --set training.precision=fp16": (
+        "FSDP2 takes no fp16: fp16's loss scale is not kept over shares of weights; set training.precision=bf16, "
+        "or choose --parallel ddp"
+    ),
     "plan clip tiny --gpus 8 --memory 80GB --utilisation 35": (
         "--utilisation is 35.0; expected a share above 0 and up to 1, e.g. 0.2"
     ),

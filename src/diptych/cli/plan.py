@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 UTILISATION = 0.2
 """Public CLIP runs show 0.09 to 0.18 of the peak; not measured here."""
+GPUS_PER_NODE = 8
 Parallel = Literal["ddp", "fsdp2"]
 WHAT = {
     "weights": "float32",
@@ -56,7 +57,7 @@ def plan(
         float | None, typer.Option(help="TFLOP/s of a GPU; assumed: of a card with such memory, in the precision.")
     ] = None,
     utilisation: Annotated[float, typer.Option(help="Share of the peak that a step reaches; assumed.")] = UTILISATION,
-    gpus_per_node: Annotated[int, typer.Option(help="GPUs of a machine.")] = 8,
+    gpus_per_node: Annotated[int, typer.Option(help="GPUs of a machine.")] = GPUS_PER_NODE,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it as JSON.")] = None,
 ) -> None:
     """Say by formula what a recipe takes: memory, exchange, speed, and the first thing that does not fit.
@@ -65,6 +66,7 @@ def plan(
     """
     size = size_of(memory, "--memory")
     _check_positive({"--gpus": gpus, "--gpus-per-node": gpus_per_node, "--peak": 1.0 if peak is None else peak})
+    nodes = machines_of(gpus, gpus_per_node)
     if not 0 < utilisation <= 1:
         raise UsageError(f"--utilisation is {utilisation}; expected a share above 0 and up to 1, e.g. {UTILISATION}")
     run, typed = _asked(recipe or [], repeat, batch, settings or [])
@@ -79,7 +81,10 @@ def plan(
     machine = Machine(ranks=gpus, memory=size, peak=per_s, utilisation=utilisation)
     parallels = [parallel] if parallel is not None else list(get_args(Parallel))[: min(gpus, 2)]
     found = sized(run, machine, parallels, cache(_cost))
-    step = _next(found, typed, memory, gpus_per_node)
+    asked = {"--gpus": str(gpus), "--memory": memory}
+    if gpus_per_node != GPUS_PER_NODE:
+        asked["--gpus-per-node"] = str(gpus_per_node)
+    step = _next(found, typed, asked, nodes)
     _print(found, f" ({card.name})" if peak is None else "")
     if json_file is not None:
         write_json(json_file, {**_plain(found), "next": step})
@@ -88,9 +93,28 @@ def plan(
 
 def _check_positive(options: dict[str, float]) -> None:
     for name, value in options.items():
-        if value <= 0:
+        if not (math.isfinite(value) and value > 0):
             kind = "a whole number from 1" if isinstance(value, int) else "a number above 0"
             raise UsageError(f"{name} is {value}; expected {kind}")
+
+
+def machines_of(gpus: int, gpus_per_node: int) -> int:
+    """The fewest machines that can each have as many ranks: `torchrun` begins the same number on all.
+
+    Never twice as many machines as hold the GPUs, so that twice the GPUs can be parted as well.
+
+    Raises:
+        UsageError: there is no such number.
+    """
+    least = -(-gpus // gpus_per_node)
+    found = next((nodes for nodes in range(least, 2 * least) if gpus % nodes == 0), None)
+    if found is None:
+        fewer, more = gpus // least * least, (gpus // least + 1) * least
+        raise UsageError(
+            f"{gpus} GPUs cannot be parted evenly over machines of {gpus_per_node}, and torchrun begins as many "
+            f"processes on each; expected e.g. --gpus {fewer} or --gpus {more}"
+        )
+    return found
 
 
 def _asked(
@@ -196,22 +220,20 @@ def _print_changes(way: Way, changes: Sequence[Change]) -> None:
     screen.table(title, ["change", "saves", "then", "price"], rows, whole_first=True)
 
 
-def _next(found: Sized, typed: Sequence[str], memory: str, gpus_per_node: int) -> str:
+def _next(found: Sized, typed: Sequence[str], asked: Mapping[str, str], nodes: int) -> str:
     """To train, or to plan again with what helps: the cheapest that is enough, else what saves most."""
     used = found.used
     ranks = used.machine.ranks
     if used.spare < 0:
         helps = sorted(found.changes, key=lambda change: (not change.fits, not change.fits and -change.saves))
         change = helps[0].words if helps else ("--memory", f"{_whole_gb(used)}GB")
-        asked = {"--gpus": str(ranks), "--memory": memory}
         kept = [word for name, value in asked.items() if name not in change for word in (name, value)]
         return shlex.join(["diptych", "plan", *typed, *kept, *change])
     words = ["train", *typed, "--data", "DIR", "--out", "RUN"]
     if ranks == 1:
         return shlex.join(["diptych", *words])
-    nodes = -(-ranks // gpus_per_node)
     meeting = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", "HOST:29500"] if nodes > 1 else []
-    torchrun = ["torchrun", *meeting, "--nproc-per-node", str(min(ranks, gpus_per_node)), "-m", "diptych"]
+    torchrun = ["torchrun", *meeting, "--nproc-per-node", str(ranks // nodes), "-m", "diptych"]
     choice = ["--set", f"training.parallel={used.layout.parallel}"]
     return shlex.join([*torchrun, *words, *(choice if choice[1] not in typed else [])])
 
