@@ -11,8 +11,8 @@ from torch import Tensor
 TILE = 2048
 """Rows and columns of a tile; its products run at nearly the rate of larger ones."""
 
-STRIPS = 8
-"""Of a tile, on a CPU: what several passes read one after the other stays in the cache."""
+STRIPS = 2
+"""Of a tile, on a CPU: smaller ones stay in the cache between passes, but threads wait for each other more often."""
 
 
 @dataclass(frozen=True, kw_only=True)
