@@ -8,7 +8,7 @@ before) over what was resident once inputs were made and a small batch had gone 
 
     python benchmarks/contrastive.py --json contrastive.json --plot contrastive.svg
 
-Half an hour on two free cores; --sizes asks for fewer. On shared cores set OMP_WAIT_POLICY=PASSIVE.
+Half an hour on two free cores; --sizes asks for fewer. On cores that other work shares set OMP_WAIT_POLICY=PASSIVE.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from diptych.data import region_exporting
 from diptych.data.region_compare import compare_regions
 from diptych.data.region_exporting import NAMES, export_regions
 from diptych.data.region_files.detect import detect, open_regions
@@ -313,6 +314,7 @@ def test_an_export_that_was_killed_goes_on_from_any_byte(format_, tmp_path):
             shutil.copytree(tmp_path / "whole", partial)
             name = main.name if format_ == "oscar-tsv" else f".{main.name}.1.tmp"
             (partial / name).write_bytes(main.read_bytes()[:size])
+        (tmp_path / "out.partial.json").write_text(region_exporting._about(store, format_))
         export_regions(store, tmp_path / "out", format=format_)
         if format_ == "butd-tsv":
             assert (tmp_path / "out").read_bytes() == main.read_bytes()
@@ -322,6 +324,17 @@ def test_an_export_that_was_killed_goes_on_from_any_byte(format_, tmp_path):
                 if file.suffix != ".json":
                     assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
             shutil.rmtree(tmp_path / "out")
+
+
+def test_an_export_of_another_kind_is_not_gone_on_with(tmp_path):
+    store = _store(tmp_path / "r")
+    export_regions(store, tmp_path / "whole", format="butd-tsv")
+    (tmp_path / "out.partial").write_bytes((tmp_path / "whole").read_bytes()[:500])
+    (tmp_path / "out.partial.json").write_text(region_exporting._about(store, "butd-tsv"))
+    with pytest.raises(DataError, match="in another format; remove it"):
+        export_regions(store, tmp_path / "out", format="lxmert-tsv")
+    export_regions(store, tmp_path / "out", format="butd-tsv")
+    assert not (tmp_path / "out.partial.json").exists()
 
 
 def test_keys_may_not_lead_out_of_the_folder(tmp_path):

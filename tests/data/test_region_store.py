@@ -251,6 +251,10 @@ def test_another_spec_is_no_way_to_go_on(tmp_path):
         writer.add("a", toy())
         writer.end_shards()
         raise KeyboardInterrupt
+    with pytest.raises(DataError, match=r"proposal boxes.*window boxes"):
+        RegionWriter(tmp_path / "r", replace(SPEC, box_kind="window"), resume=True)
+    with pytest.raises(DataError, match="was begun with"):
+        RegionWriter(tmp_path / "r", replace(SPEC, consumer="another"), resume=True)
     with pytest.raises(DataError, match=r"was begun with source 'toy, first 3.*first 9"):
         RegionWriter(tmp_path / "r", replace(SPEC, rule="first 9"), resume=True)
 

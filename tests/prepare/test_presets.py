@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -60,8 +62,18 @@ def test_the_best_keep_all_their_parts() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_store_says_whether_the_weights_match(name: str) -> None:
     chosen = preset(name)
-    assert chosen.matched(SPEC, chosen.detector).consumer == chosen.consumer
-    assert chosen.warning(SPEC, chosen.detector) is None
+    rule = f"{chosen.rule}(min={chosen.min_boxes}, max={chosen.max_boxes}, ...)"
+    fitting = replace(SPEC, feature_width=2048, rule=rule)
+    assert chosen.matched(fitting, "butd").consumer.startswith(chosen.consumer)
+    assert chosen.warning(fitting, "butd") is None
+    for other in (
+        replace(fitting, feature_width=64),
+        replace(fitting, rule=f"{chosen.rule}(min=1, max=7, ...)"),
+        replace(fitting, rule="given boxes"),
+        replace(fitting, classes=("dog", "cat")),
+    ):
+        assert chosen.warning(other, "butd") is not None
+        assert chosen.matched(other, "butd").consumer.startswith("no released weights")
     assert chosen.matched(SPEC, "windows").consumer == f"no released weights: the rule of {name} on windows features"
     warned = chosen.warning(SPEC, "windows")
     assert warned is not None and "2 numbers of windows" in warned and chosen.consumer in warned

@@ -104,7 +104,7 @@ def extract(
         warning = None if asked.preset is None else asked.preset.warning(found.detector.spec, found.name)
         if warning is not None:
             progress.say(f"Note: {warning}.")
-        finds = _named(found, words, clip, template, device, progress)
+        finds = _named(found, words, clip, template, soft_labels, device, progress)
         spec = asked.spec(finds, found.name)
         shards = RegionShards(out, spec, soft_labels=soft_labels, source=asked.source(table))
         result = extract_regions(finds, table, shards, asked, ranks=ranks, progress=progress)
@@ -149,11 +149,21 @@ def show(
 
 
 def _named(
-    found: NamedDetector, words: Path | None, clip: str | None, template: str, device: str, progress: Progress
+    found: NamedDetector,
+    words: Path | None,
+    clip: str | None,
+    template: str,
+    soft_labels: bool,
+    device: str,
+    progress: Progress,
 ) -> RegionDetector:
     """The detector itself, or with a CLIP that names its regions."""
     from diptych.systems.detectors import OVER_A_CLIP, name_regions
 
+    if words is not None and soft_labels:
+        raise UsageError(
+            "--words gives regions classes of yours, for which there is no softmax; leave --soft-labels out"
+        )
     if words is None:
         if clip is not None:
             raise UsageError("--clip names regions from a word list; pass it too: --words FILE")

@@ -50,7 +50,8 @@ def export_regions(store: RegionStore, out: Path, *, format: str, progress: Prog
     if out.exists():
         raise RunExistsError(f"{out} is there already; choose another, or remove it first")
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_of(out)
+    partial, about = partial_of(out), out.with_name(f"{out.name}.partial.json")
+    _begin(partial, about, _about(store, format))
     try:
         with progress.bar("Exporting", len(store), "pictures") as bar:
             match format:
@@ -70,8 +71,25 @@ def export_regions(store: RegionStore, out: Path, *, format: str, progress: Prog
     side = side_file(partial / "features.tsv" if format == "oscar-tsv" else out)
     write_whole(side, (json.dumps({"spec": asdict(told), "source": str(store.path)}, indent=2) + "\n").encode())
     partial.rename(out)
+    about.unlink()
     flush_to_disk(out.parent)
     return len(store)
+
+
+def _about(store: RegionStore, format: str) -> str:  # noqa: A002
+    """What an unfinished attempt is of, as it lies beside it."""
+    told = {"format": format, "source": str(store.path.resolve()), "pictures": len(store), "spec": store.spec.digest()}
+    return json.dumps(told) + "\n"
+
+
+def _begin(partial: Path, about: Path, wanted: str) -> None:
+    """Goes on with an unfinished attempt of the same call alone."""
+    if partial.exists() and not (about.is_file() and about.read_text(encoding="utf-8") == wanted):
+        raise DataError(
+            f"{partial} was begun from another store or in another format; remove it to start anew, or choose another "
+            "OUT"
+        )
+    write_whole(about, wanted.encode())
 
 
 def _append(store: RegionStore, files: list[tuple[Path, Callable[[str, Regions, RegionSpec], str]]], bar: Bar) -> None:

@@ -75,7 +75,7 @@ class RegionWriter:
             columns=self._columns.types,
             rows_per_shard=pictures_per_shard,
             meta={META: asdict(spec)},
-            source=", ".join(filter(None, (source, spec.detector, spec.rule, spec.detector_hash[:16]))),
+            source=", ".join(filter(None, (source, spec.detector, spec.rule, f"{spec.box_kind} boxes", spec.digest()))),
             resume=resume,
         )
 

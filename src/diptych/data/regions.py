@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -73,6 +75,10 @@ class RegionSpec:
     """True where x1 and y1 are the last pixels inside, as in the original Caffe code: the width is x1 - x0 + 1."""
     colour: Colour = "RGB"
     """The order of channels that the network was fed."""
+
+    def digest(self) -> str:
+        """Of all of it: what a store that is gone on with must agree in."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
 class RegionDetector(Protocol):

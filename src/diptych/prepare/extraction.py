@@ -270,6 +270,8 @@ class _Extraction:
             bar.advance(note=f"{self._rejected + len(rejects):,} rejected" if rejects else "")
         if rejects:
             write_whole(self._rejects_file(shard.number), "".join(map(Reject.line, rejects)).encode())
+        else:  # of an attempt whose pictures were mended since
+            self._rejects_file(shard.number).unlink(missing_ok=True)
         self._rejected += len(rejects)
         self._check_rejects(self._rejected, rejects)
         if rows:
@@ -334,8 +336,9 @@ class _Extraction:
             worst = "; ".join(f"{times} x {reason}" for reason, times in Counter(r.reason for r in some).most_common(3))
             raise DataError(
                 f"{num:,} of {pictures:,} pictures are bad, more than --max-rejects {self._asked.max_rejects} allows: "
-                f"{worst}. What was extracted is kept in {self._shards.folder}; mend the table or pass a larger "
-                "--max-rejects, and the same command goes on from there"
+                f"{worst}. What was extracted is kept in {self._shards.folder}; mend the files that the table names, "
+                "or pass a larger --max-rejects, and the same command goes on from there. (A table that holds its "
+                "pictures is imported anew, and then its regions are made anew.)"
             )
 
     def _rejects_file(self, shard: int) -> Path:

@@ -11,6 +11,9 @@ from diptych.data.regions import Regions, RegionSpec
 from diptych.errors import UsageError, unknown
 
 NAMES = ("uniter", "oscar", "fixed36")
+FEATURE_WIDTH = 2048
+NUM_CLASSES = 1600
+"""Of bottom-up attention as released."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +45,30 @@ class Preset:
         return best(regions, min(max(num, self.min_kept), self.max_kept))
 
     def matched(self, spec: RegionSpec, detector: str) -> RegionSpec:
-        """The spec, saying who reads such regions: nobody's released weights where the detector is another."""
-        if detector == self.detector:
-            return replace(spec, consumer=self.consumer)
+        """The spec, saying who reads such regions: nobody's released weights where they are of another kind."""
+        if self._fits(spec, detector):
+            return replace(spec, consumer=f"{self.consumer}, if the detector's weights are those of its features")
         return replace(spec, consumer=f"no released weights: the rule of {self.name} on {detector} features")
 
     def warning(self, spec: RegionSpec, detector: str) -> str | None:
-        """What to say where the preset does not match the detector."""
-        if detector == self.detector:
+        """What to say where the preset does not match what the detector gives."""
+        if self._fits(spec, detector):
             return None
         return (
             f"The preset {self.name} is for {self.consumer}, whose weights know the features of {self.detector}:PATH "
-            f"alone. These are {spec.feature_width} numbers of {detector} ({spec.feature_kind}): train a model on them "
-            "from the start; the store says so too"
+            f"alone, {FEATURE_WIDTH:,} numbers by the rule {self.rule}. These are {spec.feature_width:,} numbers of "
+            f"{detector} ({spec.feature_kind}) by {spec.rule}: train a model on them from the start; the store says so "
+            "too"
+        )
+
+    def _fits(self, spec: RegionSpec, detector: str) -> bool:
+        """By all that a spec tells; whether the weights are those that the consumer was trained with, it cannot."""
+        asked = f"{self.rule}(min={self.min_boxes}, max={self.max_boxes},"
+        return (
+            detector == self.detector
+            and spec.rule.startswith(asked)
+            and spec.feature_width == FEATURE_WIDTH
+            and len(spec.classes) in (0, NUM_CLASSES)
         )
 
 
