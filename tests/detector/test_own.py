@@ -14,7 +14,7 @@ from diptych.data.regions import RegionDetector
 from diptych.detector.faster_rcnn import FasterRCNN, FasterRCNNConfig
 from diptych.detector.learning_inputs import LearningInputs
 from diptych.detector.own import NUM_CLASSES, OwnDetector
-from diptych.detector.selection import ButdRule, LxmertRule, Rule
+from diptych.detector.selection import ButdRule, LxmertRule, NotebookRule, Rule
 from diptych.errors import DataError
 from diptych.tasks.detection import Detector
 from diptych.train.run import InputSettings
@@ -42,6 +42,21 @@ def test_it_is_what_extraction_and_the_task_ask_for(config: FasterRCNNConfig) ->
     assert (detector.spec.classes, detector.spec.attributes) == (config.classes, config.attributes)
     assert (detector.spec.feature_kind, detector.spec.feature_width) == ("fpn-box-head", 32)
     assert detector.spec.rule == "butd(min=10, max=100, conf=0.2, nms=0.3)"
+
+
+def test_the_class_that_the_rule_scored_comes_first(config: FasterRCNNConfig) -> None:
+    """Under the notebook rule a region stands for every class that it passes in."""
+    (found,) = own(config, NotebookRule(confidence=0.02, min_boxes=36)).detect([picture(80, 60)])
+    assert found.class_ids is not None and found.soft_labels is not None
+    scored = found.soft_labels[np.arange(len(found)), 1 + found.class_ids[:, 0]]
+    np.testing.assert_allclose(scored, found.scores, rtol=1e-6)
+    assert (found.class_ids[:, 0] != found.soft_labels[:, 1:].argmax(axis=1)).any()
+
+
+def test_a_picture_in_which_nothing_is_found_is_as_sure_as_its_class(config: FasterRCNNConfig) -> None:
+    (found,) = own(config, NotebookRule(confidence=0.999999, min_boxes=0)).detect([picture(80, 60)])
+    assert found.boxes.tolist() == [[0, 0, 80, 60]] and found.soft_labels is not None
+    assert found.scores[0] == found.soft_labels[0, 1:].max() < 1
 
 
 def test_regions_have_every_part_in_its_range(config: FasterRCNNConfig) -> None:

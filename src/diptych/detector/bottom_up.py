@@ -15,7 +15,7 @@ from diptych.data.regions import BoxKind, Regions, RegionSpec
 from diptych.detector.boxes import clip
 from diptych.detector.inputs import Prepared, prepare
 from diptych.detector.model import C4Detector
-from diptych.detector.selection import Candidates, Rule, Selected
+from diptych.detector.selection import Candidates, Rule, Selected, classes_first_chosen
 from diptych.detector.weights import Release
 from diptych.errors import DataError, WeightsError
 from diptych.nn.unfilled import unfilled
@@ -170,9 +170,7 @@ class BottomUpAttention:
         self, picture: Image.Image, prepared: Prepared, seen: Seen, selected: Selected, boxes: Tensor
     ) -> Regions:
         features, probs = seen.features[selected.rows], seen.class_probs[selected.rows]
-        # What the rule took a region for comes first: under rule A that need not be the likeliest.
-        ranked = probs[:, 1:].scatter(1, selected.class_ids[:, None], 2.0)
-        class_ids = ranked.topk(min(self.keep, ranked.shape[1])).indices
+        class_ids, kept_probs = classes_first_chosen(probs, selected.class_ids, self.keep)
         attribute_probs = attribute_ids = None
         if self.model.predictor.attributes is not None:
             all_attributes = self.model.predictor.attributes.probs(features, probs)
@@ -184,7 +182,7 @@ class BottomUpAttention:
             features=_array(features),
             scores=_array(selected.scores),
             class_ids=_array(class_ids.int()),
-            class_probs=_array(probs[:, 1:].gather(1, class_ids)),
+            class_probs=_array(kept_probs),
             soft_labels=_array(probs) if self.soft_labels else None,
             attribute_ids=None if attribute_ids is None else _array(attribute_ids.int()),
             attribute_probs=None if attribute_probs is None else _array(attribute_probs),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from diptych.data.regions import BoxKind, Regions, RegionSpec
 from diptych.detector.boxes import clip, decode
 from diptych.detector.faster_rcnn import BOX_WEIGHTS, FasterRCNN, Looked, Seen
 from diptych.detector.learning_inputs import LearningInputs
-from diptych.detector.selection import ButdRule, Candidates, Rule, Selected
+from diptych.detector.selection import ButdRule, Candidates, Rule, Selected, classes_first_chosen
 from diptych.errors import DataError
 from diptych.metrics.detection import Found
 from diptych.prepare.boxes import clipped
@@ -110,14 +111,15 @@ class OwnDetector:
             rows = torch.arange(len(boxes), device=self.device)
             chosen = Selected(rows, probs[:, 1:].argmax(dim=1), torch.ones(len(boxes), device=self.device))
         if given is None and not len(chosen.rows):
-            return self._regions(picture, np.array([[0, 0, picture.width, picture.height]], np.float32))
+            whole_picture = self._regions(picture, np.array([[0, 0, picture.width, picture.height]], np.float32))
+            return replace(whole_picture, scores=whole_picture.soft_labels[:, 1:].max(axis=1))  # type: ignore[index]
         rows = chosen.rows
         if not bool(looked.features[rows].isfinite().all()):
             raise DataError("features of this picture are not finite; are the weights damaged?")
         written = boxes[rows]
         if given is None and self.box_kind == "regressed":
             written = _regressed(looked, boxes, rows, chosen.class_ids, seen.size)
-        class_probs, class_ids = probs[rows, 1:].topk(min(NUM_CLASSES, len(self.classes)))
+        class_ids, class_probs = classes_first_chosen(probs[rows], chosen.class_ids, NUM_CLASSES)
         attribute_ids, attribute_probs = self._attributes(looked.features[rows], probs[rows])
         return Regions(
             height_px=picture.height,

@@ -169,6 +169,21 @@ def rule_class(name: str) -> type[ButdRule] | type[LxmertRule] | type[NotebookRu
     raise UsageError(unknown("rule of selection", name, RULES))
 
 
+def classes_first_chosen(class_probs: Tensor, chosen: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """(R, K) class ids and probabilities: what the rule took a region for, then the others, the likeliest first.
+
+    Under rule A the first need not be the likeliest.
+
+    Args:
+        class_probs: (R, 1 + C), background first.
+        chosen: (R,) class ids, from 0 without background.
+        keep: K, or C where that is less.
+    """
+    probs = class_probs[:, 1:]
+    class_ids = probs.scatter(1, chosen[:, None], 2.0).topk(min(keep, probs.shape[1])).indices
+    return class_ids, probs.gather(1, class_ids)
+
+
 def nms_by_class(boxes: Tensor, scores: Tensor, class_ids: Tensor, threshold: float, *, plus_one: bool) -> Tensor:
     """Rows kept when only boxes of one class suppress each other, best first.
 

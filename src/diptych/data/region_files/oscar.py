@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from diptych.data.region_files.lines import Lines, array, index
-from diptych.data.region_files.old_store import OldStore, without_torn_row
+from diptych.data.region_files.old_store import OldStore, named, without_torn_row
 from diptych.data.regions import Regions, RegionSpec
 
 LABEL_FILES = ("predictions.tsv", "predictions_gt.tsv")
@@ -45,11 +45,11 @@ class OscarTsv(OldStore):
         lines, places = index(self.features)
         lines.check_first()
         self._label_places = index(self.labels)[1] if self.labels is not None else {}
-        if not classes and self.labels is not None:
-            classes = tuple(dict.fromkeys(self._names()))
+        if not classes and self.labels is not None and not (spec is not None and spec.classes):
+            classes = tuple(sorted(set(self._names())))  # nobody tells their order
         _, first = _numbers(lines.columns(next(iter(places.values()))))
         super().__init__(path, places, spec or _spec(first.shape[1] - SPATIAL, self.labels is not None))
-        self.spec = replace(self.spec, classes=classes or self.spec.classes, attributes=attributes)
+        self.spec = named(self.spec, classes, attributes)
         self._ids = {name: id_ for id_, name in enumerate(self.spec.classes)}
         without_torn_row(self, lines, places)
 
