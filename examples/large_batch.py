@@ -28,7 +28,7 @@ from diptych.data.loader import usable_cores
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import Table
 from diptych.overrides import apply_overrides
-from diptych.progress import spoken_bytes
+from diptych.progress import spoken_size
 from diptych.train.loop import fit
 from diptych.train.memory import PeakMemory
 from diptych.train.run import Run
@@ -90,7 +90,7 @@ def difference(one: OneStep, other: OneStep) -> float:
 
 def line(name: str, step: OneStep, first: OneStep, peak: int | None) -> str:
     """A row of the table; differences are from the first."""
-    memory = "" if peak is None else spoken_bytes(peak)
+    memory = "" if peak is None else spoken_size(peak)
     apart = f"{abs(step.loss - first.loss):11.1e} {difference(step, first):11.1e}"
     return (
         f"{name:>16} {step.micro_batch:11,} {step.loss:10.6f} {step.grad_norm:10.6f} {apart} "

@@ -23,4 +23,4 @@ def test_a_large_step_is_the_same_in_any_split(tmp_path: Path) -> None:
         loss, norm, loss_apart, grad_apart = map(float, row[2:6])
         assert 0 < loss < 10 and norm > 0
         assert loss_apart < 1e-5 and grad_apart < 1e-5
-        assert float(row[7]) > 0 and row[8] in ("MiB", "GiB")
+        assert float(row[7]) > 0 and row[8] in ("MB", "GB")

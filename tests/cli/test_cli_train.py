@@ -94,7 +94,7 @@ def test_a_run_that_fails_on_its_way_has_a_report(
 ) -> None:
     from diptych.train.learner import Learner
 
-    def failing(self: Learner, *arguments: object) -> None:
+    def failing(self: Learner, *arguments: object, **settings: object) -> None:
         raise DataError("a shard was damaged")
 
     monkeypatch.setattr(Learner, "update", failing)
@@ -137,9 +137,9 @@ def test_ctrl_c_leaves_a_checkpoint_and_a_report(
 
     update = Learner.update
 
-    def interrupted(self: Learner, *arguments: object) -> object:
+    def interrupted(self: Learner, *arguments: object, **settings: object) -> object:
         os.kill(os.getpid(), signal.SIGINT)
-        return update(self, *arguments)  # type: ignore[arg-type]
+        return update(self, *arguments, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Learner, "update", interrupted)
     out = tmp_path / "run"

@@ -41,10 +41,10 @@ def test_killed_and_resumed_equals_never_killed(
     fit(job(scenes, *settings), scenes, tmp_path / "whole", device="cpu")
     update = Learner.update
 
-    def dies(self, batch, targets, number):
+    def dies(self, batch, targets, number, **settings):
         if number == 3:
             raise RuntimeError("killed")
-        return update(self, batch, targets, number)
+        return update(self, batch, targets, number, **settings)
 
     monkeypatch.setattr(Learner, "update", dies)
     with pytest.raises(RuntimeError, match="killed"):
