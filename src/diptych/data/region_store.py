@@ -194,8 +194,7 @@ def _spec(table: Table) -> RegionSpec:
     if table.kind != layout.STORE or found is None:
         raise DataError(f"{table.path} is a table, but no store of regions; make one with {COMMAND}")
     try:
-        names = {name: tuple(found[name]) for name in ("classes", "attributes")}
-        return RegionSpec(**{**found, **names})
+        return RegionSpec.of(found)
     except (TypeError, KeyError) as error:
         raise DataError(
             f"{table.path} says of its regions what this diptych does not know ({error}); "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from PIL import Image
@@ -75,6 +75,15 @@ class RegionSpec:
     """True where x1 and y1 are the last pixels inside, as in the original Caffe code: the width is x1 - x0 + 1."""
     colour: Colour = "RGB"
     """The order of channels that the network was fed."""
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> RegionSpec:
+        """What `asdict` made, after it went through JSON.
+
+        Raises:
+            TypeError, KeyError: it is no such mapping.
+        """
+        return cls(**{**told, **{name: tuple(told[name]) for name in ("classes", "attributes")}})
 
     def digest(self) -> str:
         """Of all of it: what a store that is gone on with must agree in."""

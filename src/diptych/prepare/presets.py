@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from diptych.data.region_files.uniter_values import num_kept
 from diptych.data.regions import Regions, RegionSpec
 from diptych.errors import UsageError, unknown
 
@@ -39,10 +40,9 @@ class Preset:
 
     def keep(self, regions: Regions) -> Regions:
         """The regions that the consumer reads; what there is where that is fewer than `min_kept`."""
-        num = len(regions)
-        if self.above is not None:
-            num = int((regions.scores.astype(np.float16) > np.float16(self.above)).sum())
-        return best(regions, min(max(num, self.min_kept), self.max_kept))
+        if self.above is None:
+            return best(regions, self.max_kept)
+        return best(regions, num_kept(regions.scores, self.above, self.min_kept, self.max_kept))
 
     def matched(self, spec: RegionSpec, detector: str) -> RegionSpec:
         """The spec, saying who reads such regions: nobody's released weights where they are of another kind."""

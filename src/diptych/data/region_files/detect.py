@@ -87,7 +87,6 @@ def told_spec(path: Path) -> RegionSpec | None:
     if not file.is_file():
         return None
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))["spec"]
-        return RegionSpec(**{**told, **{name: tuple(told[name]) for name in ("classes", "attributes")}})
+        return RegionSpec.of(json.loads(file.read_text(encoding="utf-8"))["spec"])
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file} is damaged ({error}); remove it to read the file without its metadata") from error
