@@ -124,8 +124,8 @@ def _tell(result: ImportResult) -> None:
         )
     if result.rejects:
         screen.out()
-        reasons = [(reason, f"{num:,}") for reason, num in list(result.reasons.items())[:8]]
-        screen.table(f"{result.rejects:,} rejected, listed in {result.out / 'rejects.jsonl'}", ("why", "rows"), reasons)
+        title = f"{result.rejects:,} rejected, listed in {result.out / 'rejects.jsonl'}"
+        screen.reasons(title, "rows", result.reasons)
     screen.out()
 
 

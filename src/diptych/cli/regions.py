@@ -197,8 +197,7 @@ def _tell(result: ExtractionResult, spec: RegionSpec, data: Path, json_file: Pat
     )
     screen.out()
     if result.rejects:
-        reasons = [(reason, f"{num:,}") for reason, num in list(result.reasons.items())[:8]]
-        screen.table(f"rejected, listed in {result.out / 'rejects.jsonl'}", ("why", "pictures"), reasons)
+        screen.reasons(f"rejected, listed in {result.out / 'rejects.jsonl'}", "pictures", result.reasons)
         screen.out()
     if json_file is not None:
         write_json(json_file, {"format": FORMAT, **asdict(result), "out": str(result.out), "spec": asdict(spec)})

@@ -49,8 +49,7 @@ def import_(
     screen.table(str(out), ("", "regions"), counts)
     screen.out()
     if result.rejects:
-        reasons = [(reason, f"{num:,}") for reason, num in list(result.reasons.items())[:8]]
-        screen.table(f"rejected, listed in {out / 'rejects.jsonl'}", ("why", "pictures"), reasons)
+        screen.reasons(f"rejected, listed in {out / 'rejects.jsonl'}", "pictures", result.reasons)
         screen.out()
     if json_file is not None:
         write_json(json_file, {"format": FORMAT, **asdict(result), "out": str(out)})

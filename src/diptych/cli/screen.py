@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -37,6 +37,11 @@ def error(message: str) -> None:
 def say(message: str) -> None:
     """A line for people on standard error, so that standard output stays clean for pipes."""
     console(stderr=True).print(escaped(message))
+
+
+def reasons(title: str, unit: str, found: Mapping[str, int]) -> None:
+    """Why rows were rejected, the most frequent reasons first."""
+    table(title, ("why", unit), [(reason, f"{num:,}") for reason, num in list(found.items())[:8]])
 
 
 def next_step(command: str) -> None:
