@@ -11,9 +11,9 @@ import torch
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import Table, open_table
 from diptych.detector import recipes
-from diptych.detector.faster_rcnn import FasterRCNNConfig
 from diptych.detector.inputs import Preprocessing
 from diptych.detector.model import C4Detector, DetectorConfig
+from diptych.detector.own_config import FasterRCNNConfig
 from diptych.detector.resnet import FrozenConv
 from diptych.detector.weights import Release
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from diptych.data.batch import Batch, ImagePart, ObjectPart
-from diptych.detector import faster_rcnn, recipes
-from diptych.detector.faster_rcnn import FasterRCNN, FasterRCNNConfig
+from diptych.detector import assembling, recipes
+from diptych.detector.faster_rcnn import FasterRCNN
+from diptych.detector.own_config import FasterRCNNConfig
 from diptych.errors import UsageError
 from diptych.objectives.detection import Detected, Detection
 
@@ -60,7 +61,7 @@ def model_of(config: FasterRCNNConfig, seed: int = 3) -> FasterRCNN:
     return model
 
 
-def theirs(model: FasterRCNN, assembled: Callable[[FasterRCNNConfig], Any] = faster_rcnn._fpn) -> Any:
+def theirs(model: FasterRCNN, assembled: Callable[[FasterRCNNConfig], Any] = assembling.over_a_pyramid) -> Any:
     """torchvision's own detector of the same parts and weights, which takes pictures as they are."""
     other = assembled(model.config)
     missing = other.load_state_dict(model.state_dict(), strict=False)

@@ -14,8 +14,8 @@ from PIL import Image
 
 from diptych.data.sample import Item, Sample
 from diptych.data.table import Table
-from diptych.detector.faster_rcnn import FasterRCNNConfig
 from diptych.detector.learning_inputs import LearningInputs, sizes_for, with_names
+from diptych.detector.own_config import FasterRCNNConfig
 from diptych.errors import DataError, UsageError
 from diptych.train.run import InputSettings
 

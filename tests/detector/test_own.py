@@ -11,9 +11,10 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from diptych.data.regions import RegionDetector
-from diptych.detector.faster_rcnn import FasterRCNN, FasterRCNNConfig
+from diptych.detector.faster_rcnn import FasterRCNN
 from diptych.detector.learning_inputs import LearningInputs
 from diptych.detector.own import NUM_CLASSES, OwnDetector
+from diptych.detector.own_config import FasterRCNNConfig
 from diptych.detector.selection import ButdRule, LxmertRule, NotebookRule, Rule
 from diptych.errors import DataError
 from diptych.tasks.detection import Detector

@@ -14,7 +14,8 @@ from torch.testing import assert_close
 
 from diptych import systems
 from diptych.detector import recipes
-from diptych.detector.faster_rcnn import FasterRCNN, FasterRCNNConfig
+from diptych.detector.faster_rcnn import FasterRCNN
+from diptych.detector.own_config import FasterRCNNConfig
 from diptych.detector.torchvision_weights import COCO, LAYOUT, fitted, identify, read_weights
 from diptych.errors import WeightsError
 from diptych.systems.rooms import system_of

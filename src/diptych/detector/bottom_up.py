@@ -13,9 +13,10 @@ from torch import Tensor
 
 from diptych.data.regions import BoxKind, Regions, RegionSpec
 from diptych.detector.boxes import clip
+from diptych.detector.handing_on import regions_of
 from diptych.detector.inputs import Prepared, prepare
 from diptych.detector.model import C4Detector
-from diptych.detector.selection import Candidates, Rule, Selected, classes_first_chosen
+from diptych.detector.selection import Candidates, Rule, Selected
 from diptych.detector.weights import Release
 from diptych.errors import DataError, WeightsError
 from diptych.nn.unfilled import unfilled
@@ -169,30 +170,18 @@ class BottomUpAttention:
     def _regions(
         self, picture: Image.Image, prepared: Prepared, seen: Seen, selected: Selected, boxes: Tensor
     ) -> Regions:
-        features, probs = seen.features[selected.rows], seen.class_probs[selected.rows]
-        class_ids, kept_probs = classes_first_chosen(probs, selected.class_ids, self.keep)
-        attribute_probs = attribute_ids = None
-        if self.model.predictor.attributes is not None:
-            all_attributes = self.model.predictor.attributes.probs(features, probs)
-            attribute_probs, attribute_ids = all_attributes.topk(min(self.keep, all_attributes.shape[1]))
-        return Regions(
-            height_px=picture.height,
-            width_px=picture.width,
-            boxes=_array(boxes / self._scale(prepared)),
-            features=_array(features),
-            scores=_array(selected.scores),
-            class_ids=_array(class_ids.int()),
-            class_probs=_array(kept_probs),
-            soft_labels=_array(probs) if self.soft_labels else None,
-            attribute_ids=None if attribute_ids is None else _array(attribute_ids.int()),
-            attribute_probs=None if attribute_probs is None else _array(attribute_probs),
+        return regions_of(
+            picture,
+            boxes / self._scale(prepared),
+            seen.features,
+            seen.class_probs,
+            selected,
+            self.model.predictor.attributes,
+            keep=self.keep,
+            soft_labels=self.soft_labels,
         )
 
     def _scale(self, prepared: Prepared) -> Tensor:
         """(4,) resized pixels to a pixel of the picture, for x0, y0, x1, y1."""
         y, x = prepared.scale
         return torch.tensor([x, y, x, y], device=self.device)
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.cpu().numpy()

@@ -2,107 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection import FasterRCNN as TorchvisionFasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.models.detection.rpn import concat_box_prediction_layers
 
 from diptych.data.batch import Batch, ImagePart, ObjectPart
+from diptych.detector.assembling import over_a_pyramid, over_one_map
 from diptych.detector.model import AttributeBranch, DetectorConfig
-from diptych.detector.parts import (
-    RESNET_WIDTHS,
-    Backbone,
-    MeanOfLayer4,
-    Stages,
-    conv_stages,
-    freeze_stages,
-    resnet_stages,
-)
+from diptych.detector.own_config import FasterRCNNConfig
 from diptych.detector.sampling import draw_boxes
-from diptych.errors import UsageError
-from diptych.metrics.detection import MOST, Found
+from diptych.metrics.detection import Found
 from diptych.objectives.detection import Detected, Drawn, joined
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-"""What the second stage's deltas are multiplied by."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FasterRCNNConfig:
-    """Sizes of a detector; the defaults are torchvision's `fasterrcnn_resnet50_fpn`."""
-
-    classes: tuple[str, ...] = ()
-    """Names, without background; (): those of the objects in the table that is trained on."""
-    attribute_fields: tuple[str, ...] = ()
-    """Fields of an object whose words are its attributes, e.g. colour,texture; (): no attribute head."""
-    attributes: tuple[str, ...] = ()
-    """Names; (): the words of these fields in the table."""
-    form: Literal["fpn", "c4"] = "fpn"
-    """c4: one map of stride 16, whose boxes go through the last stage; features like bottom-up attention's."""
-    backbone: Backbone = "resnet50"
-    """resnet50_v2 has norms that learn, and the heads of torchvision's second version."""
-    widths: tuple[int, ...] = (24, 48, 96, 96)
-    """conv: channels of the stages, each of which halves the map."""
-    levels: int = 4
-    """fpn: how many of the last stages give a map; the pyramid has one more, of half the last."""
-    pyramid_width: int = 256
-    learning_stages: int = 3
-    """resnet: the last of its five stages that learn."""
-    freeze_norms: bool = True
-    """Batch norms keep their statistics; few pictures make poor ones."""
-    shorter_side: int = 800
-    """Pictures are resized to this, unless their longer side would pass `longer_side`."""
-    longer_side: int = 1333
-    anchor_sizes: tuple[tuple[int, ...], ...] = ((32,), (64,), (128,), (256,), (512,))
-    """By level, in pixels of the resized picture."""
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Height over width."""
-    anchors_drawn: int = 256
-    """That a picture teaches the first stage by."""
-    proposals: int = 1000
-    """That the first stage hands on; `proposals_training` while it learns."""
-    proposals_training: int = 2000
-    regions_drawn: int = 512
-    """That a picture teaches the second stage by."""
-    pool_side: int = 7
-    """Cells of a pooled box; 14 for c4."""
-    pool_samples: int = 2
-    """Points a side of each cell, whose mean is taken; the pass back through them is slow on a CPU."""
-    pool_scale: int = 224
-    """fpn: a box of this side is pooled from the level of stride 16, a smaller one from a finer level."""
-    feature_width: int = 1024
-    """Of a region's feature, a multiple of 8; c4: the backbone's, 2048."""
-    image_mean: tuple[float, float, float] = IMAGENET_MEAN
-    image_std: tuple[float, float, float] = IMAGENET_STD
-
-    def __post_init__(self) -> None:
-        """Raises UsageError where sizes do not fit each other."""
-        if self.form == "c4":
-            if self.backbone == "conv":
-                raise UsageError("model.form is c4, which needs the stages of a ResNet; found model.backbone=conv")
-            expected = 1
-        else:
-            expected = self.levels + 1
-        if self.feature_width % 8:
-            raise UsageError(f"model.feature_width is {self.feature_width}; expected a multiple of 8")
-        if len(self.anchor_sizes) != expected:
-            raise UsageError(
-                f"model.anchor_sizes has {len(self.anchor_sizes)} levels; {self.form} with model.levels={self.levels} "
-                f"needs {expected}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +65,7 @@ class FasterRCNN(nn.Module):
     def __init__(self, config: FasterRCNNConfig) -> None:
         super().__init__()
         self.config = config
-        parts = _c4(config) if config.form == "c4" else _fpn(config)
+        parts = over_one_map(config) if config.form == "c4" else over_a_pyramid(config)
         self.backbone, self.rpn, self.roi_heads = parts.backbone, parts.rpn, parts.roi_heads
         self.attributes = AttributeBranch(_attribute_sizes(config)) if config.attributes else None
         self.heads = nn.ModuleDict()
@@ -349,65 +266,8 @@ def _rows_of(rows: Sequence[int], parts: Sequence[Tensor]) -> Tensor:
     return of_each.repeat_interleave(torch.tensor([len(one) for one in parts], device=parts[0].device))
 
 
-def _fpn(config: FasterRCNNConfig) -> TorchvisionFasterRCNN:
-    second = config.backbone == "resnet50_v2"
-    norm: Callable[[int], nn.Module] | None = nn.BatchNorm2d if second else None
-    width, side = config.pyramid_width, config.pool_side
-    if config.backbone == "conv":
-        body: nn.Module = conv_stages(config.widths)
-        names, widths = [f"stage{number}" for number in range(1, 1 + len(config.widths))], config.widths
-    else:
-        body, names, widths = resnet_stages(config.backbone), ["layer1", "layer2", "layer3", "layer4"], RESNET_WIDTHS
-        freeze_stages(body, config.learning_stages)
-    if not 1 <= config.levels <= len(names):
-        raise UsageError(f"model.levels is {config.levels}; the backbone has {len(names)} stages")
-    given = {name: str(level) for level, name in enumerate(names[-config.levels :])}
-    backbone = BackboneWithFPN(body, given, list(widths[-config.levels :]), width, norm_layer=norm)
-    pool = MultiScaleRoIAlign(
-        list(given.values()), side, sampling_ratio=config.pool_samples, canonical_scale=config.pool_scale
-    )
-    head: nn.Module = TwoMLPHead(width * side**2, config.feature_width)
-    if second:
-        head = FastRCNNConvFCHead((width, side, side), [width] * 4, [config.feature_width], norm_layer=norm)
-    return _assembled(config, backbone, pool, head, rpn_depth=2 if second else 1)
-
-
-def _c4(config: FasterRCNNConfig) -> TorchvisionFasterRCNN:
-    body = resnet_stages(config.backbone)
-    freeze_stages(body, config.learning_stages)
-    backbone = Stages()
-    for name, module in body.named_children():
-        if name not in ("layer4", "avgpool", "fc"):
-            backbone.add_module(name, module)
-    backbone.out_channels = RESNET_WIDTHS[2]
-    pool = MultiScaleRoIAlign(["0"], config.pool_side, sampling_ratio=config.pool_samples)
-    if config.feature_width != RESNET_WIDTHS[3]:
-        raise UsageError(f"model.feature_width is {config.feature_width}; that of c4 is {RESNET_WIDTHS[3]}")
-    return _assembled(config, backbone, pool, MeanOfLayer4(body.layer4), rpn_depth=1)
-
-
 def _attribute_sizes(config: FasterRCNNConfig) -> DetectorConfig:
     """Bottom-up attention's branch, over features of this width."""
     return DetectorConfig(
         width=config.feature_width // 8, num_classes=len(config.classes), num_attributes=len(config.attributes)
-    )
-
-
-def _assembled(
-    config: FasterRCNNConfig, backbone: Any, pool: MultiScaleRoIAlign, head: nn.Module, *, rpn_depth: int
-) -> TorchvisionFasterRCNN:
-    anchors = AnchorGenerator(config.anchor_sizes, (config.anchor_ratios,) * len(config.anchor_sizes))
-    return TorchvisionFasterRCNN(
-        backbone,
-        rpn_anchor_generator=anchors,
-        rpn_head=RPNHead(backbone.out_channels, anchors.num_anchors_per_location()[0], conv_depth=rpn_depth),
-        rpn_pre_nms_top_n_train=config.proposals_training,
-        rpn_pre_nms_top_n_test=config.proposals,
-        rpn_post_nms_top_n_train=config.proposals_training,
-        rpn_post_nms_top_n_test=config.proposals,
-        box_roi_pool=pool,
-        box_head=head,
-        box_predictor=FastRCNNPredictor(config.feature_width, 1 + len(config.classes)),
-        box_detections_per_img=MOST,
-        bbox_reg_weights=BOX_WEIGHTS,
     )

@@ -17,7 +17,7 @@ from diptych.data.images import decode, to_rgb
 from diptych.data.objects import COLUMN, object_names, read_objects
 from diptych.data.sample import Item, KnownObjects, Rng, Sample, hash64
 from diptych.data.table import Rows
-from diptych.detector.faster_rcnn import FasterRCNNConfig
+from diptych.detector.own_config import FasterRCNNConfig
 from diptych.errors import DataError, UsageError
 from diptych.train.run import InputSettings
 

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from diptych.checkpoint.hashing import weights_hash
 from diptych.data.regions import BoxKind, Regions, RegionSpec
+from diptych.detector.assembling import BOX_WEIGHTS
 from diptych.detector.boxes import clip, decode
-from diptych.detector.faster_rcnn import BOX_WEIGHTS, FasterRCNN, Looked, Seen
+from diptych.detector.faster_rcnn import FasterRCNN, Looked, Seen
+from diptych.detector.handing_on import regions_of
 from diptych.detector.learning_inputs import LearningInputs
-from diptych.detector.selection import ButdRule, Candidates, Rule, Selected, classes_first_chosen
+from diptych.detector.selection import ButdRule, Candidates, Rule, Selected
 from diptych.errors import DataError
 from diptych.metrics.detection import Found
 from diptych.prepare.boxes import clipped
@@ -119,19 +121,15 @@ class OwnDetector:
         written = boxes[rows]
         if given is None and self.box_kind == "regressed":
             written = _regressed(looked, boxes, rows, chosen.class_ids, seen.size)
-        class_ids, class_probs = classes_first_chosen(probs[rows], chosen.class_ids, NUM_CLASSES)
-        attribute_ids, attribute_probs = self._attributes(looked.features[rows], probs[rows])
-        return Regions(
-            height_px=picture.height,
-            width_px=picture.width,
-            boxes=(written / scale).cpu().numpy(),
-            features=looked.features[rows].float().cpu().numpy(),
-            scores=chosen.scores.cpu().numpy(),
-            class_ids=class_ids.int().cpu().numpy(),
-            class_probs=class_probs.cpu().numpy(),
-            soft_labels=probs[rows].cpu().numpy(),
-            attribute_ids=attribute_ids,
-            attribute_probs=attribute_probs,
+        return regions_of(
+            picture,
+            written / scale,
+            looked.features,
+            probs,
+            chosen,
+            self.model.attributes,
+            keep=NUM_CLASSES,
+            soft_labels=True,
         )
 
     def _candidates(self, seen: Seen, boxes: Tensor, looked: Looked, probs: Tensor, scale: Tensor) -> Candidates:
@@ -141,13 +139,6 @@ class OwnDetector:
             regress=lambda rows, class_ids: _regressed(looked, boxes, rows, class_ids, seen.size),
             scale=scale,
         )
-
-    def _attributes(self, features: Tensor, probs: Tensor) -> tuple[np.ndarray | None, np.ndarray | None]:
-        if self.model.attributes is None:
-            return None, None
-        found = self.model.attributes.probs(features.float(), probs)
-        best, ids = found.topk(min(NUM_CLASSES, found.shape[1]))
-        return ids.int().cpu().numpy(), best.cpu().numpy()
 
 
 def _regressed(looked: Looked, boxes: Tensor, rows: Tensor, class_ids: Tensor, size: tuple[int, int]) -> Tensor:

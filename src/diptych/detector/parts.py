@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models import resnet
 from torchvision.ops import FrozenBatchNorm2d
 
+from diptych.detector.own_config import Backbone
 from diptych.nn.convnet import conv_stage
 
-Backbone = Literal["conv", "resnet50", "resnet50_v2", "resnet101"]
 RESNET_WIDTHS = (256, 512, 1024, 2048)
 
 

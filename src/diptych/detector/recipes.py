@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from diptych.detector.faster_rcnn import FasterRCNNConfig
+from diptych.detector.own_config import FasterRCNNConfig
 from diptych.errors import UsageError, unknown
 from diptych.objectives.detection import Detection
 from diptych.train.run import InputSettings, OptimSettings, Run, TrainingSettings

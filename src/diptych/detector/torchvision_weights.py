@@ -11,7 +11,8 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from diptych.checkpoint.foreign import read_tensors
-from diptych.detector.faster_rcnn import FasterRCNN, FasterRCNNConfig
+from diptych.detector.faster_rcnn import FasterRCNN
+from diptych.detector.own_config import FasterRCNNConfig
 from diptych.errors import WeightsError
 from diptych.nn.unfilled import unfilled
 

@@ -109,8 +109,9 @@ def room(system: str) -> Room:
         case "detector":
             from diptych.detector import recipes as runs
             from diptych.detector import torchvision_weights as published
-            from diptych.detector.faster_rcnn import FasterRCNN, FasterRCNNConfig
+            from diptych.detector.faster_rcnn import FasterRCNN
             from diptych.detector.learning_inputs import LearningInputs, with_names
+            from diptych.detector.own_config import FasterRCNNConfig
 
             return Room(
                 config=FasterRCNNConfig,
