@@ -46,6 +46,14 @@ def golden_root(request: pytest.FixtureRequest) -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Bit for bit holds for one number of threads, and for small tensors a second one only waits."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared data, or a skip that says how to have it."""

@@ -76,14 +76,6 @@ def tiny(*settings: str) -> Run:
     return apply_overrides(systems.recipe("clip", "tiny"), [*few, *settings])
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
     folder = tmp_path_factory.mktemp("systems") / "table"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import Image
 
 from diptych import systems
@@ -26,14 +25,6 @@ from diptych.train.run import Run
 FEW = ("inputs.vocab_size=540", "inputs.workers=0", "training.steps=2", "training.batch=6", "training.eval_rows=6")
 TEXTS = {"hat/1.png": "a red hat", "hat/2.png": "two hats", "shoe/3.png": "one shoe"}
 """Of the pictures that every source holds."""
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -74,12 +74,3 @@ def make_rows(tmp_path):
         return open_table(folder).split(split)
 
     return make
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Small tensors: a second thread only waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
