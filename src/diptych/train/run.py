@@ -51,7 +51,7 @@ class InputSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimSettings:
-    """AdamW, warm-up, then cosine."""
+    """AdamW, warm-up, then down."""
 
     lr: float = 5e-4
     betas: tuple[float, float] = (0.9, 0.98)
@@ -59,7 +59,7 @@ class OptimSettings:
     weight_decay: float = 0.2
     """Not for gains, biases and the temperature: parameters of fewer than two dimensions."""
     warmup_steps: int = 2000
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
     clip_norm: float | None = None
     """Largest norm of the whole gradient."""
     ema: float | None = None
