@@ -32,9 +32,9 @@ class ContrastAndColour:
         """For logs; None: of two terms it says little."""
         return None
 
-    def head(self, config: Any) -> nn.Module:
+    def heads(self, config: Any) -> dict[str, nn.Module]:
         """The model owns it, and checkpoints hold it, as `heads.colour`."""
-        return nn.Linear(config.embed_dim, 3)
+        return {self.name: nn.Linear(config.embed_dim, 3)}
 
     def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
         """No other row is needed."""

@@ -49,8 +49,8 @@ class Halved(Contrastive):
     def name(self):
         return {name!r}
 
-    def head(self, config):
-        return nn.Linear(config.embed_dim, 2)
+    def heads(self, config):
+        return {{self.name: nn.Linear(config.embed_dim, 2)}}
 
     def counts(self, batch, targets):
         return {{self.name: len(batch)}}

@@ -205,7 +205,7 @@ def test_the_json_says_the_same(plan: Plan, tmp_path: Path) -> None:
 
 def test_an_objective_with_a_head_is_told_to_be_known_in_part(plan: Plan) -> None:
     lines = plan("plan clip figure2_captioning --gpus 1 --memory 80GB")
-    assert "Of the head of captioning, the parameters are counted and nothing else." in lines
+    assert "Of the heads of captioning, the parameters are counted and nothing else." in lines
 
 
 @pytest.mark.slow

@@ -140,10 +140,10 @@ def test_its_name_finds_it_and_json_keeps_its_settings(objective: Objective) -> 
     assert systems.run_from_plain(json.loads(json.dumps(plain_run(run)))).objective == objective
 
 
-def test_a_head_belongs_to_the_model(job: Job) -> None:
-    head = job.objective.head(job.run.model)
-    assert (head is None) == (job.objective.name not in job.model.heads)  # type: ignore[operator]
-    assert head is None or isinstance(head, nn.Module)
+def test_heads_belong_to_the_model(job: Job) -> None:
+    heads = job.objective.heads(job.run.model)
+    assert heads.keys() == job.model.heads.keys()  # type: ignore[operator,union-attr]
+    assert all(isinstance(head, nn.Module) for head in heads.values())
 
 
 def equal(one: Any, other: Any) -> None:

@@ -34,7 +34,7 @@ class Config:
 def captioner() -> Captioner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        head = Captioning(prefix=3).head(Config())
+        head = Captioning(prefix=3).heads(Config())["captioning"]
         nn.init.normal_(head.token_embedding.weight)  # far from the uniform guess that training begins with
     return head.eval()
 
@@ -68,7 +68,7 @@ def batch_of(*rows: list[int]) -> Batch:
 
 
 def test_of_two_words_nobody_can_tell_apart_each_costs_log_two(image: Tensor) -> None:
-    head = Captioning().head(Config(vocab_size=2))
+    head = Captioning().heads(Config(vocab_size=2))["captioning"]
     nn.init.zeros_(head.token_embedding.weight)  # also the last layer's: every logit is 0
     batch = batch_of([0, 1, 0, 1], [0, 1], [0, 0, 1])
     loss = Captioning().loss(Encoded(image, head), batch, {})

@@ -125,7 +125,7 @@ class Encoded:
     """An `encode` that gives these vectors."""
 
     def __init__(self, objective: Sigmoid, image: Tensor, text: Tensor) -> None:
-        self.image, self.text, self.heads = image, text, nn.ModuleDict({"sigmoid": objective.head(None)})
+        self.image, self.text, self.heads = image, text, nn.ModuleDict(objective.heads(None))
 
     def __call__(self, batch: Batch) -> Dual:
         return Dual(image=self.image, text=self.text, scale=torch.tensor(4.0), group=batch.group)

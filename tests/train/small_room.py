@@ -130,8 +130,8 @@ class InTurn:
     def chance_loss(self, num_rows: int) -> None:
         return None
 
-    def head(self, config: Any) -> None:
-        return None
+    def heads(self, config: Any) -> dict[str, nn.Module]:
+        return {}
 
     def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> None:
         return None
@@ -180,8 +180,8 @@ def small_job(run: Run | None = None, settings: Sequence[str] = ()) -> Job:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             model.heads.update({name: nn.Linear(run.model.embed_dim, 2) for name in ("a", "b")})
-    elif (head := run.objective.head(run.model)) is not None:
-        model.heads[run.objective.name] = head
+    else:
+        model.heads.update(run.objective.heads(run.model))
     return Job(run=run, model=model, objective=run.objective, inputs=SmallInputs())
 
 

@@ -51,7 +51,7 @@ def gradients(
 ) -> tuple[Loss, dict[str, Tensor], nn.Module]:
     model = small_room.SmallRoom(small_room.SmallConfig(**config))
     if isinstance(objective, Sigmoid):
-        model.heads["sigmoid"] = objective.head(None)
+        model.heads.update(objective.heads(None))
     parallel = Parallel(Step(model, objective).train())
     loss = accumulate_gradients(parallel, batch, targets, micro_batch=micro_batch, reseed=seeds)
     return loss, {name: one.grad for name, one in model.named_parameters()}, model

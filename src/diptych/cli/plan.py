@@ -157,8 +157,8 @@ def _print_run(way: Way, card: str) -> None:
     where = "1 GPU" if layout.ranks == 1 else f"{layout.ranks:,} GPUs, {layout.local:,} each"
     screen.out(f"{run.system} {run.recipe}: {cost.parameters:,} parameters, {cost.flops / 1e9:,.4g} GFLOP a pair")
     screen.out(f"{layout.batch:,} pairs a step on {where}; {precision}{again}")
-    if objective.head(run.model) is not None:
-        screen.out(f"Of the head of {objective.name}, the parameters are counted and nothing else.")
+    if objective.heads(run.model):
+        screen.out(f"Of the heads of {objective.name}, the parameters are counted and nothing else.")
     peak, share = way.machine.peak / 1e12, way.machine.utilisation
     screen.out("All is computed.")
     screen.out(f"Assumed: a peak of {peak:g} TFLOP/s a GPU in {precision}{card}, {share:g} of it reached.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from diptych.data.batch import Batch, Inputs, Targets, stack_targets
 from diptych.data.pool import AHEAD, in_processes
 from diptych.data.rejects import Reject
 from diptych.data.sample import Item, Rng, random_for
-from diptych.data.sampler import Order, spread_rows
+from diptych.data.sampler import StepOrder, spread_rows
 from diptych.data.table import Rows
 from diptych.data.worker import Begin, Compute
 from diptych.errors import DataError
@@ -38,6 +38,14 @@ class Draw(Protocol):
         """What is masked, swapped or asked of one item."""
 
 
+@runtime_checkable
+class DrawOfSteps(Protocol):
+    """What the loader asks of an objective that is another one in each step."""
+
+    def at(self, seed: int | None, step: int) -> Draw:
+        """The one of a step; `seed` None: of an evaluation's batch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoadedBatch:
     """One step's rows, ready for a model."""
@@ -54,11 +62,11 @@ class LoadedBatch:
 def load_batches(
     rows: Rows,
     inputs: Inputs,
-    order: Order,
+    order: StepOrder,
     *,
     start: int,
     stop: int,
-    draw: Draw,
+    draw: Draw | DrawOfSteps,
     workers: int | None = None,
     start_method: str | None = None,
     bad_rows: Collection[int] = (),
@@ -95,7 +103,7 @@ def evaluation_batches(
     *,
     batch: int,
     limit: int | None = None,
-    draw: Draw | None = None,
+    draw: Draw | DrawOfSteps | None = None,
     workers: int | None = None,
     bad_rows: Collection[int] = (),
     decode_timeout_s: float = DECODE_TIMEOUT_S,
@@ -124,7 +132,7 @@ class RowReader:
 
     rows: Rows
     inputs: Inputs
-    draw: Draw | None
+    draw: Draw | DrawOfSteps | None
     num_rows: int
     """That a partner is drawn from."""
     seed: int | None
@@ -134,6 +142,7 @@ class RowReader:
 
     def batch(self, step: int, epoch: int, wanted: Iterable[int], begin: Begin) -> LoadedBatch:
         """The batch of the `wanted` rows without the bad ones; `begin` is told which is read."""
+        draw = self.draw.at(self.seed, step) if isinstance(self.draw, DrawOfSteps) else self.draw
         items: list[Item] = []
         targets: list[Targets] = []
         rejects: list[Reject] = []
@@ -141,7 +150,7 @@ class RowReader:
             if row in self.bad_rows:
                 continue
             try:
-                item, target = self._drawn(epoch, row, begin)
+                item, target = self._drawn(draw, epoch, row, begin)
             except RowError as error:
                 rejects.append(error.reject)
             else:
@@ -156,14 +165,14 @@ class RowReader:
             rejects=tuple(rejects),
         )
 
-    def _drawn(self, epoch: int, row: int, begin: Begin) -> tuple[Item, Targets]:
+    def _drawn(self, draw: Draw | None, epoch: int, row: int, begin: Begin) -> tuple[Item, Targets]:
         item = self._item(epoch, row, begin)
-        if self.draw is None:
+        if draw is None:
             return item, {}
         seed = 0 if self.seed is None else self.seed
-        other = self.draw.partner(seed, epoch, row, self.num_rows)
+        other = draw.partner(seed, epoch, row, self.num_rows)
         partner = None if other is None else self._item(epoch, other, begin)
-        return self.draw.draw(item, partner, LateRng(seed, epoch, item.key, self.draw.name))
+        return draw.draw(item, partner, LateRng(seed, epoch, item.key, draw.name))
 
     def _item(self, epoch: int, row: int, begin: Begin) -> Item:
         """One row decoded.
@@ -188,7 +197,7 @@ class TrainingSteps:
     """Step number -> LoadedBatch."""
 
     reader: RowReader
-    order: Order
+    order: StepOrder
 
     def batch(self, step: int, begin: Begin) -> LoadedBatch:
         """The rows that the order gives to a step."""

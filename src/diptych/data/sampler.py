@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isqrt
+from typing import Protocol
 
 import numpy as np
 
@@ -65,6 +66,30 @@ def _hash(values: np.ndarray, key: int) -> np.ndarray:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+class StepOrder(Protocol):
+    """Which rows make up which step, for one rank: a pure function, so that a run goes on anywhere."""
+
+    @property
+    def num_rows(self) -> int:
+        """Of the table's split."""
+
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def world_size(self) -> int: ...  # noqa: D102
+    @property
+    def batch_rows(self) -> int:
+        """Rows of a global batch, over all ranks, at most."""
+
+    @property
+    def steps_per_epoch(self) -> int: ...  # noqa: D102
+    def epoch(self, step: int) -> int:
+        """The epoch that `step`, counted from 0 over all epochs, is in."""
+
+    def rows(self, step: int) -> list[tuple[int, int]]:
+        """(epoch, row) of this rank's part of the step's global batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

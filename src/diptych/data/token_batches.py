@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from diptych.data.batch import Inputs
+from diptych.data.sample import Sample
 from diptych.data.sampler import permute_many
-from diptych.errors import UsageError
+from diptych.data.table import Rows
+from diptych.errors import DataError, UsageError
+from diptych.progress import Progress
 
 BUCKET = 8192
 """Rows that are sorted by length at a time."""
@@ -91,8 +96,8 @@ class TokenOrder:
 
     @cached_property
     def batch_rows(self) -> int:
-        """Rows of a global batch, on average and over all ranks."""
-        return max(round(self.num_rows / self.steps_per_epoch), 1)
+        """Rows of the first epoch's largest global batch, over all ranks."""
+        return max(map(len, self._batches(0)))
 
     @cached_property
     def steps_per_epoch(self) -> int:
@@ -135,3 +140,32 @@ class TokenOrder:
             raise UsageError(f"no batch of {self.tokens} tokens has a row for each of {self.world_size} ranks")
         turns = permute_many(np.arange(len(batches)), len(batches), seed=self.seed, epoch=epoch)
         return [batches[turn] for turn in turns]
+
+
+@runtime_checkable
+class TokenInputs(Inputs, Protocol):
+    """Inputs whose batches can be measured in tokens."""
+
+    def num_tokens(self, sample: Sample) -> int:
+        """Of the sample's longest text, with start and end, and of its regions.
+
+        Raises:
+            DataError: the row is bad.
+        """
+
+
+ROWS_A_TURN = 500
+"""Rows between two turns of the bar."""
+
+
+def lengths_of(rows: Rows, inputs: TokenInputs, progress: Progress) -> np.ndarray:
+    """(N,) tokens of each row, 0 of bad ones, which training will leave out and report."""
+    lengths = np.zeros(len(rows), dtype=np.int64)
+    with progress.bar("counting tokens", total=len(rows), unit="rows") as bar:
+        for row in range(len(rows)):
+            with suppress(DataError):
+                lengths[row] = inputs.num_tokens(rows.sample(row, inputs.columns))
+            if (row + 1) % ROWS_A_TURN == 0:
+                bar.advance(ROWS_A_TURN)
+        bar.advance(len(rows) % ROWS_A_TURN)
+    return lengths

@@ -52,9 +52,9 @@ class BagOfWordsPrediction:
         """None: what a guess costs hangs on the vocabulary."""
         return None
 
-    def head(self, config: Any) -> WordPredictor:
+    def heads(self, config: Any) -> dict[str, nn.Module]:
         """One linear layer."""
-        return WordPredictor(config.embed_dim, config.vocab_size)
+        return {self.name: WordPredictor(config.embed_dim, config.vocab_size)}
 
     def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
         """None: no other row is needed."""

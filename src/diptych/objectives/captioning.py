@@ -97,9 +97,9 @@ class Captioning:
         """None: what a guess costs hangs on the vocabulary."""
         return None
 
-    def head(self, config: Any) -> Captioner:
+    def heads(self, config: Any) -> dict[str, nn.Module]:
         """The decoder."""
-        return Captioner(
+        decoder = Captioner(
             embed_dim=config.embed_dim,
             vocab_size=config.vocab_size,
             context=config.context,
@@ -109,6 +109,7 @@ class Captioning:
             activation=config.activation,
             prefix=self.prefix,
         )
+        return {self.name: decoder}
 
     def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
         """None: no other row is needed."""

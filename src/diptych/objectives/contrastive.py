@@ -78,9 +78,9 @@ class Contrastive:
         """The right one among the rows of a batch, by chance."""
         return math.log(num_rows)
 
-    def head(self, config: Any) -> nn.Module | None:
+    def heads(self, config: Any) -> dict[str, nn.Module]:
         """None: the projections belong to the towers."""
-        return None
+        return {}
 
     def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
         """None: the batch holds the negatives."""

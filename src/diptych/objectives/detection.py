@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diptych.data.batch import Batch, Targets
@@ -85,9 +85,9 @@ class Detection:
         """None: what a guess costs hangs on the number of classes."""
         return None
 
-    def head(self, config: Any) -> None:
+    def heads(self, config: Any) -> dict[str, nn.Module]:
         """None: the stages are the model's own."""
-        return
+        return {}
 
     def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
         """None: no other row is needed."""

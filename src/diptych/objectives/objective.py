@@ -105,7 +105,7 @@ class Objective(Protocol):
 
     @property
     def name(self) -> str:
-        """Its terms' and its head's name."""
+        """Its term's and its head's name, where it has one of each."""
 
     @property
     def couples_rows(self) -> bool:
@@ -114,8 +114,8 @@ class Objective(Protocol):
     def chance_loss(self, num_rows: int) -> float | None:
         """The mean loss of guessing among `num_rows` rows, for logs; None where there is no such number."""
 
-    def head(self, config: Any) -> nn.Module | None:
-        """A new head for a model of the room's config, or None; the model owns it as `heads[name]`."""
+    def heads(self, config: Any) -> Mapping[str, nn.Module]:
+        """New heads for a model of the room's config, which owns them under these names; most are the objective's."""
 
     def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
         """The other row that `draw` needs, by index arithmetic, or None."""

@@ -98,9 +98,9 @@ class Sigmoid:
         others = num_rows - 1
         return math.log(num_rows) - (others * math.log1p(-1 / num_rows) if others else 0.0)
 
-    def head(self, config: Any) -> Bias:
+    def heads(self, config: Any) -> dict[str, nn.Module]:
         """The bias; the scale is the model's."""
-        return Bias(self.bias)
+        return {self.name: Bias(self.bias)}
 
     def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
         """None: the batch holds the negatives."""

@@ -90,13 +90,12 @@ def refuse_outside(run: Run) -> None:
 
 
 def new_model(system: str, config: Any, objective: Any = None, *, seed: int = 0) -> nn.Module:
-    """A room's model with the head of an objective, its weights drawn from `seed` alone."""
+    """A room's model with the heads of an objective, its weights drawn from `seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = room(system).model(config)
-        head = None if objective is None else objective.head(config)
-        if head is not None:
-            model.heads[objective.name] = head  # type: ignore[operator]
+        if objective is not None:
+            model.heads.update(objective.heads(config))  # type: ignore[operator,union-attr]
     return model
 
 

@@ -83,8 +83,8 @@ def fit(
     """
     with join_ranks(device, job.run.training.rank_timeout_s) as ranks:
         job = replace(job, run=with_its_micro_batch(job.run, out)) if resume else job
-        plan = make_plan(job, table, out, device, ranks)
         progress = progress if ranks.leads else SILENT
+        plan = make_plan(job, table, out, device, ranks, progress)
         return _fit(plan, resume=resume, on_nan=on_nan, tensorboard=tensorboard, progress=progress, on_begin=on_begin)
 
 
@@ -148,11 +148,11 @@ def _fit(
 
 def _smaller_batch(plan: Plan) -> str | None:
     """What is said where the table has not the rows of a batch."""
-    order, split = plan.order, plan.job.run.inputs.split
-    if order.batch_rows == order.batch:
+    order, asked, split = plan.order, plan.job.run.training, plan.job.run.inputs.split
+    if asked.batch_tokens is not None or order.batch_rows == asked.batch:
         return None
     return (
-        f"Each batch has {order.batch_rows:,} rows, all of {split!r}, and not the {order.batch:,} that were asked for."
+        f"Each batch has {order.batch_rows:,} rows, all of {split!r}, and not the {asked.batch:,} that were asked for."
     )
 
 

@@ -9,20 +9,27 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import CheckpointError
+from diptych.train.released_adamw import ReleasedAdamW
 from diptych.train.run import OptimSettings
 
 
-def make_optimizer(model: nn.Module, settings: OptimSettings, device: torch.device) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, settings: OptimSettings, device: torch.device) -> torch.optim.Optimizer:
     """AdamW over the parameters that learn, fused where the device has it.
 
     CLIP, arXiv:2103.00020, section 2.5: decoupled weight decay "to all weights that are not gains or biases", which
-    are the parameters of fewer than two dimensions; the temperature is one of them.
+    are the parameters of fewer than two dimensions; the temperature is one of them. Under released arithmetic those
+    that the model calls its `decayed_gains` shrink too.
     """
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    released = settings.arithmetic == "released"
+    also = frozenset(getattr(model, "decayed_gains", ())) if released else frozenset[str]()
+    learning = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    decayed = [name for name, one in learning.items() if one.dim() >= 2 or name in also]
     groups = [
-        {"params": [one for one in learning if one.dim() >= 2], "weight_decay": settings.weight_decay},
-        {"params": [one for one in learning if one.dim() < 2], "weight_decay": 0.0},
+        {"params": [learning[name] for name in decayed], "weight_decay": settings.weight_decay},
+        {"params": [one for name, one in learning.items() if name not in decayed], "weight_decay": 0.0},
     ]
+    if released:
+        return ReleasedAdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
     fused = device.type in ("cpu", "cuda", "mps")
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=fused)
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import torch
 
-from diptych.data.sampler import Order
+from diptych.data.batch import Inputs
+from diptych.data.sampler import Order, StepOrder
 from diptych.data.table import Rows, Table
-from diptych.errors import DataError
+from diptych.data.token_batches import TokenInputs, TokenOrder, lengths_of
+from diptych.errors import DataError, UsageError
+from diptych.progress import SILENT, Progress
 from diptych.ranks import ALONE, Ranks
 from diptych.train.device import resolve_device
 from diptych.train.job import Job
-from diptych.train.run import Run
+from diptych.train.run import Run, TrainingSettings
 from diptych.train.schedule import num_steps
 
 
@@ -28,13 +31,15 @@ class Plan:
     device: torch.device
     rows: Rows
     """To train on."""
-    order: Order
+    order: StepOrder
     """This rank's rows of every step."""
     steps: int
     ranks: Ranks = ALONE
 
 
-def make_plan(job: Job, table: Table, out: Path, device: str, ranks: Ranks = ALONE) -> Plan:
+def make_plan(
+    job: Job, table: Table, out: Path, device: str, ranks: Ranks = ALONE, progress: Progress = SILENT
+) -> Plan:
     """The plan of a job.
 
     Raises:
@@ -44,7 +49,7 @@ def make_plan(job: Job, table: Table, out: Path, device: str, ranks: Ranks = ALO
     training = job.run.training
     check_splits(job.run, table)
     rows = table.split(job.run.inputs.split)
-    order = Order(num_rows=len(rows), batch=training.batch, seed=training.seed, rank=ranks.rank, world_size=ranks.size)
+    order = _order(training, rows, job.inputs, ranks, progress)
     return Plan(
         job=job,
         table=table,
@@ -54,6 +59,22 @@ def make_plan(job: Job, table: Table, out: Path, device: str, ranks: Ranks = ALO
         order=order,
         steps=num_steps(training, order),
         ranks=ranks,
+    )
+
+
+def _order(settings: TrainingSettings, rows: Rows, inputs: Inputs, ranks: Ranks, progress: Progress) -> StepOrder:
+    if settings.batch_tokens is None:
+        return Order(
+            num_rows=len(rows), batch=settings.batch, seed=settings.seed, rank=ranks.rank, world_size=ranks.size
+        )
+    if not isinstance(inputs, TokenInputs):
+        raise UsageError(
+            f"training.batch_tokens is {settings.batch_tokens}, but the rows of this system have no number of tokens; "
+            "set training.batch_tokens=none, and training.batch to the rows of a step"
+        )
+    lengths = lengths_of(rows, inputs, progress)
+    return TokenOrder(
+        lengths=lengths, tokens=settings.batch_tokens, seed=settings.seed, rank=ranks.rank, world_size=ranks.size
     )
 
 

@@ -64,6 +64,9 @@ class OptimSettings:
     """Largest norm of the whole gradient."""
     ema: float | None = None
     """Decay of an averaged copy of the weights, which then is what is evaluated and exported."""
+    arithmetic: Literal["corrected", "released"] = "corrected"
+    """"released": the AdamW of the first ports of BERT, and the gains that a paper's released code decayed by an
+    accident of naming; for recipes whose learning rate was tuned with both."""
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -89,6 +92,9 @@ class TrainingSettings:
     """Times that every row is seen; turned into `steps` when the run begins."""
     batch: int = 256
     """Rows of one optimizer step, over all ranks."""
+    batch_tokens: int | None = None
+    """Words and regions of one optimizer step, over all ranks and padding among them, in place of `batch`: rows of like
+    length then stand together."""
     micro_batch: int | Literal["auto"] | None = "auto"
     """Rows that go through the model at once, of each process; changes no gradient. "auto": as many as fit, measured
     when the run begins and then fixed in run.json; None: the whole batch."""
@@ -128,6 +134,7 @@ class TrainingSettings:
             steps=ranges.COUNT,
             epochs=ranges.POSITIVE,
             batch=ranges.COUNT,
+            batch_tokens=ranges.COUNT,
             micro_batch=ranges.COUNT_OR_AUTO,
             seed=ranges.SEED,
             log_every=ranges.COUNT,

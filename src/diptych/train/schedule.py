@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from diptych.data.sampler import Order
+from diptych.data.sampler import StepOrder
 from diptych.errors import UsageError
 from diptych.train.run import OptimSettings, TrainingSettings
 
@@ -12,7 +12,7 @@ LAST_RATE = 1e-8
 """What the linear schedule has in place of 0, as UNITER's release."""
 
 
-def num_steps(settings: TrainingSettings, order: Order) -> int:
+def num_steps(settings: TrainingSettings, order: StepOrder) -> int:
     """Optimizer steps of a run: as set, or as many as the epochs take.
 
     Raises:

@@ -1,0 +1,94 @@
+"""Several objectives of which each step takes one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import nn
+
+from diptych.data.batch import Batch, Targets
+from diptych.data.sample import Item, Rng, random_for
+from diptych.objectives.objective import Encode, Loss, Objective
+
+TASK = "task"
+"""(B,) among the targets: the place of the step's objective."""
+
+
+class Mixture:
+    """One objective a step, drawn by its share from the seed and the step: the same on all ranks, and after a resume.
+
+    Rows of a batch are all drawn by that one, so that a batch says whose it is, and no step needs to be told.
+    """
+
+    @property
+    @abstractmethod
+    def shares(self) -> tuple[tuple[Objective, float], ...]:
+        """The objectives, with numbers in proportion to their steps."""
+
+    @property
+    def couples_rows(self) -> bool:
+        """None of those that are mixed may: their parts are divided by counts alone."""
+        return False
+
+    def chance_loss(self, num_rows: int) -> float | None:
+        """None: each objective has its own."""
+        return None
+
+    def heads(self, config: Any) -> dict[str, nn.Module]:
+        """Those of all objectives."""
+        return {name: head for one, _ in self.shares for name, head in one.heads(config).items()}
+
+    def at(self, seed: int | None, step: int) -> Drawn:
+        """The objective of a step, as the loader asks for it; `seed` None: in evaluation, where they take turns."""
+        if seed is None:
+            place = step % len(self.shares)
+        else:
+            bounds = list(accumulate(share for _, share in self.shares))
+            drawn = random_for(seed, 0, str(step), TASK).random() * bounds[-1]
+            place = sum(bound <= drawn for bound in bounds)
+        return Drawn(self.shares[place][0], place)
+
+    def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
+        """The counts of the batch's objective."""
+        return self._of(targets).counts(batch, targets)
+
+    def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
+        """The loss of the batch's objective."""
+        return self._of(targets).loss(encode, batch, targets)
+
+    def _of(self, targets: Targets) -> Objective:
+        return self.shares[int(targets[TASK][0])][0]
+
+    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
+        """Rows are drawn by what `at` returns."""
+        raise TypeError("a mixture draws no rows; ask what its `at` returns")
+
+    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+        """Rows are drawn by what `at` returns."""
+        raise TypeError("a mixture draws no rows; ask what its `at` returns")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An objective of a mixture, whose targets say which it is."""
+
+    objective: Objective
+    place: int
+
+    @property
+    def name(self) -> str:
+        """The objective's."""
+        return self.objective.name
+
+    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
+        """The objective's."""
+        return self.objective.partner(seed, epoch, row, num_rows)
+
+    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+        """The objective's, with the place of the objective."""
+        drawn, targets = self.objective.draw(item, partner, rng)
+        return drawn, {**targets, TASK: torch.tensor(self.place)}
