@@ -38,6 +38,9 @@ def train(
     batch: Annotated[int | None, typer.Option(help="Rows of a step; the same as --set training.batch=N.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     on_nan: Annotated[OnNan, typer.Option(help="What to do with a step without a finite loss.")] = "stop",
+    regions: Annotated[
+        list[Path] | None, typer.Option(metavar="REGIONS", help="Regions of the pictures; several times for several.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. optim.lr=3e-4.")
     ] = None,
@@ -49,7 +52,7 @@ def train(
 
     run = find_run(recipe or [], repeat, out if resume else None)
     run = apply_overrides(run, [*(settings or []), *([] if batch is None else [f"training.batch={batch}"])])
-    table = open_table(data)
+    table = with_regions(open_table(data), regions or [])
     review = train_and_review(
         run,
         table,
@@ -66,6 +69,20 @@ def train(
     split = split_to_evaluate(table.splits, run.inputs.split)
     task = "detection" if run.system == "detector" else "retrieval"
     screen.next_step(f"diptych evaluate {_word(out)} --task {task} --data {_word(data)} --split {shlex.quote(split)}")
+
+
+def with_regions(table: Table, stores: Sequence[Path]) -> Table:
+    """The table joined with stores of regions, ours or old files; as it is where there are none.
+
+    Raises:
+        DataError: a store cannot be read, or two were not made alike.
+    """
+    if not stores:
+        return table
+    from diptych.data.region_files.detect import open_regions
+    from diptych.data.region_join import region_columns
+
+    return table.joined(region_columns([open_regions(one) for one in stores]))
 
 
 def split_to_evaluate(splits: Mapping[str, int], trained_on: str) -> str:

@@ -80,10 +80,20 @@ def join_regions(
     num_classes: int | None = None,
     key_of: Callable[[str], str] | None = None,
 ) -> Rows:
-    """The same rows, whose samples may also ask for "regions" and "tags"; nothing is copied.
+    """The same rows, whose samples may also ask for "regions" and "tags"; see `region_columns`."""
+    return join(rows, region_columns(stores, tags=tags, num_classes=num_classes, key_of=key_of))
+
+
+def region_columns(
+    stores: Sequence[RegionStore],
+    *,
+    tags: TagRule = TagRule(),
+    num_classes: int | None = None,
+    key_of: Callable[[str], str] | None = None,
+) -> RegionColumns:
+    """Stores as what can be joined to a table or to its rows, whose samples may then ask for "regions" and "tags".
 
     Args:
-        rows: of a table.
         stores: of equal specs, e.g. one for each folder of pictures; the first that has a key answers.
         tags: which names "tags" holds.
         num_classes: the classes that the model expects.
@@ -97,7 +107,7 @@ def join_regions(
     for store in stores[1:]:
         check_same(stores[0], store)
     check_vocabulary(stores[0].path, stores[0].spec, num_classes)
-    return join(rows, RegionColumns(tuple(stores), tags, key_of))
+    return RegionColumns(tuple(stores), tags, key_of)
 
 
 def check_same(first: RegionStore, second: RegionStore) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from copy import copy
+from functools import lru_cache, reduce
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,16 +98,24 @@ class Table:
         self.splits: Mapping[str, int] = {name: split.rows for name, split in content.splits.items()}
         """Rows by split."""
         self._content = content
+        self._stores: tuple[Store, ...] = ()
+
+    def joined(self, store: Store) -> Table:
+        """The same table, whose rows may also ask for the columns of `store`; see `join`."""
+        table = copy(self)
+        table._stores = (*self._stores, store)
+        return table
 
     def split(self, name: str) -> Rows:
-        """The rows of one split.
+        """The rows of one split, with what was joined.
 
         Raises:
-            DataError: there is no such split; the nearest name is told.
+            DataError: there is no such split; the nearest name is told. Or a column comes twice.
         """
         if name not in self.splits:
             raise DataError(f"{self.path}: {unknown('split', name, self.splits)}")
-        return Rows(self.path, name, self._content.splits[name], self.fingerprint, tuple(self.columns))
+        rows = Rows(self.path, name, self._content.splits[name], self.fingerprint, tuple(self.columns))
+        return reduce(join, self._stores, rows)
 
     def verify(self) -> None:
         """Compares every byte with its SHA-256, whatever the table's size.
@@ -145,6 +154,11 @@ class Rows:
     def _open_shard(self, number: int) -> Shard:
         part = self._files.shards[number]
         return Shard(self.path / part.file, part)
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """What was joined, in its order."""
+        return self._stores
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Rows, (self.path, self.name, self._files, self.fingerprint, self.columns, self._stores)
@@ -252,14 +266,16 @@ class Rows:
         for store in self._stores:
             if column in store.columns:
                 return store.stored(key, column)
-        raise DataError(f"{self.path}: {unknown('column', column, self._all_columns())}")
+        raise DataError(f"{self.path}: {unknown('column', column, self.all_columns)}")
 
     def _check_columns(self, columns: Sequence[str]) -> None:
         for name in columns:
             if name not in self.columns:
                 raise DataError(f"{self.path}: {unknown('column', name, self.columns)}")
 
-    def _all_columns(self) -> list[str]:
+    @property
+    def all_columns(self) -> list[str]:
+        """Own ones, and those of what was joined."""
         return [*self.columns, *(name for store in self._stores for name in store.columns if name != "key")]
 
 
@@ -269,7 +285,7 @@ def join(rows: Rows, store: Store) -> Rows:
     Raises:
         DataError: both have an own column of the same name.
     """
-    taken = sorted((set(rows._all_columns()) & set(store.columns)) - {"key"})
+    taken = sorted((set(rows.all_columns) & set(store.columns)) - {"key"})
     if taken:
         raise DataError(f"{store.path} and {rows.path} both have the column {', '.join(taken)}; rename one of them")
     return Rows(rows.path, rows.name, rows._files, rows.fingerprint, rows.columns, (*rows._stores, store))
