@@ -7,16 +7,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diptych.errors import ShapeError
+from diptych.nn.packing import Packing
 
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention with one product for queries, keys and values."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        """Args as their names; `dropout` is of the weights that a position gives to others."""
         if width % heads:
             raise ShapeError(f"width {width} is no multiple of {heads} heads; change one of them")
         super().__init__()
         self.heads = heads
+        self.dropout = dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
@@ -32,20 +35,29 @@ class SelfAttention(nn.Module):
             causal: a position sees itself and those before it; not together with `mask`.
         """
         query, key, value = F.linear(hidden, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        return self._attend(query, key, value, mask, causal)
+        return self.out_proj(self._attend(query, key, value, mask, causal))
+
+    def packed(self, hidden: Tensor, packing: Packing) -> Tensor:
+        """Every token attends to those of its row: (N, D) to (N, D), padded only between the two linear layers."""
+        qkv = F.linear(hidden, self.in_proj_weight, self.in_proj_bias)
+        contexts = []
+        for group in packing.groups:
+            query, key, value = group.padded(qkv).chunk(3, dim=-1)
+            contexts.append(group.packed(self._attend(query, key, value, group.mask, causal=False)))
+        return self.out_proj(contexts[0] if len(contexts) == 1 else torch.cat(contexts))
 
     def at(self, query: Tensor, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Only the positions in `query` attend: what is left of a last layer of which one position is read.
+        """Only the positions in `query` attend: some of a row, or those of another row.
 
         Args:
-            query: (B, Q, D) some of the positions.
-            hidden: (B, L, D) all positions.
+            query: (B, Q, D), e.g. the one position of a last layer that is read.
+            hidden: (B, L, D) what they attend to.
             mask: as above.
         """
         width = hidden.shape[-1]
         query = F.linear(query, self.in_proj_weight[:width], self.in_proj_bias[:width])
         key, value = F.linear(hidden, self.in_proj_weight[width:], self.in_proj_bias[width:]).chunk(2, dim=-1)
-        return self._attend(query, key, value, mask, causal=False)
+        return self.out_proj(self._attend(query, key, value, mask, causal=False))
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         by_key = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, L), the same for heads and queries
@@ -55,8 +67,9 @@ class SelfAttention(nn.Module):
             split_heads(value, self.heads),
             attn_mask=by_key,
             is_causal=causal,
+            dropout_p=self.dropout if self.training else 0.0,
         )
-        return self.out_proj(merge_heads(context))
+        return merge_heads(context)
 
 
 class AttentionPool(nn.Module):

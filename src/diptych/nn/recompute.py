@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def run_block(block: nn.Module, *inputs: Tensor | None, recompute: bool) -> Tensor:
+def run_block(block: nn.Module, *inputs: Any, recompute: bool) -> Tensor:
     """`block(*inputs)`; with `recompute`, what lies between is dropped and computed again in the backward pass.
 
     The gradient is the same, and batch norm counts its batch once.

@@ -1,4 +1,4 @@
-"""Pre-norm Transformer blocks, with the parameter names that published CLIP weights have."""
+"""Transformer blocks, with the parameter names that published CLIP weights have: norms first, or after (BERT)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from diptych.errors import unknown
 from diptych.nn.attention import SelfAttention
+from diptych.nn.packing import Packing
 from diptych.nn.recompute import run_block
 
 Activation = Literal["quick_gelu", "gelu"]
@@ -124,6 +125,28 @@ class Transformer(nn.Module):
             hidden = run_block(block, hidden, mask, recompute=recompute)
         hidden = run_block(last, hidden, mask, position, recompute=recompute)
         return hidden if position is None else hidden.squeeze(1)
+
+
+class PostNormBlock(nn.Module):
+    """Attention and MLP of packed tokens, each added and normed after: ln_1(x + attn(x)), then ln_2(x + mlp(x)).
+
+    Attention Is All You Need, arXiv:1706.03762, section 3.1, with BERT's GELU and dropout.
+    """
+
+    def __init__(
+        self, width: int, heads: int, mlp_width: int, *, dropout: float, attention_dropout: float, eps: float
+    ) -> None:
+        super().__init__()
+        self.attn = SelfAttention(width, heads, attention_dropout)
+        self.ln_1 = LayerNorm(width, eps)
+        self.mlp = MLP(width, mlp_width, "gelu")
+        self.ln_2 = LayerNorm(width, eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor, packing: Packing) -> Tensor:
+        """(N, D) to (N, D)."""
+        hidden = self.ln_1(hidden + self.dropout(self.attn.packed(hidden, packing)))
+        return self.ln_2(hidden + self.dropout(self.mlp(hidden)))
 
 
 def one_of(hidden: Tensor, position: Tensor) -> Tensor:

@@ -1,0 +1,108 @@
+"""Rows of unequal length without their padding: the real tokens of all rows, one row after the other."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+WASTE = 1.15
+"""A group of rows is padded to its longest where that makes it larger by this factor at most."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of near-equal length that lie side by side in a packed tensor; attention pads them to the longest."""
+
+    start: int
+    stop: int
+    """Tokens [start, stop) of the packed tensor."""
+    rows: int
+    length: int
+    """Of the longest row."""
+    mask: Tensor | None
+    """(rows, length) bool, True where real; None where all rows are equally long."""
+    places: Tensor | None
+    """(stop - start,) of each token in (rows · length); None likewise."""
+
+    def padded(self, packed: Tensor) -> Tensor:
+        """The group's part of (N, D) as (rows, length, D), zero where padded."""
+        part = packed[self.start : self.stop]
+        if self.places is not None:
+            part = part.new_zeros(self.rows * self.length, part.shape[1]).index_copy(0, self.places, part)
+        return part.unflatten(0, (self.rows, self.length))
+
+    def packed(self, padded: Tensor) -> Tensor:
+        """(rows, length, D) to (stop - start, D)."""
+        flat = padded.flatten(0, 1)
+        return flat if self.places is None else flat.index_select(0, self.places)
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the real tokens of a padded tensor (B, L, ...) stand in a packed one (N, ...), the longest row first.
+
+    Products of linear layers are then of real tokens alone. Made of the mask, in one place: nobody counts positions by
+    hand.
+    """
+
+    index: Tensor
+    """(N,) int64, in (B · L)."""
+    shape: tuple[int, int]
+    """B, L."""
+    groups: tuple[Group, ...]
+
+    @classmethod
+    def of(cls, mask: Tensor) -> Packing:
+        """The packing of (B, L) bool, True where real, with a real position in every row.
+
+        On a GPU all rows are one group: there a launch costs more than the products of padding, which are 2 % of a
+        layer's where a row has a hundred tokens and a state 768 numbers.
+        """
+        if mask.is_meta:  # shapes alone: every position counts
+            rows, length = mask.shape
+            whole = Group(0, rows * length, rows, length, mask=None, places=None)
+            return cls(torch.arange(rows * length, device=mask.device), (rows, length), (whole,))
+        lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)
+        row, column = mask[order].nonzero(as_tuple=True)
+        index = order[row] * mask.shape[1] + column
+        found = lengths.tolist()
+        cuts = _cuts(found) if mask.device.type == "cpu" else [0, len(found)]
+        groups: list[Group] = []
+        for first, last in itertools.pairwise(cuts):
+            start = groups[-1].stop if groups else 0
+            groups.append(_group(start, lengths[first:last], found[first:last]))
+        return cls(index=index, shape=(mask.shape[0], mask.shape[1]), groups=tuple(groups))
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """(B, L, ...) to (N, ...)."""
+        return padded.flatten(0, 1).index_select(0, self.index)
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """(N, D) to (B, L, D), zero where padded."""
+        rows, length = self.shape
+        flat = packed.new_zeros(rows * length, packed.shape[1]).index_copy(0, self.index, packed)
+        return flat.unflatten(0, self.shape)
+
+
+def _cuts(lengths: list[int]) -> list[int]:
+    """Where groups begin, and the end: of lengths that fall, as many to a group as WASTE allows."""
+    cuts, real = [0], 0
+    for row, length in enumerate(lengths):
+        longest, rows = lengths[cuts[-1]], row - cuts[-1] + 1
+        if longest * rows > WASTE * (real + length):
+            cuts.append(row)
+            real = 0
+        real += length
+    return [*cuts, len(lengths)]
+
+
+def _group(start: int, lengths: Tensor, found: list[int]) -> Group:
+    """Rows of these lengths, as a tensor and as numbers, whose tokens begin at `start`."""
+    stop, rows, longest = start + sum(found), len(found), found[0]
+    if longest == found[-1]:
+        return Group(start, stop, rows, longest, mask=None, places=None)
+    mask = torch.arange(longest, device=lengths.device) < lengths[:, None]
+    return Group(start, stop, rows, longest, mask=mask, places=mask.flatten().nonzero().squeeze(1))

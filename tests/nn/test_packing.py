@@ -1,0 +1,142 @@
+"""Padding is left out, and nobody can tell: outputs and gradients of packed rows are those of padded ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from diptych.errors import ShapeError
+from diptych.nn.bert import BertEncoder, BertTextEmbedding
+from diptych.nn.packing import WASTE, Packing
+
+lengths = st.lists(st.integers(1, 9), min_size=1, max_size=7)
+
+
+def mask_of(sizes, length=None):
+    return torch.arange(length or max(sizes)) < torch.tensor(sizes)[:, None]
+
+
+def encoder(**dropout):
+    torch.manual_seed(0)
+    made = BertEncoder(8, 2, 2, 12, **{"dropout": 0.0, "attention_dropout": 0.0, **dropout})
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return made
+
+
+def test_by_hand():
+    packing = Packing.of(mask_of([1, 3, 2]))
+    assert packing.index.tolist() == [3, 4, 5, 6, 7, 0], "the longest row first"
+    padded = torch.arange(9.0).view(3, 3, 1)
+    packed = packing.pack(padded)
+    assert packed.flatten().tolist() == [3, 4, 5, 6, 7, 0]
+    assert packing.unpack(packed).squeeze(2).tolist() == [[0, 0, 0], [3, 4, 5], [6, 7, 0]]
+
+
+def test_holes_between_real_positions_are_left_out_too():
+    mask = torch.tensor([[True, False, True], [False, True, False]])
+    assert Packing.of(mask).index.tolist() == [0, 2, 4]
+
+
+def test_rows_of_one_length_are_not_padded():
+    (group,) = Packing.of(mask_of([4, 4, 4], length=6)).groups
+    assert (group.rows, group.length, group.mask) == (3, 4, None)
+
+
+@given(lengths)
+def test_groups_hold_all_rows_and_little_padding(sizes):
+    packing = Packing.of(mask_of(sizes))
+    assert sum(group.rows for group in packing.groups) == len(sizes)
+    for group in packing.groups:
+        real = group.stop - group.start
+        assert real <= group.rows * group.length <= WASTE * real
+        values = torch.randn(sum(sizes), 5)
+        assert torch.equal(group.packed(group.padded(values)), values[group.start : group.stop])
+
+
+def reference(model, hidden, mask):
+    """Every row alone, by torch's own layers, which know no packing."""
+    rows = []
+    for row, real in zip(hidden, mask, strict=True):
+        out = row[real][None]
+        for block in model.blocks:
+            attn = block.attn
+            context, _ = torch.nn.functional.multi_head_attention_forward(
+                *[out.transpose(0, 1)] * 3,
+                out.shape[2],
+                attn.heads,
+                attn.in_proj_weight,
+                attn.in_proj_bias,
+                None,
+                None,
+                False,
+                0.0,
+                attn.out_proj.weight,
+                attn.out_proj.bias,
+            )
+            out = block.ln_1(out + context.transpose(0, 1))
+            out = block.ln_2(out + block.mlp(out))
+        rows.append(torch.zeros_like(row).index_copy(0, real.nonzero().squeeze(1), out[0]))
+    return torch.stack(rows)
+
+
+@given(lengths, st.integers(0, 3))
+def test_packed_equals_padded_in_outputs_and_gradients(sizes, more):
+    model, mask = encoder(), mask_of(sizes, max(sizes) + more)
+    found = []
+    for forward in (model, lambda hidden, mask: reference(model, hidden, mask)):
+        torch.manual_seed(1)
+        hidden = torch.randn(*mask.shape, 8, requires_grad=True)
+        out = forward(hidden, mask)
+        weight = torch.randn_like(out)
+        model.zero_grad()
+        (out * weight).sum().backward()
+        found.append([out, hidden.grad, *[one.grad.clone() for one in model.parameters()]])
+    for ours, theirs in zip(*found, strict=True):
+        assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    assert not found[0][0][~mask].any() and not found[0][1][~mask].any()
+
+
+def test_recomputation_changes_no_gradient():
+    model = encoder(dropout=0.3, attention_dropout=0.3).train()
+    mask = mask_of([3, 5, 1])
+    found = []
+    for recompute in (False, True):
+        torch.manual_seed(4)
+        hidden = torch.randn(3, 5, 8, requires_grad=True)
+        model(hidden, mask, recompute=recompute).square().sum().backward()
+        found.append(hidden.grad)
+    assert torch.equal(*found)
+
+
+def test_dropout_of_attention_is_for_training_alone():
+    model, mask = encoder(attention_dropout=0.5), mask_of([3, 5])
+    hidden = torch.randn(2, 5, 8)
+    rested = model.eval()(hidden, mask)
+    assert torch.equal(rested, model(hidden, mask))
+    assert not torch.allclose(rested, model.train()(hidden, mask))
+
+
+def test_a_row_never_sees_another():
+    model, mask = encoder().eval(), mask_of([3, 5, 4])
+    hidden = torch.randn(3, 5, 8)
+    before = model(hidden, mask)
+    hidden[1] += 1
+    after = model(hidden, mask)
+    assert torch.equal(before[0], after[0]) and torch.equal(before[2], after[2])
+    assert not torch.allclose(before[1], after[1])
+
+
+def test_shapes_alone_count_every_position():
+    mask = torch.empty(2, 3, dtype=torch.bool, device="meta")
+    model = encoder().to("meta")
+    assert model(torch.empty(2, 3, 8, device="meta"), mask).shape == (2, 3, 8)
+
+
+def test_texts_longer_than_the_table_of_positions():
+    embedding = BertTextEmbedding(11, 4, 2, 8, 0.0)
+    with pytest.raises(ShapeError, match="texts of 5 tokens; the table of positions has 4"):
+        embedding(torch.ones(2, 5, dtype=torch.int64))
