@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from diptych.data.region_files.detect import open_regions
-from diptych.data.region_join import RegionColumns, TagRule, join_regions
+from diptych.data.region_join import RegionColumns, TagRule, join_regions, spec_of
 from diptych.data.region_store import RegionTable, RegionWriter, open_region_table
-from diptych.data.regions import Regions, RegionSpec
+from diptych.data.regions import Regions, RegionSpec, box_shares
 from diptych.data.table import open_table
 from diptych.data.table_writer import TableWriter
 from diptych.data.tags import tags_of
@@ -120,3 +120,17 @@ def test_keys_of_another_form_are_found_by_a_function(rows, tmp_path):
     joined = join_regions(rows, [_store(tmp_path / "r", ["A", "B", "C"])], key_of=str.upper)
     assert joined.sample(2, ["tags"]).fields["tags"][0] == "tree"
     assert RegionColumns((_store(tmp_path / "s", ["x"]),)).columns == ("regions", "tags")
+
+
+def test_boxes_of_samples_are_shares_of_the_picture(rows, tmp_path):
+    joined = join_regions(rows, [_store(tmp_path / "r", ["a"])])
+    assert spec_of(joined) == SPEC and spec_of(rows) is None
+    (box, *_) = joined.sample(0, ["regions"]).fields["regions"].boxes.tolist()
+    assert box == [1 / 8, 2 / 8, 3 / 8, 4 / 8]
+
+
+def test_pixels_of_a_picture_of_unknown_size_are_refused():
+    unknown = replace(_regions([0], [0.5]), height_px=None, width_px=None)
+    assert box_shares("a", unknown, replace(SPEC, box_unit="unit")) is unknown.boxes
+    with pytest.raises(DataError, match="do not say how large the picture is"):
+        box_shares("a", unknown, SPEC)

@@ -377,3 +377,15 @@ def _bert(bert_file: Path) -> Callable[[str], list[int]]:
 def _released_file() -> Path:
     open_clip = pytest.importorskip("open_clip")
     return Path(open_clip.__file__).parent / vocabulary.CLIP_FILE
+
+
+def test_what_masking_needs_to_know(every_kind: dict[str, Tokenizer], bert_file: Path) -> None:
+    assert every_kind["clip"].word_ids is None and every_kind["bpe"].word_ids is None
+    words = bert_file.read_text(encoding="utf-8").split("\n")
+    known = every_kind["bert"].word_ids
+    assert known is not None
+    assert known.mask == words.index("[MASK]")
+    assert known.special == {words.index(word) for word in ("[PAD]", "[CLS]", "[SEP]")}
+    first, end = known.words
+    assert not any(word.startswith("[") and word.endswith("]") and len(word) > 2 for word in words[first:end])
+    assert words[first - 1].endswith("]") and end == every_kind["bert"].vocab_size

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,14 +27,16 @@ class TextPart:
     """(B, T) int64."""
     mask: Tensor
     """(B, T) bool, True where real."""
+    types: Tensor | None = None
+    """(B, T) int64: which text of several a token belongs to; None: there is one."""
 
     def to(self, device: torch.device) -> TextPart:
         """The same part on `device`."""
-        return TextPart(ids=self.ids.to(device, non_blocking=True), mask=self.mask.to(device, non_blocking=True))
+        return _changed(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def rows(self, start: int, stop: int) -> TextPart:
         """The rows [start, stop)."""
-        return TextPart(ids=self.ids[start:stop], mask=self.mask[start:stop])
+        return _changed(self, lambda tensor: tensor[start:stop])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,41 @@ _OBJECT_TENSORS = ("boxes", "mask", "labels", "attributes", "crowd")
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegionPart:
+    """Regions of the pictures of a batch, to be read; see `ItemRegions`."""
+
+    features: Tensor
+    """(B, R, F) of any float type."""
+    boxes: Tensor
+    """(B, R, 4) float32: x0, y0, x1, y1 in [0, 1], for drawing, overlap and pooling."""
+    box_features: Tensor
+    """(B, R, n) float32: the numbers that the room's paper feeds its network."""
+    mask: Tensor
+    """(B, R) bool, True where real."""
+    types: Tensor | None = None
+    """(B, R) int64; None: there is one picture a row."""
+    hidden: Tensor | None = None
+    """(B, R) bool: the model does not see these features; None: it sees all."""
+
+    def to(self, device: torch.device) -> RegionPart:
+        """The same part on `device`."""
+        return _changed(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def rows(self, start: int, stop: int) -> RegionPart:
+        """The rows [start, stop)."""
+        return _changed(self, lambda tensor: tensor[start:stop])
+
+
+P = TypeVar("P", TextPart, RegionPart)
+
+
+def _changed(part: P, change: Callable[[Tensor], Tensor]) -> P:
+    """The part with every tensor changed."""
+    tensors = {one.name: getattr(part, one.name) for one in fields(part)}
+    return replace(part, **{name: change(tensor) for name, tensor in tensors.items() if tensor is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """Rows with the parts that a room reads; a part that it does not read is None."""
 
@@ -97,6 +134,7 @@ class Batch:
     text: TextPart | None = None
     image: ImagePart | None = None
     objects: ObjectPart | None = None
+    regions: RegionPart | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -110,10 +148,11 @@ class Batch:
             text=None if self.text is None else self.text.to(device),
             image=None if self.image is None else self.image.to(device),
             objects=None if self.objects is None else self.objects.to(device),
+            regions=None if self.regions is None else self.regions.to(device),
         )
 
     def rows(self, start: int, stop: int) -> Batch:
-        """The rows [start, stop), for micro-batches; texts keep their padded length."""
+        """The rows [start, stop), for micro-batches; texts and regions keep their padded length."""
         return replace(
             self,
             keys=self.keys[start:stop],
@@ -121,6 +160,7 @@ class Batch:
             text=None if self.text is None else self.text.rows(start, stop),
             image=None if self.image is None else self.image.rows(start, stop),
             objects=None if self.objects is None else self.objects.rows(start, stop),
+            regions=None if self.regions is None else self.regions.rows(start, stop),
         )
 
 

@@ -17,7 +17,7 @@ from diptych.data.durable import flush_to_disk, write_whole
 from diptych.data.layout import partial_of
 from diptych.data.region_files.detect import side_file
 from diptych.data.region_files.lines import Lines
-from diptych.data.regions import BoxUnit, Regions, RegionSpec, RegionStore
+from diptych.data.regions import BoxUnit, Regions, RegionSpec, RegionStore, box_shares
 from diptych.errors import DataError, InterruptedRunError, RunExistsError, UsageError, unknown
 from diptych.progress import SILENT, Bar, Progress
 
@@ -217,10 +217,7 @@ def _npz(key: str, regions: Regions, spec: RegionSpec) -> bytes:
 
 def _spatial(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
     """(R, 6): x0, y0, x1, y1, w, h as shares of the picture."""
-    boxes = regions.boxes
-    if spec.box_unit == "pixel":
-        height, width = _size(key, regions)
-        boxes = boxes / np.array([width, height] * 2, dtype=np.float32)
+    boxes = box_shares(key, regions, spec)
     return np.concatenate([boxes, boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float32)
 
 

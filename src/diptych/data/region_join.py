@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from diptych.data.region_checks import COMMAND, difference
-from diptych.data.regions import RegionSpec, RegionStore
+from diptych.data.regions import Regions, RegionSpec, RegionStore, box_shares
 from diptych.data.table import Rows, join
 from diptych.data.tags import tags_of
 from diptych.errors import DataError
@@ -43,7 +43,7 @@ class RegionColumns:
         return "regions", "tags"
 
     def stored(self, key: str, column: str) -> Any:
-        """The `Regions`, or the tags, of one picture.
+        """The `Regions`, or the tags, of one picture. Boxes are shares of the picture, in whatever unit they came.
 
         Raises:
             DataError: no store has any of this key; the command that makes them is told.
@@ -51,11 +51,15 @@ class RegionColumns:
         wanted = key if self.key_of is None else self.key_of(key)
         for store in self.stores:
             if wanted in store:
-                return store.regions(wanted) if column == "regions" else self._tags(store, wanted)
+                return self._regions(store, wanted) if column == "regions" else self._tags(store, wanted)
         where, first = ", ".join(str(store.path) for store in self.stores), next(self.stores[0].keys(), None)
         raise DataError(
             f"{where} has no regions of the picture {wanted!r} (its first is {first!r}); make them with {COMMAND}"
         )
+
+    def _regions(self, store: RegionStore, key: str) -> Regions:
+        found = store.regions(key)
+        return replace(found, boxes=box_shares(key, found, store.spec))
 
     def _tags(self, store: RegionStore, key: str) -> tuple[str, ...]:
         """Oscar's files list tags apart from the regions, and not as many."""
@@ -108,6 +112,11 @@ def region_columns(
         check_same(stores[0], store)
     check_vocabulary(stores[0].path, stores[0].spec, num_classes)
     return RegionColumns(tuple(stores), tags, key_of)
+
+
+def spec_of(rows: Rows) -> RegionSpec | None:
+    """What the regions that are joined to rows were made with; None where none are."""
+    return next((store.stores[0].spec for store in rows.stores if isinstance(store, RegionColumns)), None)
 
 
 def check_same(first: RegionStore, second: RegionStore) -> None:

@@ -12,6 +12,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from PIL import Image
 
+from diptych.errors import DataError
+
 BoxKind = Literal["proposal", "regressed", "window", "given"]
 BoxUnit = Literal["pixel", "unit"]
 Colour = Literal["RGB", "BGR"]
@@ -88,6 +90,23 @@ class RegionSpec:
     def digest(self) -> str:
         """Of all of it: what a store that is gone on with must agree in."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def box_shares(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
+    """(R, 4) float32: x0, y0, x1, y1 as shares of the picture's width and height, in whatever unit they came.
+
+    Raises:
+        DataError: they are in pixels, and how large the picture is is not known.
+    """
+    boxes = regions.boxes.astype(np.float32, copy=False)
+    if spec.box_unit == "unit":
+        return boxes
+    if regions.height_px is None or regions.width_px is None:
+        raise DataError(
+            f"the boxes of {key!r} are in pixels, and these regions do not say how large the picture is; extract them "
+            "anew, or take files that say it"
+        )
+    return boxes / np.array([regions.width_px, regions.height_px] * 2, dtype=np.float32)
 
 
 class RegionDetector(Protocol):

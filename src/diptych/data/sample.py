@@ -47,6 +47,39 @@ class KnownObjects:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ItemRegions:
+    """The regions in an item's picture, to be read."""
+
+    features: Tensor
+    """(R, F) of any float type."""
+    boxes: Tensor
+    """(R, 4) float32: x0, y0, x1, y1 in [0, 1]."""
+    box_features: Tensor
+    """(R, n) float32: the numbers that the room's paper feeds its network of each box."""
+    types: Tensor | None = None
+    """(R,) int64: which picture of several it belongs to, as the room counts them; None: there is one."""
+    hidden: Tensor | None = None
+    """(R,) bool: the model does not see these features; an objective draws them."""
+    soft_labels: Tensor | None = None
+    """(R, 1 + C): what the detector thinks it is, background first. For objectives alone: no batch holds them."""
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordIds:
+    """What masking words needs to know of a vocabulary."""
+
+    mask: int
+    """What a masked piece becomes."""
+    special: frozenset[int]
+    """Start, end and padding, which are never masked."""
+    words: tuple[int, int]
+    """[first, end) of the ids of pieces that texts are made of."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """A sample as a model reads it, before padding. Parts that a room does not use are None."""
 
@@ -57,7 +90,12 @@ class Item:
     """(3, height, width) uint8."""
     text_ids: Tensor | None = None
     """(T,) int64 vocabulary ids with start and end, without padding."""
+    text_types: Tensor | None = None
+    """(T,) int64: which text of several a token belongs to, as the room counts them; None: there is one."""
+    word_ids: WordIds | None = None
+    """Of the vocabulary; None where it has no piece that masks."""
     objects: KnownObjects | None = None
+    regions: ItemRegions | None = None
 
 
 class Rng(Protocol):

@@ -143,7 +143,7 @@ class Rows:
         self.fingerprint = fingerprint
         self.columns = columns
         self._files = files
-        self._stores = stores
+        self.stores = stores
         self._open()
 
     def _open(self) -> None:
@@ -155,13 +155,8 @@ class Rows:
         part = self._files.shards[number]
         return Shard(self.path / part.file, part)
 
-    @property
-    def stores(self) -> tuple[Store, ...]:
-        """What was joined, in its order."""
-        return self._stores
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return Rows, (self.path, self.name, self._files, self.fingerprint, self.columns, self._stores)
+        return Rows, (self.path, self.name, self._files, self.fingerprint, self.columns, self.stores)
 
     def __len__(self) -> int:
         return self._files.rows
@@ -263,7 +258,7 @@ class Rows:
         return self._shard(number), row - self._ends[number] + self._files.shards[number].rows
 
     def _stored(self, key: str, column: str) -> Any:
-        for store in self._stores:
+        for store in self.stores:
             if column in store.columns:
                 return store.stored(key, column)
         raise DataError(f"{self.path}: {unknown('column', column, self.all_columns)}")
@@ -276,7 +271,7 @@ class Rows:
     @property
     def all_columns(self) -> list[str]:
         """Own ones, and those of what was joined."""
-        return [*self.columns, *(name for store in self._stores for name in store.columns if name != "key")]
+        return [*self.columns, *(name for store in self.stores for name in store.columns if name != "key")]
 
 
 def join(rows: Rows, store: Store) -> Rows:
@@ -288,4 +283,4 @@ def join(rows: Rows, store: Store) -> Rows:
     taken = sorted((set(rows.all_columns) & set(store.columns)) - {"key"})
     if taken:
         raise DataError(f"{store.path} and {rows.path} both have the column {', '.join(taken)}; rename one of them")
-    return Rows(rows.path, rows.name, rows._files, rows.fingerprint, rows.columns, (*rows._stores, store))
+    return Rows(rows.path, rows.name, rows._files, rows.fingerprint, rows.columns, (*rows.stores, store))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import html
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +20,12 @@ from tokenizers import Regex, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
 from diptych.data.durable import write_whole
+from diptych.data.sample import WordIds
 from diptych.data.vocabulary import (
     BPE_END,
     BPE_START,
     BYTE_OF_SYMBOL,
+    MASK,
     WORD_END,
     WORDPIECE_CONTROLS,
     Pieces,
@@ -56,6 +59,19 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """Number of ids, the control ids included."""
         return self.rust.get_vocab_size(with_added_tokens=False)
+
+    @functools.cached_property
+    def word_ids(self) -> WordIds | None:
+        """What masking needs to know; None of a vocabulary without "[MASK]".
+
+        Words in brackets are BERT's controls and spare rows; what texts are made of comes after the last of them.
+        """
+        mask = self.rust.token_to_id(MASK)
+        if mask is None:
+            return None
+        controls = [number for piece, number in self.rust.get_vocab().items() if re.fullmatch(r"\[\w+\]", piece)]
+        special = frozenset((self.start_id, self.end_id, self.pad_id))
+        return WordIds(mask=mask, special=special, words=(max(controls) + 1, self.vocab_size))
 
     def encode(self, text: str, context: int) -> list[int]:
         """Start, the ids of `text`, end; a text too long is cut so that the end stays.

@@ -20,7 +20,8 @@ CLIP_MERGES_SHA256 = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e4
 CLIP_HUB_NAME = "openai/clip-vit-base-patch32"
 WORD_END = "</w>"
 BPE_START, BPE_END = "<|startoftext|>", "<|endoftext|>"
-WORDPIECE_CONTROLS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+MASK = "[MASK]"
+WORDPIECE_CONTROLS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK)
 
 _PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
 _OTHERS = tuple(byte for byte in range(256) if byte not in _PRINTABLE)
