@@ -34,6 +34,51 @@ class Dual:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fused:
+    """What a model of one stream makes of a batch: the states of all tokens after its last layer."""
+
+    hidden: Tensor
+    """(B, L, D): the parts one after the other, each as wide as in the batch; zero where padded."""
+    mask: Tensor
+    """(B, L) bool, True where real."""
+    lengths: Mapping[str, int]
+    """Columns of each part, in their order: "text", "regions"."""
+    pooled: Tensor
+    """(B, D) what stands for the whole row."""
+    word_table: Tensor
+    """(V, D) the embedded vocabulary, with which the head that predicts words multiplies."""
+    feature_table: Tensor
+    """(D, F) what region features are embedded by, with whose transpose the head that predicts them multiplies."""
+
+    @property
+    def text(self) -> Tensor:
+        """(B, T, D)."""
+        return self.hidden[:, self._columns("text")]
+
+    @property
+    def text_mask(self) -> Tensor:
+        """(B, T) bool."""
+        return self.mask[:, self._columns("text")]
+
+    @property
+    def regions(self) -> Tensor:
+        """(B, R, D)."""
+        return self.hidden[:, self._columns("regions")]
+
+    @property
+    def region_mask(self) -> Tensor:
+        """(B, R) bool."""
+        return self.mask[:, self._columns("regions")]
+
+    def _columns(self, part: str) -> slice:
+        """Those of a part; none where the batch had no such part."""
+        names = list(self.lengths)
+        before = names[: names.index(part)] if part in names else []
+        start = sum(self.lengths[name] for name in before)
+        return slice(start, start + self.lengths.get(part, 0))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Term:
     """A sum over what was counted; the loop divides it by the count over all ranks and micro-batches."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from diptych.data.batch import Batch, Targets
 from diptych.data.sample import hash64
-from diptych.objectives.objective import Dual, Encode, Objective
+from diptych.objectives.objective import Dual, Encode, Fused, Objective
 
 
 class AutocastEncode:
@@ -34,10 +34,14 @@ class AutocastEncode:
         """The room's encoding of `batch`."""
         with torch.autocast(batch.group.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             encoding = self.model(batch)
-        if not isinstance(encoding, Dual):
-            return encoding
-        self.last_scale = encoding.scale.detach()
-        return in_float32(encoding)
+        match encoding:
+            case Dual():
+                self.last_scale = encoding.scale.detach()
+                return in_float32(encoding)
+            case Fused():
+                return replace(encoding, hidden=encoding.hidden.float(), pooled=encoding.pooled.float())
+            case _:
+                return encoding
 
 
 Around = Callable[[Encode], Encode]
