@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from diptych.data.sample import Rng
+from dataclasses import replace
+
+import torch
+
+from diptych.data.sample import Item, Rng
+from diptych.errors import DataError
 
 PROBABILITY = 0.15
 """That a piece is masked. BERT, arXiv:1810.04805, section 3.1; UNITER, arXiv:1909.11740, section 3.2."""
@@ -43,3 +48,16 @@ def mask_regions(num_regions: int, rng: Rng, *, probability: float = PROBABILITY
     """Positions of the masked regions: each chosen for itself, and any one where none was."""
     chosen = [position for position in range(num_regions) if rng.random() < probability]
     return chosen or [int(rng.integers(num_regions))]
+
+
+def hide_regions(item: Item, rng: Rng, probability: float = PROBABILITY) -> Item:
+    """The item with some of its regions hidden, features and soft labels as they were.
+
+    Raises:
+        DataError: it has no region.
+    """
+    if item.regions is None or len(item.regions) == 0:
+        raise DataError(f"{item.key}: regions are hidden of a picture, and this row has none")
+    hidden = torch.zeros(len(item.regions), dtype=torch.bool)
+    hidden[mask_regions(len(item.regions), rng, probability=probability)] = True
+    return replace(item, regions=replace(item.regions, hidden=hidden))

@@ -1,0 +1,85 @@
+"""Masked language modelling: words that are hidden, from the rest of the text and the picture's regions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from diptych.data.batch import IGNORE, Batch, Targets
+from diptych.data.sample import Item, Rng
+from diptych.errors import DataError
+from diptych.nn.heads import WordHead
+from diptych.objectives.masking import PROBABILITY, hide_regions, mask_words
+from diptych.objectives.objective import Encode, Fused, Loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedWords:
+    """MLM. BERT, arXiv:1810.04805, section 3.1; UNITER, arXiv:1909.11740, section 3.2: all regions are seen."""
+
+    probability: float = PROBABILITY
+    """That a word piece is chosen."""
+    joint: bool = False
+    """Regions are hidden too, as in the ablation of masking one modality at a time."""
+
+    @property
+    def name(self) -> str:
+        """Its term's and its head's name."""
+        return "mlm"
+
+    @property
+    def couples_rows(self) -> bool:
+        """Every row stands alone."""
+        return False
+
+    def chance_loss(self, num_rows: int) -> float | None:
+        """None: what a guess costs hangs on the vocabulary."""
+        return None
+
+    def heads(self, config: Any) -> dict[str, nn.Module]:
+        """BERT's, tied to the embedded words."""
+        return {self.name: WordHead(config.width, config.vocab_size)}
+
+    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
+        """None: no other row is needed."""
+        return None
+
+    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+        """The item with masked words; "mlm" (T,) what stood there, IGNORE elsewhere.
+
+        Raises:
+            DataError: the item has no text.
+        """
+        if item.text_ids is None or item.word_ids is None:
+            raise DataError(f"{item.key}: words are masked of a text, and this row has none")
+        ids, known = item.text_ids.tolist(), item.word_ids
+        places = [place for place, one in enumerate(ids) if one not in known.special]
+        masked, chosen = mask_words(
+            [ids[place] for place in places],
+            rng,
+            mask_id=known.mask,
+            replacements=known.words,
+            probability=self.probability,
+        )
+        text, labels = item.text_ids.clone(), torch.full_like(item.text_ids, IGNORE)
+        for one in chosen:
+            text[places[one]], labels[places[one]] = masked[one], ids[places[one]]
+        drawn = replace(item, text_ids=text)
+        return hide_regions(drawn, rng) if self.joint else drawn, {self.name: labels}
+
+    def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
+        """Words to be found."""
+        return {self.name: int((targets[self.name] != IGNORE).sum())}
+
+    def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
+        """Sum of cross-entropies over the chosen words, in nats."""
+        labels = targets[self.name]
+        chosen = labels != IGNORE
+        fused: Fused = encode(batch)
+        logits = encode.heads[self.name](fused.text[chosen], fused.word_table)
+        total = F.cross_entropy(logits.float(), labels[chosen], reduction="sum")
+        return Loss.term(self.name, total=total, count=len(logits))
