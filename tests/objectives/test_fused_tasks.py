@@ -250,5 +250,5 @@ def test_pretraining_has_the_tasks_that_have_a_share():
     assert list(Pretraining().heads(Config())) == ["mlm", "mrfr", "mrc", "itm"]
     words_and_matching = Pretraining(share=Shares(mrfr=0, mrc=0))
     assert [task.name for task, _ in words_and_matching.shares] == ["mlm", "itm"]
-    with pytest.raises(Exception, match="objective.share"):
+    with pytest.raises(Exception, match="share"):
         Shares(mlm=0, mrfr=0, mrc=0, itm=0)
