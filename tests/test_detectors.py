@@ -55,6 +55,9 @@ def test_the_rule_is_the_releases_the_presets_or_the_one_that_is_set(weights: Pa
 def test_settings_that_do_not_fit_are_told(weights: Path) -> None:
     with pytest.raises(UsageError, match=r"the rule lxmert\(.* has no confidence"):
         rule(weights, None, "confidence=0.5")
+    with pytest.raises(UsageError, match="confidence=7"):
+        rule(weights, "oscar", "confidence=7")
+    assert rule(weights, "fixed36", "max_boxes=5", "min_boxes=5").startswith("lxmert(min=5, max=5")
     with pytest.raises(UsageError, match="did you mean 'max_boxes'"):
         rule(weights, None, "maxboxes=5")
     with pytest.raises(UsageError, match="no rule of selection 'buttd'"):

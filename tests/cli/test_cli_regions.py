@@ -190,6 +190,7 @@ MISTAKES = [
     (["extract", "DATA", "--detector", "windows:x", "--out", "r", "--boxes", "object"], 1, "did you mean 'objects'"),
     (["extract", "DATA", "--detector", "windows:x", "--out", "r", "--boxes", "texts"], 1, "expected a list of boxes"),
     (["extract", "DATA", "--detector", "windows:x", "--out", "r", "--preset", "unitr"], 2, "did you mean 'uniter'"),
+    (["extract", "DATA", "--detector", "windows:x", "--out", "r", "--max-rejects", "nan"], 2, "--max-rejects is nan"),
     (["show", "DATA"], 1, "is a table, but no store of regions"),
     (["show", "DATA", "--html", "x.html"], 2, "name their table too: --data DATA"),
     (["shwo"], 2, "did you mean 'show'"),

@@ -86,7 +86,7 @@ def test_classes_far_apart_in_number_are_suppressed_to_the_last_bit():
 @given(
     seed=st.integers(0, 10**6),
     least=st.integers(0, 9),
-    more=st.integers(0, 5),
+    more=st.integers(1, 5),
     confidence=st.sampled_from([0.0, 0.05, 0.2, 0.6]),
     plus_one=st.booleans(),
 )
@@ -121,3 +121,21 @@ def test_rules_say_their_numbers_and_go_by_name():
         assert str(rule_class(name)()).startswith(name + "(")
     with pytest.raises(UsageError, match="did you mean 'lxmert'"):
         rule_class("lxmrt")
+
+
+@pytest.mark.parametrize(
+    ("rule", "numbers", "message"),
+    [
+        (ButdRule, {"min_boxes": -3}, "min_boxes=-3 and max_boxes=100; expected at least 0 and at least 1"),
+        (ButdRule, {"min_boxes": 0, "max_boxes": 0}, "max_boxes=0; expected"),
+        (LxmertRule, {"max_boxes": 20}, "min_boxes=36 is more than max_boxes=20; set both"),
+        (ButdRule, {"confidence": 7.0}, "confidence=7.0; expected from 0 to 1"),
+        (NotebookRule, {"confidence": float("nan")}, "confidence=nan; expected from 0 to 1"),
+        (ButdRule, {"nms": -0.1}, "nms=-0.1; expected from 0 to 1"),
+        (NotebookRule, {"nms": (0.5, 1.5)}, "nms=0.5/1.5; expected from 0 to 1"),
+        (LxmertRule, {"nms": ()}, "nms=; expected from 0 to 1"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(rule, numbers, message):
+    with pytest.raises(UsageError, match=message):
+        rule(**numbers)

@@ -18,7 +18,7 @@ from diptych.data.formats.record import TRAIN, Record
 from diptych.data.formats.survey import Survey, place_of, survey
 from diptych.data.images import MAX_PIXELS
 from diptych.data.layout import REJECTS_FILE, check_split_name, partial_of
-from diptych.data.rejects import Reject, RejectLog
+from diptych.data.rejects import Reject, RejectLog, check_share
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError, InterruptedRunError, RunExistsError, UsageError
 from diptych.progress import SILENT, Bar, Progress
@@ -87,8 +87,7 @@ def import_table(
             same call goes on from it.
         InterruptedRunError: the user stopped it; the same call goes on.
     """
-    if not 0 <= max_rejects <= 1:
-        raise UsageError(f"--max-rejects is {max_rejects}; expected a share of the rows between 0 and 1, e.g. 0.05")
+    check_share(max_rejects, "rows")
     if not 0 <= validation < 1:
         raise UsageError(
             f"--validation is {validation}; expected a share of the rows from 0 (hold out none) to below 1, e.g. 0.05"

@@ -10,7 +10,7 @@ from pathlib import Path
 from diptych.data.layout import REJECTS_FILE, partial_of
 from diptych.data.region_store import RegionWriter
 from diptych.data.regions import RegionStore
-from diptych.data.rejects import Reject, RejectLog
+from diptych.data.rejects import Reject, RejectLog, reason_of
 from diptych.errors import DataError, InterruptedRunError, RunExistsError
 from diptych.progress import SILENT, Progress
 
@@ -119,8 +119,9 @@ def _copy(source: RegionStore, writer: RegionWriter, listed: Path, reasons: Coun
                 try:
                     writer.add(key, source.regions(key))
                 except DataError as error:
-                    log.add(Reject(key, str(source.path), str(error)))
-                    reasons[str(error).rpartition(f"{key!r}")[2].lstrip(": ")] += 1
+                    reason = reason_of(key, error)
+                    log.add(Reject(key, str(source.path), reason))
+                    reasons[reason] += 1
             bar.advance(note=f"{reasons.total():,} rejected" if reasons else "")
     if not reasons:
         listed.unlink(missing_ok=True)

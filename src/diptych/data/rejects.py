@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from diptych.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Reject:
@@ -23,6 +25,21 @@ class Reject:
     def line(self) -> str:
         """As it stands in a file, with the end of the line."""
         return json.dumps(asdict(self)) + "\n"
+
+
+def reason_of(key: str, error: Exception) -> str:
+    """What an error says of a row without its key, which the reject tells, so that equal reasons are equal."""
+    return str(error).removeprefix(f"{key}: ").replace(f" of {key!r}", "").removeprefix("the regions: ")
+
+
+def check_share(max_rejects: float, unit: str) -> None:
+    """Refuses a share of bad `unit` that is none.
+
+    Raises:
+        UsageError: telling so.
+    """
+    if not 0 <= max_rejects <= 1:  # NaN is neither
+        raise UsageError(f"--max-rejects is {max_rejects}; expected a share of the {unit} between 0 and 1, e.g. 0.05")
 
 
 class RejectLog:

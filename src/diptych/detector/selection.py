@@ -72,6 +72,9 @@ class ButdRule:
     """In the order of proposals where neither limit acted, as the release wrote its rows."""
     box_kind: BoxKind = "proposal"
 
+    def __post_init__(self) -> None:
+        _check_numbers(self.min_boxes, self.max_boxes, confidence=(self.confidence,), nms=(self.nms,))
+
     def __str__(self) -> str:
         return f"butd(min={self.min_boxes}, max={self.max_boxes}, conf={self.confidence}, nms={self.nms})"
 
@@ -108,6 +111,9 @@ class LxmertRule:
     """Tried in turn until enough are left."""
     box_kind: BoxKind = "regressed"
 
+    def __post_init__(self) -> None:
+        _check_numbers(self.min_boxes, self.max_boxes, nms=self.nms)
+
     def __str__(self) -> str:
         return f"lxmert(min={self.min_boxes}, max={self.max_boxes}, nms={'/'.join(map(str, self.nms))})"
 
@@ -132,6 +138,9 @@ class NotebookRule:
     nms: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
     """Tried in turn until enough are left."""
     box_kind: BoxKind = "regressed"
+
+    def __post_init__(self) -> None:
+        _check_numbers(self.min_boxes, self.max_boxes, confidence=(self.confidence,), nms=self.nms)
 
     def __str__(self) -> str:
         thresholds = "/".join(map(str, self.nms))
@@ -198,6 +207,16 @@ def nms_by_class(boxes: Tensor, scores: Tensor, class_ids: Tensor, threshold: fl
     ]
     rows = torch.cat([class_ids[:0], *kept]).sort().values
     return rows[scores[rows].argsort(descending=True, stable=True)]
+
+
+def _check_numbers(min_boxes: int, max_boxes: int, **shares: tuple[float, ...]) -> None:
+    if not (min_boxes >= 0 and max_boxes >= 1):
+        raise UsageError(f"min_boxes={min_boxes} and max_boxes={max_boxes}; expected at least 0 and at least 1")
+    if min_boxes > max_boxes:
+        raise UsageError(f"min_boxes={min_boxes} is more than max_boxes={max_boxes}; set both of them")
+    for name, values in shares.items():
+        if not values or not all(0 <= value <= 1 for value in values):
+            raise UsageError(f"{name}={'/'.join(map(str, values))}; expected from 0 to 1")
 
 
 def _surviving(boxes: Tensor, probs: Tensor, floor: float, threshold: float, *, plus_one: bool) -> Tensor:

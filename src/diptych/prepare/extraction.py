@@ -18,7 +18,7 @@ from diptych.data.durable import write_whole
 from diptych.data.layout import REJECTS_FILE
 from diptych.data.region_shards import RegionShards, num_bytes
 from diptych.data.regions import RegionDetector, Regions, RegionSpec
-from diptych.data.rejects import Reject, read_rejects
+from diptych.data.rejects import Reject, check_share, read_rejects, reason_of
 from diptych.data.sample import Sample
 from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows, Table
@@ -51,6 +51,9 @@ class Asked:
     """What a kill costs each process at most."""
     max_rejects: float = 0.05
     """Share of the pictures; more than this many bad ones stop the extraction."""
+
+    def __post_init__(self) -> None:
+        check_share(self.max_rejects, "pictures")
 
     def spec(self, detector: RegionDetector, name: str) -> RegionSpec:
         """What the store's regions are made with.
@@ -266,7 +269,7 @@ class _Extraction:
                     raise found
                 rows.append(self._shards.row(key, found))
             except DataError as error:
-                rejects.append(Reject(key=key, source=shard.split, reason=_reason(key, error)))
+                rejects.append(Reject(key=key, source=shard.split, reason=reason_of(key, error)))
             bar.advance(note=f"{self._rejected + len(rejects):,} rejected" if rejects else "")
         if rejects:
             write_whole(self._rejects_file(shard.number), "".join(map(Reject.line, rejects)).encode())
@@ -367,8 +370,3 @@ class _Samples(Sequence[Sample]):
 
 def _as_it_is(picture: Image.Image) -> Image.Image:
     return picture
-
-
-def _reason(key: str, error: DataError) -> str:
-    """Without the key, which the reject says, so that equal reasons are equal."""
-    return str(error).removeprefix(f"{key}: ").removeprefix(f"the regions of {key!r}: ")

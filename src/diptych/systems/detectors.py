@@ -150,13 +150,12 @@ def _rule(released: Rule, preset: Preset | None, settings: DetectorSettings) -> 
         rule = rule_class(preset.rule)()
     if preset is not None:
         rule = replace(rule, min_boxes=preset.min_boxes, max_boxes=preset.max_boxes)
+    numbers = {"min_boxes": settings.min_boxes, "max_boxes": settings.max_boxes, "confidence": settings.confidence}
+    asked = {name: value for name, value in numbers.items() if value is not None}
     known = {field.name for field in fields(rule)}
-    for name in ("min_boxes", "max_boxes", "confidence"):
-        value = getattr(settings, name)
-        if value is not None and name not in known:
-            raise UsageError(f"the rule {rule} has no {name}; its numbers are {', '.join(sorted(known))}")
-        rule = rule if value is None else replace(rule, **{name: value})
-    return rule
+    for name in asked.keys() - known:
+        raise UsageError(f"the rule {rule} has no {name}; its numbers are {', '.join(sorted(known))}")
+    return replace(rule, **asked)
 
 
 def name_regions(
