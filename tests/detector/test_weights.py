@@ -15,7 +15,7 @@ from diptych.detector.layouts import detectron2
 from diptych.detector.layouts.lxmert import read_settings
 from diptych.detector.model import DetectorConfig
 from diptych.detector.selection import ButdRule, LxmertRule
-from diptych.detector.weights import identify, read_names, read_weights, write_release
+from diptych.detector.weights import identify, read_weights, write_release
 from diptych.errors import WeightsError
 
 SETTINGS = {
@@ -241,16 +241,11 @@ def test_damaged_and_newer_folders_of_ours_are_refused(release, tmp_path):
         read_weights(tmp_path / "newer")
 
 
-def test_names_are_the_first_of_a_line_and_as_many_as_classes(folder, tmp_path):
-    (tmp_path / "objects.txt").write_text("yolk\nStop Sign,stopsign\n cat\ndog\nman")  # no newline at the end
-    names = read_names(tmp_path / "objects.txt")
-    assert names == ("yolk", "stop sign", "cat", "dog", "man")
+def test_names_that_are_given_are_as_many_as_classes(folder):
+    names = ("yolk", "stop sign", "cat", "dog", "man")
     assert read_weights(folder, classes=names).classes == names
     with pytest.raises(WeightsError, match=r"4 class names .* which has 5"):
         read_weights(folder, classes=names[:4])
-    (tmp_path / "objects.txt").write_text("yolk\n\ncat\n")
-    with pytest.raises(WeightsError, match="line 2 has no name"):
-        read_names(tmp_path / "objects.txt")
 
 
 def test_a_name_on_the_hub_is_fetched_only_when_it_is_one(monkeypatch, folder):

@@ -1,7 +1,5 @@
 """Zero-shot on four colours, templates, and the published prompt sets."""
 
-import json
-
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -129,24 +127,3 @@ def test_templates_come_from_a_line_or_a_file(tmp_path):
 
 def test_only_the_place_of_the_name_is_filled():
     assert prompts.fill("a {} {x}", "cat {y}") == "a cat {y} {x}"
-
-
-def test_class_names_come_from_lines_or_json(tmp_path):
-    lines, listed = tmp_path / "names.txt", tmp_path / "names.json"
-    lines.write_text("cat\nhot dog\n")
-    assert prompts.read_class_names(lines) == (("cat",), ("hot dog",))
-    listed.write_text(json.dumps(["angry", ["happy", "smiling"]]))
-    assert prompts.read_class_names(listed) == (("angry",), ("happy", "smiling"))
-
-
-@pytest.mark.parametrize("content", ["{}", "[]", "[1]", '["a", []]', "[", '{"a": 1}'])
-def test_json_of_another_form_is_told(tmp_path, content):
-    file = tmp_path / "names.json"
-    file.write_text(content)
-    with pytest.raises(DataError, match=r"names\.json is not"):
-        prompts.read_class_names(file)
-
-
-def test_a_missing_file_of_class_names_is_told(tmp_path):
-    with pytest.raises(DataError, match="cannot read"):
-        prompts.read_class_names(tmp_path / "none.txt")

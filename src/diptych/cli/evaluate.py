@@ -83,15 +83,16 @@ def _asked(
     class_names: Path | None,
     seed: int,
 ) -> Asked:
+    from diptych.data.word_list import read_word_list
     from diptych.tasks.evaluation import Asked
-    from diptych.tasks.prompts import find_templates, read_class_names
+    from diptych.tasks.prompts import find_templates
 
     return Asked(
         split=split,
         limit=limit,
         text_kind=text_kind,
         templates=() if templates is None else find_templates(templates),
-        class_names=() if class_names is None else read_class_names(class_names),
+        class_names=() if class_names is None else read_word_list(class_names),
         seed=seed,
     )
 

@@ -119,6 +119,6 @@ def opened(
 
 
 def _names(file: Path | None) -> tuple[str, ...]:
-    from diptych.detector.weights import read_names
+    from diptych.data.word_list import read_vocabulary
 
-    return () if file is None else read_names(file)
+    return () if file is None else read_vocabulary(file)

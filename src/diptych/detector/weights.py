@@ -86,7 +86,7 @@ def read_weights(
     Args:
         source: file or folder; or a name on the hub, which is fetched then.
         config: for a file that says nothing but its tensors, where its sizes are not the release's.
-        classes: names in the order of foreground classes, where the source has none: see `read_names`.
+        classes: names in the order of foreground classes, where the source has none: see `data.word_list`.
         attributes: names, likewise.
     Raises:
         WeightsError: it is of no known layout, damaged, of another network, or the names are too few or too many.
@@ -130,22 +130,6 @@ def write_release(folder: Path, release: Release) -> None:
     }
     write_whole(folder / CONFIG_FILE, json.dumps(told, indent=2) + "\n")
     write_sums(folder, (CONFIG_FILE, WEIGHTS_FILE))
-
-
-def read_names(file: Path) -> tuple[str, ...]:
-    """The class or attribute names of a vocabulary file: one a line, of several with commas between them the first.
-
-    Raises:
-        WeightsError: it cannot be read, or a line is empty.
-    """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"the names in {file} cannot be read: {error}") from error
-    names = tuple(line.split(",")[0].strip().lower() for line in lines)
-    if "" in names:
-        raise WeightsError(f"{file}: line {names.index('') + 1} has no name; expected one a line, background left out")
-    return names
 
 
 def _of_theirs(

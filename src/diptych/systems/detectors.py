@@ -111,13 +111,14 @@ def _loaded(
 def _bottom_up(
     source: str, preset: Preset | None, settings: DetectorSettings, soft_labels: bool, device: str
 ) -> RegionDetector:
+    from diptych.data.word_list import read_vocabulary
     from diptych.detector.bottom_up import BottomUpAttention
-    from diptych.detector.weights import read_names, read_weights
+    from diptych.detector.weights import read_weights
     from diptych.train.device import resolve_device
 
     where = resolve_device(device)
     classes, attributes = (
-        () if file is None else read_names(Path(file)) for file in (settings.classes, settings.attributes)
+        () if file is None else read_vocabulary(Path(file)) for file in (settings.classes, settings.attributes)
     )
     release = read_weights(source, classes=classes, attributes=attributes)
     return BottomUpAttention(
@@ -180,12 +181,13 @@ def name_regions(
         DataError: the list cannot be read.
         UsageError: a word stands in it twice.
     """
+    from diptych.data.word_list import read_word_list
     from diptych.prepare.naming import NamedRegions
     from diptych.systems.loading import load
-    from diptych.tasks.prompts import find_templates, read_class_names
+    from diptych.tasks.prompts import find_templates
     from diptych.tasks.zero_shot import class_vectors
 
-    names, templates = read_class_names(word_list), find_templates(template)
+    names, templates = read_word_list(word_list), find_templates(template)
     encoder = load(clip, device)
     return NamedRegions(
         detector,

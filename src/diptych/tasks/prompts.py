@@ -5,10 +5,9 @@ CLIP, arXiv:2103.00020, section 3.1.4; the sets are those of the release's `data
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 
+from diptych.data.word_list import read_lines
 from diptych.errors import DataError, UsageError, unknown
 
 DEFAULT = "photo"
@@ -94,7 +93,7 @@ def find_templates(asked: str) -> tuple[str, ...]:
         return (asked,)
     if not Path(asked).is_file():
         return templates(asked)
-    lines = tuple(line for line in _lines(Path(asked)) if line)
+    lines = tuple(line for line in read_lines(Path(asked)) if line)
     for line in lines:
         if "{}" not in line:
             raise DataError(f"{asked}: the template {line!r} has no {{}} where the class's name shall stand")
@@ -103,39 +102,6 @@ def find_templates(asked: str) -> tuple[str, ...]:
     return lines
 
 
-def read_class_names(file: Path) -> tuple[tuple[str, ...], ...]:
-    """The names of each class, in the order of their labels.
-
-    A text file has one class a line. A JSON file is a list; a class with several names is a list in it, as
-    ["angry", ["happy", "smiling"]].
-
-    Raises:
-        DataError: the file is missing, empty or of another form.
-    """
-    if file.suffix != ".json":
-        names: list[object] = [line for line in _lines(file) if line]
-    else:
-        try:
-            names = json.loads("\n".join(_lines(file)))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{file} is not JSON: {error}") from error
-    classes = [(name,) if isinstance(name, str) else name for name in names] if isinstance(names, list) else []
-    if not classes or not all(_is_texts(one) for one in classes):
-        raise DataError(f'{file} is not a list of class names; expected one a line, or JSON as ["cat", "dog"]')
-    return tuple(tuple(str(name) for name in one) for one in classes)  # type: ignore[attr-defined]
-
-
 def fill(template: str, name: str) -> str:
     """The text for one class; only `{}` is replaced, other braces stay."""
     return template.replace("{}", name)
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, Sequence) and len(value) > 0 and all(isinstance(one, str) and one for one in value)
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {file}: {error}") from error
