@@ -178,6 +178,31 @@ def test_old_files_are_shown_in_place(store: Path, run: Command, tmp_path: Path)
     assert "drawn" in told and "dog (18)" in told
 
 
+def test_a_damaged_row_ends_neither_show_nor_compare(store: Path, run: Command, tmp_path: Path) -> None:
+    old = tmp_path / "old.tsv"
+    assert run("export", store, old, "--to", "butd-tsv")[0] == 0
+    rows = [row.split("\t") for row in old.read_text().splitlines()]
+    rows[1][4] = rows[1][4][:-8]
+    old.write_text("".join("\t".join(row) + "\n" for row in rows))
+    code, told, said = run("show", old, "--json", tmp_path / "s.json")
+    assert code == 0 and "1 of 3 pictures looked at" in told and "k1" in told and "bytes in a column" in told, said
+    assert list(json.loads((tmp_path / "s.json").read_text())["damaged"]) == ["k1"]
+    code, told, said = run("compare", old, store, "--json", tmp_path / "c.json")
+    assert code == 0 and "Damaged rows" in told and "bytes in a column" in told, said
+    numbers = json.loads((tmp_path / "c.json").read_text())
+    assert (numbers["pictures"], numbers["damaged"], list(numbers["damage"])) == (2, 1, ["k1"])
+
+
+def test_a_folder_of_npz_is_compared_with_the_store_it_is_of(store: Path, run: Command, tmp_path: Path) -> None:
+    assert run("export", store, tmp_path / "npz", "--to", "uniter-npz")[0] == 0
+    code, _, said = run("compare", tmp_path / "npz", store, "--json", tmp_path / "c.json")
+    assert code == 0, said
+    numbers = json.loads((tmp_path / "c.json").read_text())
+    assert (numbers["pictures"], numbers["missing"], numbers["keys"]) == (3, 0, "name")
+    code, _, said = run("compare", tmp_path / "npz", store, "--keys", "same")
+    assert code == 1 and "like 'k0.npz', 'k1.npz', 'k2.npz'; of the second like 'k0', 'k1', 'k2'" in said
+
+
 MISTAKES = [
     (["export", "DATA", "r", "--to", "lxmert"], 2, "there is no format 'lxmert'; did you mean 'lxmert-tsv'"),
     (["import", "nowhere", "r"], 1, "there is nothing at nowhere"),

@@ -130,6 +130,27 @@ def test_the_summary_counts_and_names() -> None:
     assert describe_regions(Store(0)).rows()[1] == ("regions a picture", "0")
 
 
+class Damaged(Store):
+    """Every other row is damaged."""
+
+    def regions(self, key: str) -> Regions:
+        if int(key[1:]) % 2:
+            raise DataError(f"the regions of {key!r}: box <0> is empty")
+        return FOUND
+
+
+def test_a_damaged_row_costs_itself_and_is_told(table, read_html) -> None:
+    store = Damaged(5)
+    found = describe_regions(store)
+    assert found.damaged == {"k1": "box <0> is empty", "k3": "box <0> is empty"}
+    assert (found.pictures, found.looked_at, found.fewest, found.most) == (5, 5, 2, 2)
+    assert dict(found.rows())["damaged"] == "2 of 5 pictures looked at" and found.plain()["damaged"] == found.damaged
+    reader = read_html(render(regions_page(store, table, found, num=5, boxes=1)))
+    words = " ".join(reader.words)
+    assert "Damaged rows" in words and "k1 box <0> is empty" in words and "k3 box <0> is empty" in words
+    assert "Damaged rows" not in render(regions_page(Store(5), table, describe_regions(Store(5)), num=5, boxes=1))
+
+
 @pytest.mark.parametrize(("of", "num", "expected"), [(5, 9, "01234"), (10, 5, "02468"), (7, 3, "024"), (3, 1, "0")])
 def test_keys_are_spread_evenly(of: int, num: int, expected: str) -> None:
     assert [key[1:] for key in spread_keys(Store(of), num)] == list(expected)

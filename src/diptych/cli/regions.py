@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from diptych.systems.detectors import NamedDetector
 
 FORMAT = 1
+DAMAGE_TOLD = 10
+"""Damaged rows that are named."""
 RANK_TIMEOUT_S = 24 * 3600.0
 """One process may be done long before another."""
 
@@ -135,6 +137,7 @@ def show(
     found = describe_regions(store)
     screen.table(str(regions), ("", "regions"), found.rows())
     screen.out()
+    screen.damage(dict(list(found.damaged.items())[:DAMAGE_TOLD]), len(found.damaged))
     if json_file is not None:
         write_json(json_file, found.plain())
     if html is None or data is None:

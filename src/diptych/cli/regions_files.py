@@ -78,6 +78,10 @@ def export(
 def compare(
     new: Annotated[Path, typer.Argument(metavar="NEW", help=SOURCE_HELP)],
     old: Annotated[Path, typer.Argument(metavar="OLD", help="Somebody's regions of the same pictures.")],
+    keys: Annotated[
+        str | None,
+        typer.Option(help="How pictures are found in both: same, name or number; left out: the first that finds any."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many pictures.")] = None,
     json_file: JsonFile = None,
 ) -> None:
@@ -86,26 +90,32 @@ def compare(
     from diptych.data.region_compare import compare_regions
 
     with screen.progress() as progress:
-        found = compare_regions(opened(new), opened(old), limit=limit, progress=progress)
+        found = compare_regions(opened(new), opened(old), keys=keys, limit=limit, progress=progress)
     rows = [
         ("pictures compared", f"{found.pictures:,}"),
+        ("found in both by", found.keys),
         ("of the old, not in the new", f"{found.missing:,}"),
+        *([("damaged in either", f"{found.damaged:,}")] if found.damaged else []),
         ("overlap of boxes (mean IoU)", f"{found.mean_iou:.3f}"),
         ("boxes that overlap by half", f"{100 * found.overlapping:.1f} %"),
         ("cosine of their features", f"{found.mean_cosine:.4f}"),
     ]
     screen.table(f"{new} beside {old}", ("", "found"), rows)
     screen.out()
+    screen.damage(found.damage, found.damaged)
     worst = [
-        (one.key, f"{one.num_new}", f"{one.num_old}", f"{one.iou.mean():.3f}" if len(one.iou) else "–")
+        (one.key, f"{one.num_new}", f"{one.num_old}", f"{one.mean_iou:.3f}" if len(one.iou) else "–")
         for one in found.worst[:5]
     ]
     screen.table("The most different", ("picture", "new", "old", "mean IoU"), worst)
     screen.out()
     if json_file is not None:
         numbers = {name: getattr(found, name) for name in ("mean_iou", "overlapping", "mean_cosine")}
-        told = {name: None if value != value else value for name, value in numbers.items()}  # NaN: there is none
-        write_json(json_file, {"format": FORMAT, "pictures": found.pictures, "missing": found.missing, **told})
+        told: dict[str, object] = {
+            name: None if value != value else value for name, value in numbers.items()
+        }  # NaN: there is none
+        told |= {name: getattr(found, name) for name in ("pictures", "missing", "damaged", "damage", "keys")}
+        write_json(json_file, {"format": FORMAT, **told})
     screen.next_step(shlex.join(["diptych", "regions", "show", str(new)]))
 
 

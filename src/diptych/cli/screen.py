@@ -44,6 +44,14 @@ def reasons(title: str, unit: str, found: Mapping[str, int]) -> None:
     table(title, ("why", unit), [(reason, f"{num:,}") for reason, num in list(found.items())[:8]])
 
 
+def damage(found: Mapping[str, str], number: int) -> None:
+    """Pictures whose rows are damaged, by key, and why; nothing where there are none."""
+    if number:
+        title = "Damaged rows" + (f", the first of {number:,}" if number > len(found) else "")
+        table(title, ("picture", "why"), list(found.items()))
+        out()
+
+
 def next_step(command: str) -> None:
     """The last line of a command: what to run next, ready to paste."""
     console().print(f"[bold]Next:[/] {escaped(command)}")

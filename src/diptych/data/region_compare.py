@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
+from diptych.data.region_keys import match_keys
 from diptych.data.regions import Regions, RegionSpec, RegionStore
+from diptych.data.rejects import reason_of
 from diptych.errors import DataError
 from diptych.progress import SILENT, Progress
+
+CLOSE = 0.5
+"""IoU from which two boxes are of one thing, so that their features are compared."""
+WORST, DAMAGE_TOLD = 10, 10
+"""Pictures that are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +32,11 @@ class PictureComparison:
     """(M,) of the matched pairs, M the lesser number."""
     cosine: np.ndarray
     """(M,) of their features."""
+
+    @property
+    def mean_iou(self) -> float:
+        """1 where there is nothing to disagree about."""
+        return float(self.iou.mean()) if len(self.iou) else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,58 +52,105 @@ class Comparison:
     mean_cosine: float
     """Of the features of overlapping pairs; NaN where there is none."""
     worst: tuple[PictureComparison, ...]
-    """The ten pictures of the least mean IoU."""
+    """The pictures of the least mean IoU, WORST at most."""
+    damaged: int
+    """Pictures of which a row is damaged in either; they are counted nowhere else."""
+    damage: Mapping[str, str]
+    """Why, of the first of them."""
+    keys: str
+    """How the pictures of one were found in the other; of `region_keys.NAMES`."""
 
 
 def compare_regions(
-    new: RegionStore, old: RegionStore, *, limit: int | None = None, progress: Progress = SILENT
+    new: RegionStore,
+    old: RegionStore,
+    *,
+    keys: str | None = None,
+    limit: int | None = None,
+    progress: Progress = SILENT,
 ) -> Comparison:
-    """Matches the boxes of each picture by IoU, and compares the features of the pairs.
+    """Matches the boxes of each picture by IoU, and compares the features of the pairs; a damaged row costs itself.
 
     Args:
         new: ours.
-        old: somebody's, of the same pictures under the same keys.
+        old: somebody's, of the same pictures.
+        keys: how its keys are those of the new, see `match_keys`.
         limit: only so many pictures of the old.
         progress: sees pictures go by.
 
     Raises:
-        DataError: they share no picture, or their features are of different widths.
+        DataError: they share no picture, none of them is whole, or their features are of different widths.
     """
     if new.spec.feature_width != old.spec.feature_width:
         raise DataError(
             f"features of {new.spec.feature_width} and of {old.spec.feature_width} numbers cannot be compared"
         )
-    found: list[PictureComparison] = []
-    missing = 0
+    match = match_keys(new, old, keys)
+    sums = _Sums()
     with progress.bar("Comparing", min(len(old), limit or len(old)), "pictures") as bar:
-        for number, key in enumerate(old.keys()):
-            if number == limit:
-                break
-            if key in new:
-                found.append(_compared(key, new, old))
+        for key in islice(old.keys(), limit):
+            ours = match.of(key)
+            if ours is None:
+                sums.missing += 1
             else:
-                missing += 1
+                sums.add(key, ours, new, old)
             bar.advance()
-    if not found:
-        raise DataError(
-            f"{new.path} and {old.path} share no picture: their keys are like "
-            f"{next(new.keys(), None)!r} and {next(old.keys(), None)!r}"
+    return sums.result(match.rule)
+
+
+class _Sums:
+    """What a comparison is made of, and nothing of any picture beside the worst."""
+
+    def __init__(self) -> None:
+        self.missing = 0
+        self._pictures = self._pairs = self._close = 0
+        self._iou = self._cosine = 0.0
+        self._worst: list[tuple[float, int, PictureComparison]] = []
+        self._damaged = 0
+        self._damage: dict[str, str] = {}
+
+    def add(self, key: str, ours: str, new: RegionStore, old: RegionStore) -> None:
+        """Compares one picture."""
+        try:
+            found = _compared(key, new, new.regions(ours), old, old.regions(key))
+        except DataError as error:
+            self._damaged += 1
+            if len(self._damage) < DAMAGE_TOLD:
+                self._damage[key] = reason_of(key, error)
+            return
+        self._pictures += 1
+        self._pairs += len(found.iou)
+        self._iou += float(found.iou.sum(dtype=np.float64))
+        close = found.iou >= CLOSE
+        self._close += int(close.sum())
+        self._cosine += float(found.cosine[close].sum(dtype=np.float64))
+        held = heapq.heappush if len(self._worst) < WORST else heapq.heappushpop
+        held(self._worst, (-found.mean_iou, -self._pictures, found))
+
+    def result(self, keys: str) -> Comparison:
+        """The numbers."""
+        if not self._pictures:
+            first = next(iter(self._damage.items()), None)
+            why = "none is in both" if first is None else f"{first[0]!r}: {first[1]}"
+            raise DataError(f"of the {self.missing + self._damaged:,} pictures looked at none can be compared ({why})")
+        return Comparison(
+            pictures=self._pictures,
+            missing=self.missing,
+            mean_iou=_mean(self._iou, self._pairs),
+            overlapping=_mean(self._close, self._pairs),
+            mean_cosine=_mean(self._cosine, self._close),
+            worst=tuple(one for _, _, one in sorted(self._worst, key=lambda held: held[:2], reverse=True)),
+            damaged=self._damaged,
+            damage=self._damage,
+            keys=keys,
         )
-    iou, cosine = (np.concatenate([getattr(one, name) for one in found]) for name in ("iou", "cosine"))
-    close = iou >= 0.5
-    found.sort(key=lambda one: float(one.iou.mean()) if len(one.iou) else 1.0)
-    return Comparison(
-        pictures=len(found),
-        missing=missing,
-        mean_iou=float(iou.mean()) if len(iou) else float("nan"),
-        overlapping=float(close.mean()) if len(iou) else float("nan"),
-        mean_cosine=float(cosine[close].mean()) if close.any() else float("nan"),
-        worst=tuple(found[:10]),
-    )
 
 
-def _compared(key: str, new: RegionStore, old: RegionStore) -> PictureComparison:
-    ours, theirs = new.regions(key), old.regions(key)
+def _mean(total: float, count: int) -> float:
+    return total / count if count else float("nan")
+
+
+def _compared(key: str, new: RegionStore, ours: Regions, old: RegionStore, theirs: Regions) -> PictureComparison:
     ours, theirs = _sized(ours, theirs), _sized(theirs, ours)
     iou = box_iou(unit_boxes(key, ours, new.spec), unit_boxes(key, theirs, old.spec))
     pairs = matched(iou)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from diptych.data.regions import RegionSpec, RegionStore
+from diptych.data.rejects import reason_of
 from diptych.data.sampler import spread_rows
+from diptych.errors import DataError
 
 LOOKED_AT = 500
 """Pictures that are read, evenly spread over the store."""
@@ -31,6 +33,8 @@ class RegionSummary:
     """Regions of a picture."""
     names: Sequence[tuple[str, int]]
     """The likeliest classes of regions, the most frequent first, and of how many regions they are."""
+    damaged: Mapping[str, str]
+    """Of the pictures looked at, those whose row is damaged, and why; the numbers above are of the others."""
     spec: RegionSpec
 
     def rows(self) -> list[tuple[str, str]]:
@@ -54,6 +58,8 @@ class RegionSummary:
                 f"{len(spec.classes):,}" + (f" and {len(spec.attributes):,} attributes" if spec.attributes else ""),
             ),
         ]
+        if self.damaged:
+            rows.append(("damaged", f"{len(self.damaged):,} of {self.looked_at:,} pictures looked at"))
         if self.names:
             rows.append(("most frequent", ", ".join(f"{name} ({num:,})" for name, num in self.names)))
         return rows
@@ -64,12 +70,18 @@ class RegionSummary:
 
 
 def describe_regions(store: RegionStore) -> RegionSummary:
-    """Reads some pictures' regions, evenly spread, the same ones every time."""
+    """Reads some pictures' regions, evenly spread, the same ones every time; a damaged row costs itself."""
     keys = spread_keys(store, LOOKED_AT)
-    found = [store.regions(key) for key in keys]
-    sizes = [len(regions) for regions in found]
+    sizes: list[int] = []
     names: Counter[str] = Counter()
-    for regions in found:
+    damaged: dict[str, str] = {}
+    for key in keys:
+        try:
+            regions = store.regions(key)
+        except DataError as error:
+            damaged[key] = reason_of(key, error)
+            continue
+        sizes.append(len(regions))
         if regions.class_ids is not None and store.spec.classes:
             names.update(store.spec.classes[first] for first in regions.class_ids[:, 0])
     return RegionSummary(
@@ -79,6 +91,7 @@ def describe_regions(store: RegionStore) -> RegionSummary:
         median=float(np.median(sizes)) if sizes else 0.0,
         most=max(sizes, default=0),
         names=names.most_common(NAMES_SHOWN),
+        damaged=damaged,
         spec=store.spec,
     )
 

@@ -23,6 +23,7 @@ SIDE_PX = 480
 SURE = 0.1
 """An attribute is told from this probability on, as in the demonstration of bottom-up attention."""
 HUES = 8
+DAMAGED_SHOWN = 20
 LINE_PX, LETTER_PX = 16.0, 8.0
 """Room that a label takes: its height, and the width of a letter."""
 
@@ -66,8 +67,21 @@ def regions_page(store: RegionStore, table: Table, summary: RegionSummary, *, nu
                 how_to_read="What the store says of its regions. Stores that differ in any of it are not mixed.",
                 body=facts(summary.rows(), caption=str(store.path.resolve().name)),
             ),
+            *_damaged(summary),
         ],
     )
+
+
+def _damaged(summary: RegionSummary) -> list[Section]:
+    if not summary.damaged:
+        return []
+    return [
+        Section(
+            title="Damaged rows",
+            how_to_read=f"Of the {summary.looked_at:,} pictures looked at; the numbers above are of the others.",
+            body=facts(list(summary.damaged.items())[:DAMAGED_SHOWN], caption="Pictures, and what is wrong with them"),
+        )
+    ]
 
 
 def _pictures(table: Table, keys: Sequence[str]) -> list[tuple[str, bytes | Path | None]]:
