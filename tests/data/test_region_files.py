@@ -6,6 +6,7 @@ import io
 import json
 import multiprocessing
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_the_count_of_regions_is_that_of_uniters_reader():
 
 
 def test_the_databases_of_uniter_hold_the_same_in_both_forms():
-    pytest.importorskip("lmdb")
+    pytest.importorskip("msgpack")
     plain = open_regions(IMAGES / "coco_train2014" / "feat_th0.2_max100_min10")
     packed = open_regions(IMAGES / "coco_train2014" / "feat_th0.2_max100_min10_compressed")
     files = open_regions(GOLDEN / "uniter" / "fixtures" / "npz" / "coco_train2014")
@@ -106,13 +107,13 @@ def test_the_databases_of_uniter_hold_the_same_in_both_forms():
 
 @pytest.mark.parametrize("folder", sorted(path.parent.relative_to(IMAGES) for path in IMAGES.glob("*/*/data.mdb")))
 def test_every_database_of_pictures_is_read(folder):
-    pytest.importorskip("lmdb")
+    pytest.importorskip("msgpack")
     store = open_regions(IMAGES / folder)
     assert len(store) >= 2 and all(len(store.regions(key)) for key in list(store.keys()))
 
 
 def test_the_databases_of_texts():
-    pytest.importorskip("lmdb")
+    pytest.importorskip("msgpack")
     golden = json.loads((GOLDEN / "uniter" / "golden.json").read_text())["db"]["records"]
     texts = UniterTexts(GOLDEN / "uniter" / "fixtures" / "txt" / "pretrain_coco_train.db")
     assert len(texts) == len(golden) and {id_: texts.example(id_) for id_ in texts.ids} == golden
@@ -123,18 +124,54 @@ def test_the_databases_of_texts():
         vcr.example("x")
 
 
-def test_a_database_that_was_cut_short_is_told_and_does_not_kill(tmp_path):
-    pytest.importorskip("lmdb")
-    source = IMAGES / "coco_train2014" / "feat_th0.2_max100_min10" / "data.mdb"
-    for size in (0, 100, 4096, 8192, 20480, source.stat().st_size - 1):
+def test_a_database_that_was_cut_short_gives_what_is_left_and_says_so(tmp_path):
+    whole = open_regions(IMAGES / "coco_train2014" / "feat_th0.2_max100_min10")
+    data = (whole.path / "data.mdb").read_bytes()
+    assert whole.notes == () and len(whole) == 3
+    left = []
+    for size in (0, 100, 4096, 8192, 20480, len(data) - 1):
         folder = tmp_path / str(size)
         folder.mkdir()
-        (folder / "data.mdb").write_bytes(source.read_bytes()[:size])
-        with pytest.raises(DataError, match=r"cut short|no whole LMDB"):
-            open_regions(folder)
+        (folder / "data.mdb").write_bytes(data[:size])
+        try:
+            store = open_regions(folder)
+        except DataError as error:
+            assert re.search(r"cut short|no whole LMDB", str(error))
+            continue
+        left.append(size)
+        (note,) = store.notes
+        assert re.search(r"is cut short or damaged: [1-4] of its 4 records are left", note)
+        for key in list(store.keys()):
+            np.testing.assert_array_equal(store.regions(key).features, whole.regions(key).features)
+        result = import_regions(store, tmp_path / f"store{size}")
+        assert (result.pictures, result.rejects, result.notes) == (len(store), 0, store.notes)
+    assert left == [20480, len(data) - 1]
 
 
-def test_without_lmdb_the_message_says_how_to_have_it(monkeypatch):
+def test_a_row_cut_short_is_left_out_and_said(tmp_path):
+    (tmp_path / "a.tsv").write_bytes((DETECTOR / "sample_butd.tsv").read_bytes()[:-9])
+    store = open_regions(tmp_path / "a.tsv")
+    assert list(store.keys()) == ["7", "8"]
+    assert store.notes == (f"{tmp_path / 'a.tsv'} is cut short within its last row, '9', which is left out",)
+
+
+def test_a_first_row_that_is_damaged_costs_itself(tmp_path):
+    rows = (DETECTOR / "sample_butd.tsv").read_bytes().splitlines(keepends=True)
+    cells = rows[0].split(b"\t")
+    (tmp_path / "a.tsv").write_bytes(b"\t".join([*cells[:4], cells[4][:-8], cells[5]]) + b"".join(rows[1:]))
+    store = open_regions(tmp_path / "a.tsv")
+    assert len(store) == 3 and len(store.regions("8")) == 3
+    with pytest.raises(DataError, match=r"regions of '7' .* are damaged"):
+        store.regions("7")
+    shutil.copytree(OSCAR / "retrieval", tmp_path / "oscar")
+    features = tmp_path / "oscar" / "features.tsv"
+    rows = features.read_bytes().splitlines(keepends=True)
+    features.write_bytes(rows[0][:-9] + b"\n" + b"".join(rows[1:]))
+    store = open_regions(tmp_path / "oscar")
+    assert store.format == "oscar-tsv" and import_regions(store, tmp_path / "out").rejects == 1
+
+
+def test_without_msgpack_the_message_says_how_to_have_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'diptych\[legacy\]'"):
         open_regions(IMAGES / "coco_train2014" / "feat_th0.2_max100_min10")
@@ -184,7 +221,7 @@ def test_what_is_none_of_them_is_told_with_what_was_found(tmp_path):
     (tmp_path / "a.txt").write_text("hello\n")
     with pytest.raises(DataError, match=r"holds no regions.*found a\.txt"):
         open_regions(tmp_path)
-    with pytest.raises(DataError, match="has 1 columns in its first row; expected one of: image_id"):
+    with pytest.raises(DataError, match=r"no whole row of regions \(1 columns; expected one of: image_id"):
         open_regions(tmp_path / "a.txt")
     with pytest.raises(DataError, match="did you mean"):
         open_regions(tmp_path / "a.tx")
@@ -249,7 +286,7 @@ def test_the_stray_entry_of_older_numpy_is_ignored():
 
 @pytest.mark.parametrize("path", [DETECTOR / "sample_butd.tsv", IMAGES / "coco_train2014" / "feat_th0.2_max100_min10"])
 def test_a_spawned_process_opens_the_files_itself(path):
-    pytest.importorskip("lmdb")
+    pytest.importorskip("msgpack")
     store = open_regions(path)
     key = next(iter(store.keys()))
     here = store.regions(key)

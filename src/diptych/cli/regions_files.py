@@ -122,10 +122,14 @@ def compare(
 def opened(
     path: Path, classes: Path | None = None, attributes: Path | None = None, labels: Path | None = None
 ) -> RegionStore:
-    """The regions at `path`, whoever made them."""
+    """The regions at `path`, whoever made them; what is amiss with the files is said."""
     from diptych.data.region_files.detect import open_regions
+    from diptych.data.region_files.old_store import notes_of
 
-    return open_regions(path, classes=_names(classes), attributes=_names(attributes), labels=labels)
+    store = open_regions(path, classes=_names(classes), attributes=_names(attributes), labels=labels)
+    for note in notes_of(store):
+        screen.say(f"Note: {note}.")
+    return store
 
 
 def _names(file: Path | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.layout import REJECTS_FILE, partial_of
+from diptych.data.region_files.old_store import notes_of
 from diptych.data.region_store import RegionWriter
 from diptych.data.regions import RegionStore
 from diptych.data.rejects import Reject, RejectLog, reason_of
@@ -30,6 +31,8 @@ class RegionImportResult:
     rejects: int
     reasons: Mapping[str, int]
     """How many rejects have each reason, the most frequent first."""
+    notes: tuple[str, ...]
+    """What is amiss with the files as a whole, e.g. that they were cut short."""
 
 
 def import_regions(
@@ -84,7 +87,12 @@ def import_regions(
             ) from error
         pictures = len(writer.written_keys())
     return RegionImportResult(
-        out=out, pictures=pictures, kept=kept, rejects=reasons.total(), reasons=dict(reasons.most_common())
+        out=out,
+        pictures=pictures,
+        kept=kept,
+        rejects=reasons.total(),
+        reasons=dict(reasons.most_common()),
+        notes=notes_of(source),
     )
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from diptych.data.region_files.lines import Lines, array, index
-from diptych.data.region_files.old_store import OldStore, named, without_torn_row
+from diptych.data.region_files.old_store import OldStore, first_whole, named, without_torn_row
 from diptych.data.regions import Regions, RegionSpec
-from diptych.errors import DataError
 
 LABELS = ("objects_id", "objects_conf", "attrs_id", "attrs_conf")
 LAYOUTS: Mapping[str, tuple[str, ...]] = {
@@ -25,10 +24,10 @@ class ButdTsv(OldStore):
     """One TSV in one of the LAYOUTS."""
 
     def __init__(self, path: Path, spec: RegionSpec | None, classes: tuple[str, ...], attributes: tuple[str, ...]):
-        """Finds the rows, and the layout by the byte counts of the first.
+        """Finds the rows, and the layout by the byte counts of the first that is whole.
 
         Raises:
-            DataError: the first row is of none of the layouts.
+            DataError: none of the first rows is of one of the layouts.
         """
         self.path = path
         lines, places = index(path)
@@ -44,17 +43,24 @@ class ButdTsv(OldStore):
 
 
 def _layout(path: Path, lines: Lines) -> tuple[str, int]:
-    """The first layout that the first row fits, and the width of its features."""
-    cells, why = lines.columns(0), ""
+    """The layout that the first whole row fits, and the width of its features."""
+    return first_whole(path, lines.starts(), lambda start: _fitting(lines.columns(start)))
+
+
+def _fitting(cells: list[bytes]) -> tuple[str, int]:
+    why = ""
     for name, columns in LAYOUTS.items():
         if len(cells) != len(columns):
             continue
         try:
-            return name, _decoded(cells, columns).features.shape[1]
+            found = _decoded(cells, columns)
+            if not len(found):
+                raise ValueError("a picture without regions, which fits any")
+            return name, found.features.shape[1]
         except (ValueError, KeyError) as error:
             why = f" ({error})"
     told = "; ".join(" ".join(columns) for columns in LAYOUTS.values())
-    raise DataError(f"{path} has {len(cells)} columns in its first row{why}; expected one of: {told}")
+    raise ValueError(f"{len(cells)} columns{why}; expected one of: {told}")
 
 
 def _decoded(cells: list[bytes], columns: tuple[str, ...]) -> Regions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 
 from diptych.data.layout import TABLE_FILE, partial_of
@@ -15,6 +16,8 @@ from diptych.data.region_store import open_region_table
 from diptych.data.regions import RegionSpec, RegionStore
 from diptych.errors import DataError, neighbour
 
+FIRST = 3
+"""Rows that are looked at; one of them is whole."""
 NAMES = ("diptych", "uniter-lmdb", "uniter-npz", *LAYOUTS, "oscar-tsv")
 
 
@@ -63,8 +66,9 @@ def detect(path: Path) -> str:
     if (path / "features.tsv").is_file():
         return "oscar-tsv"
     if path.is_file():
-        cells = Lines(path).columns(0)
-        return "oscar-tsv" if is_feature_row(cells) else "butd-tsv"
+        lines = Lines(path)
+        rows = (lines.columns(start) for start in islice(lines.starts(), FIRST))
+        return "oscar-tsv" if any(is_feature_row(cells) for cells in rows) else "butd-tsv"
     found = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
     raise DataError(
         f"{path} holds no regions that diptych knows; found {found}. Expected a store ({TABLE_FILE}), an LMDB "

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from diptych.data.region_checks import check_regions
 from diptych.data.region_files.lines import Lines
-from diptych.data.regions import Regions, RegionSpec
+from diptych.data.regions import Regions, RegionSpec, RegionStore
 from diptych.errors import DataError
+
+FIRST = 100
+"""Rows of which one is whole, or the file is taken for none."""
+Row = TypeVar("Row")
+Read = TypeVar("Read")
 
 
 class OldStore(ABC):
@@ -24,10 +30,12 @@ class OldStore(ABC):
     _opened: Any = None
     """Handles of this process."""
 
-    def __init__(self, path: Path, places: Mapping[str, Any], spec: RegionSpec) -> None:
+    def __init__(self, path: Path, places: Mapping[str, Any], spec: RegionSpec, notes: tuple[str, ...] = ()) -> None:
         """`places`: where the row of each key is."""
         self.path = path
         self.spec = spec
+        self.notes = notes
+        """What people should know of the files, e.g. that they were cut short."""
         self._places = places
 
     def __getstate__(self) -> dict[str, Any]:
@@ -66,6 +74,11 @@ class OldStore(ABC):
         """One row; any ValueError, TypeError or LookupError says that it is damaged."""
 
 
+def notes_of(store: RegionStore) -> tuple[str, ...]:
+    """What people should know of a store's files."""
+    return store.notes if isinstance(store, OldStore) else ()
+
+
 def without_torn_row(store: OldStore, lines: Lines, places: dict[str, int]) -> None:
     """Leaves the last row of a TSV out where a download broke off in it."""
     if lines.ends_whole():
@@ -75,6 +88,22 @@ def without_torn_row(store: OldStore, lines: Lines, places: dict[str, int]) -> N
         store.regions(last)
     except DataError:
         del places[last]
+        store.notes += (f"{store.path} is cut short within its last row, {last!r}, which is left out",)
+
+
+def first_whole(path: Path, rows: Iterable[Row], read: Callable[[Row], Read]) -> Read:
+    """What `read` makes of the first row that is whole, of the first FIRST.
+
+    Raises:
+        DataError: none of them is; it tells why.
+    """
+    why = "there are no rows"
+    for number, row in enumerate(islice(rows, FIRST)):
+        try:
+            return read(row)
+        except (ValueError, TypeError, LookupError, OSError) as error:
+            why = str(error) if not number else why
+    raise DataError(f"{path} has no whole row of regions ({why})")
 
 
 def named(spec: RegionSpec, classes: tuple[str, ...], attributes: tuple[str, ...]) -> RegionSpec:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from diptych.data.region_files.lines import Lines, array, index
-from diptych.data.region_files.old_store import OldStore, named, without_torn_row
+from diptych.data.region_files.old_store import OldStore, first_whole, named, without_torn_row
 from diptych.data.regions import Regions, RegionSpec
 
 LABEL_FILES = ("predictions.tsv", "predictions_gt.tsv")
@@ -47,8 +47,8 @@ class OscarTsv(OldStore):
         self._label_places = index(self.labels)[1] if self.labels is not None else {}
         if not classes and self.labels is not None and not (spec is not None and spec.classes):
             classes = tuple(sorted(set(self._names())))  # nobody tells their order
-        _, first = _numbers(lines.columns(next(iter(places.values()))))
-        super().__init__(path, places, spec or _spec(first.shape[1] - SPATIAL, self.labels is not None))
+        width = first_whole(self.features, places.values(), lambda place: _width(lines.columns(place)))
+        super().__init__(path, places, spec or _spec(width, self.labels is not None))
         self.spec = named(self.spec, classes, attributes)
         self._ids = {name: id_ for id_, name in enumerate(self.spec.classes)}
         without_torn_row(self, lines, places)
@@ -125,9 +125,17 @@ def is_feature_row(cells: list[bytes]) -> bool:
 
 def _whole(cells: list[bytes]) -> bool:
     try:
-        return _numbers(cells)[1].shape[1] > SPATIAL
+        return _width(cells) > 0
     except (ValueError, KeyError, TypeError, IndexError):
         return False
+
+
+def _width(cells: list[bytes]) -> int:
+    """Of the features of a row; a picture without regions has none to tell it."""
+    num, numbers = _numbers(cells)
+    if not num:
+        raise ValueError("a picture without regions")
+    return numbers.shape[1] - SPATIAL
 
 
 def _numbers(cells: list[bytes]) -> tuple[int, np.ndarray]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diptych.data.region_files.old_store import OldStore, named
+from diptych.data.region_files.lmdb_file import LmdbFile
+from diptych.data.region_files.old_store import OldStore, first_whole, named
 from diptych.data.region_files.uniter_values import regions_of, spec_of
 from diptych.data.regions import Regions, RegionSpec
 from diptych.errors import DataError, require_extra
 
 KEYS = b"__keys__"
-_OPEN: dict[Path, Any] = {}
-"""py-lmdb refuses a second opening of a folder in one process; a forked child may use what its parent opened."""
 
 
 class UniterLmdb(OldStore):
@@ -27,29 +25,21 @@ class UniterLmdb(OldStore):
         """Reads the keys, the counts and the first picture.
 
         Raises:
-            MissingExtraError: `lmdb` or `msgpack` is not installed.
+            MissingExtraError: `msgpack` is not installed.
             DataError: the database is damaged or cut short, or has no pictures.
         """
+        require_extra("msgpack", "legacy", "reading UNITER's databases")
         counts = _counts(path)
-        with _transaction(path) as found:
-            names = found.get(KEYS)
-            keys = (
-                json.loads(names)
-                if names is not None
-                else [key.decode() for key in found.cursor().iternext(values=False)]
-            )
-            places = {key: counts.get(key) for key in keys}
-            first = next((value for key in keys if (value := found.get(key.encode())) is not None), None)
-        if first is None:
-            raise DataError(f"{path} is a database without pictures")
-        super().__init__(path, places, named(spec or spec_of(regions_of(first)), classes, attributes))
+        found = LmdbFile(path)
+        places = {key: counts.get(key) for key in _keys(found)}
+        first = first_whole(path, places, lambda key: regions_of(_value(found, key)))
+        super().__init__(path, places, named(spec or spec_of(first), classes, attributes), _notes(found))
+        self._opened = found
 
     def _read(self, key: str, place: int | None) -> Regions:
-        with _transaction(self.path) as found:
-            value = found.get(key.encode())
-        if value is None:
-            raise LookupError("it is in the list of keys only")
-        regions = regions_of(value, place)
+        if self._opened is None:
+            self._opened = LmdbFile(self.path)
+        regions = regions_of(_value(self._opened, key), place)
         if place is not None and len(regions) < place:
             raise ValueError(f"{len(regions)} regions; the file of counts says {place}")
         return regions
@@ -62,12 +52,13 @@ class UniterTexts:
         """Reads the JSON files beside the database.
 
         Raises:
-            MissingExtraError: `lmdb`, `lz4` or `msgpack` is not installed.
+            MissingExtraError: `lz4` or `msgpack` is not installed.
             DataError: there is no id2len.json, or a file is damaged.
         """
-        for module in ("lmdb", "lz4", "msgpack"):
+        for module in ("lz4", "msgpack"):
             require_extra(module, "legacy", "reading UNITER's databases of texts")
         self.path = path
+        self._file = LmdbFile(path)
         sides = {file.stem: _json(file) for file in sorted(path.glob("*.json"))}
         lengths = [name for name in sides if name.startswith("id2len")]
         if not lengths:
@@ -94,42 +85,39 @@ class UniterTexts:
         import lz4.frame
         import msgpack
 
-        with _transaction(self.path) as found:
-            value = found.get(id_.encode())
-        if value is None:
-            raise DataError(f"{self.path} has no example {id_!r}")
         try:
+            value = self._file.get(id_.encode())
+            if value is None:
+                raise DataError(f"{self.path} has no example {id_!r}")
             return msgpack.unpackb(lz4.frame.decompress(value), raw=False)
         except (RuntimeError, ValueError, msgpack.UnpackException) as error:
             raise DataError(f"example {id_!r} of {self.path} is damaged: {error}") from error
 
 
-@contextmanager
-def _transaction(path: Path) -> Iterator[Any]:
-    require_extra("lmdb", "legacy", "reading UNITER's databases")
-    require_extra("msgpack", "legacy", "reading UNITER's databases")
-    import lmdb
-
+def _keys(found: LmdbFile) -> list[str]:
+    """In UNITER's own order, where the list of it is whole."""
     try:
-        if path not in _OPEN:
-            found = lmdb.open(str(path), readonly=True, lock=False, readahead=False, create=False, max_readers=1)
-            _check_whole(path, found)
-            _OPEN[path] = found
-        with _OPEN[path].begin(buffers=False) as transaction:
-            yield transaction
-    except lmdb.Error as error:
-        raise DataError(f"{path} is no whole LMDB: {error}") from error
+        names = found.get(KEYS)
+    except ValueError:
+        names = None
+    if names is not None and found.whole:
+        return json.loads(names)
+    # A key that is no text is none of UNITER's.
+    return [key.decode() for key in found.keys() if key != KEYS]  # noqa: SIM118 - a file is no dict
 
 
-def _check_whole(path: Path, found: Any) -> None:
-    """Pages behind the end of a file that was cut short would kill the process."""
-    pages, size = found.info()["last_pgno"] + 1, (path / "data.mdb").stat().st_size
-    if size < pages * found.stat()["psize"]:
-        found.close()
-        raise DataError(
-            f"{path / 'data.mdb'} is cut short: {size:,} bytes of {pages * 4096:,}. The tree of an LMDB begins at its "
-            "end, so nothing of it can be read; download it again"
-        )
+def _value(found: LmdbFile, key: str) -> bytes:
+    value = found.get(key.encode())
+    if value is None:
+        raise LookupError("it is in the list of keys only")
+    return value
+
+
+def _notes(found: LmdbFile) -> tuple[str, ...]:
+    if found.whole:
+        return ()
+    kept = found.entries - found.lost
+    return (f"{found.path} is cut short or damaged: {kept:,} of its {found.entries:,} records are left",)
 
 
 def _counts(path: Path) -> Mapping[str, int]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diptych.data.region_files.old_store import OldStore, named
+from diptych.data.region_files.old_store import OldStore, first_whole, named
 from diptych.data.region_files.uniter_values import regions_of, spec_of
 from diptych.data.regions import Regions, RegionSpec
-from diptych.errors import DataError
 
 
 class UniterNpz(OldStore):
@@ -23,18 +22,8 @@ class UniterNpz(OldStore):
         """
         files = [path] if path.is_file() else sorted(path.glob("*.npz"))
         places = {file.name: file for file in files}
-        super().__init__(path, places, spec or spec_of(_first(path, files)))
-        self.spec = named(self.spec, classes, attributes)
+        first = first_whole(path, files, lambda file: regions_of(file.read_bytes()))
+        super().__init__(path, places, named(spec or spec_of(first), classes, attributes))
 
     def _read(self, key: str, place: Path) -> Regions:
         return regions_of(place.read_bytes())
-
-
-def _first(path: Path, files: list[Path]) -> Regions:
-    why = ""
-    for file in files:
-        try:
-            return regions_of(file.read_bytes())
-        except (ValueError, KeyError) as error:
-            why = why or f"{file.name}: {error}"
-    raise DataError(f"{path} has no whole .npz file of regions ({why})")
