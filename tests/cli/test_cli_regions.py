@@ -203,6 +203,22 @@ def test_a_folder_of_npz_is_compared_with_the_store_it_is_of(store: Path, run: C
     assert code == 1 and "like 'k0.npz', 'k1.npz', 'k2.npz'; of the second like 'k0', 'k1', 'k2'" in said
 
 
+def test_names_of_old_files_are_given_and_are_not_for_a_store(store: Path, run: Command, tmp_path: Path) -> None:
+    assert run("export", store, tmp_path / "old.tsv", "--to", "lxmert-tsv")[0] == 0
+    (tmp_path / "old.tsv.regions.json").unlink()
+    names = tmp_path / "names.txt"
+    names.write_text("Hund,dog\nKatze\nVogel\nFisch\nKuh\n")
+    code, told, said = run("show", tmp_path / "old.tsv", "--classes", names)
+    assert code == 0 and "hund (18)" in told, said
+    for verb in (["show", store], ["export", store, tmp_path / "x", "--to", "butd-tsv"], ["import", store, "x"]):
+        code, told, said = run(*verb, "--classes", names)
+        assert code == 2 and told == "" and "is a store, which knows the names of its classes" in said
+        code, told, said = run(*verb, "--labels", names)
+        assert code == 2 and "--labels is for Oscar's pairs of files, and" in said and "is diptych" in said
+    code, _, said = run("show", tmp_path / "old.tsv", "--labels", names)
+    assert code == 2 and "is butd-tsv; leave it out" in said
+
+
 MISTAKES = [
     (["export", "DATA", "r", "--to", "lxmert"], 2, "there is no format 'lxmert'; did you mean 'lxmert-tsv'"),
     (["import", "nowhere", "r"], 1, "there is nothing at nowhere"),

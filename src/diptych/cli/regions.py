@@ -121,6 +121,9 @@ def show(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw regions over pictures on this page.")] = None,
     num: Annotated[int, typer.Option(min=1, help="Pictures on the page, evenly spread over the store.")] = 24,
     boxes: Annotated[int, typer.Option(min=1, help="Regions drawn over each, the best.")] = 12,
+    classes: regions_files.Classes = None,
+    attributes: regions_files.Attributes = None,
+    labels: regions_files.Labels = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")] = None,
 ) -> None:
     """Say what a store holds, and draw boxes, names and attributes over the pictures."""
@@ -133,7 +136,7 @@ def show(
 
     if html is not None and data is None:
         raise UsageError("a page shows the pictures; name their table too: --data DATA")
-    store = regions_files.opened(regions)
+    store = regions_files.opened(regions, classes, attributes, labels)
     found = describe_regions(store)
     screen.table(str(regions), ("", "regions"), found.rows())
     screen.out()

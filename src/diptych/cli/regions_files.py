@@ -20,6 +20,7 @@ Classes = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Names in the order of class ids, one a line, where it has none.")
 ]
 Attributes = Annotated[Path | None, typer.Option(metavar="FILE", help="Likewise of attributes.")]
+Labels = Annotated[Path | None, typer.Option(metavar="FILE", help="Oscar's file of labels, where it lies elsewhere.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")]
 
 
@@ -28,9 +29,7 @@ def import_(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new store.")],
     classes: Classes = None,
     attributes: Attributes = None,
-    labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Oscar's file of labels, where it lies elsewhere.")
-    ] = None,
+    labels: Labels = None,
     soft_labels: Annotated[
         bool, typer.Option("--soft-labels/--no-soft-labels", help="Keep the whole softmax where the source has it.")
     ] = True,
@@ -62,13 +61,14 @@ def export(
     to: Annotated[str, typer.Option(metavar="FORMAT", help="butd-tsv, lxmert-tsv, uniter-npz or oscar-tsv.")],
     classes: Classes = None,
     attributes: Attributes = None,
+    labels: Labels = None,
 ) -> None:
     """Write a store as the files that other systems read. Stopped, the same command goes on."""
     from diptych.data.region_exporting import NAMES, export_regions
 
     if to not in NAMES:
         raise UsageError(unknown("format", to, NAMES))
-    store = opened(regions, classes, attributes)
+    store = opened(regions, classes, attributes, labels)
     with screen.progress() as progress:
         pictures = export_regions(store, out, format=to, progress=progress)
     screen.out(f"Written: {out} ({to}, {pictures:,} pictures)")

@@ -14,7 +14,7 @@ from diptych.data.region_files.uniter_lmdb import UniterLmdb
 from diptych.data.region_files.uniter_npz import UniterNpz
 from diptych.data.region_store import open_region_table
 from diptych.data.regions import RegionSpec, RegionStore
-from diptych.errors import DataError, neighbour
+from diptych.errors import DataError, UsageError, neighbour
 
 FIRST = 3
 """Rows that are looked at; one of them is whole."""
@@ -33,10 +33,13 @@ def open_regions(
         labels: Oscar's file of labels, where it does not lie beside the features.
 
     Raises:
+        UsageError: names or labels are given to a format that has no use for them.
         DataError: it is none of these, told with what was found; or it is damaged.
         MissingExtraError: a package of `diptych[legacy]` is missing.
     """
-    match detect(path):
+    kind = detect(path)
+    _check_use(path, kind, bool(classes or attributes), labels)
+    match kind:
         case "diptych":
             return open_region_table(path)
         case "uniter-lmdb":
@@ -47,6 +50,16 @@ def open_regions(
             return OscarTsv(path, told_spec(feature_file(path)), classes, attributes, labels)
         case _:
             return ButdTsv(path, told_spec(path), classes, attributes)
+
+
+def _check_use(path: Path, kind: str, names: bool, labels: Path | None) -> None:
+    if names and kind == "diptych":
+        raise UsageError(
+            f"{path} is a store, which knows the names of its classes and attributes; leave --classes and --attributes "
+            "out, or import the old files again with them"
+        )
+    if labels is not None and kind != "oscar-tsv":
+        raise UsageError(f"--labels is for Oscar's pairs of files, and {path} is {kind}; leave it out")
 
 
 def detect(path: Path) -> str:
