@@ -14,9 +14,10 @@ from diptych.data.regions import Regions, RegionSpec
 from diptych.data.table import Table, open_table
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError
+from diptych.report.boxes import corners
 from diptych.report.page import render
 from diptych.report.region_summary import describe_regions, spread_keys
-from diptych.report.regions import corners, names_of, regions_page
+from diptych.report.regions import names_of, regions_page
 
 SPEC = RegionSpec(
     detector="eyes <1>",
