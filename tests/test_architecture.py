@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "diptych"
-ROOMS = ("clip", "detector")
+ROOMS = ("clip", "uniter", "detector")
 CHAIN = (
     "cli", "systems", "rooms", "train", "tasks", "search", "prepare", "objectives", "report", "metrics", "checkpoint",
     "nn", "data", "overrides", "ranks", "progress", "errors",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -43,6 +43,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise WeightsError(f"{path} holds no state dict (names with tensors), nor one under 'state_dict' or 'model'")
     return dict(found)
+
+
+def tensor_names(path: Path) -> frozenset[str]:
+    """The names in a file that `read_tensors` reads; of safetensors its head alone is read.
+
+    Raises:
+        WeightsError: as `read_tensors`.
+    """
+    if path.suffix != ".safetensors":
+        return frozenset(read_tensors(path))
+    try:
+        with safe_open(path, "pt") as tensors:
+            return frozenset(tensors.keys())
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {_first_line(error)}; get it again") from error
 
 
 def is_torchscript(path: Path) -> bool:

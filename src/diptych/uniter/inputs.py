@@ -1,0 +1,179 @@
+"""A text and the regions of a picture, as UNITER reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diptych.data.batch import Batch, RegionPart, TextPart, pad
+from diptych.data.region_checks import COMMAND
+from diptych.data.region_join import spec_of
+from diptych.data.regions import Regions, RegionSpec
+from diptych.data.sample import Item, ItemRegions, Rng, Sample, hash64
+from diptych.data.table import Rows
+from diptych.data.tokenizers import Tokenizer
+from diptych.errors import DataError
+from diptych.train.run import InputSettings
+from diptych.uniter.model import UniterConfig
+
+COLUMN = "regions"
+
+
+@dataclass(frozen=True)
+class UniterInputs:
+    """Sample to Item to Batch."""
+
+    config: UniterConfig
+    settings: InputSettings
+    tokenizer: Tokenizer
+    columns: ClassVar[tuple[str, ...]] = (COLUMN,)
+
+    def item(self, sample: Sample, rng: Rng | None) -> Item:
+        """One text of the sample tokenized, and its picture's regions; see `Inputs`."""
+        if not sample.texts:
+            raise DataError(f"{sample.key} has no text; UNITER reads pairs")
+        text = sample.texts[0 if rng is None else int(rng.integers(len(sample.texts)))]
+        longest = self.config.positions if rng is None else self.config.context
+        return Item(
+            key=sample.key,
+            group=hash64(sample.group),
+            text_ids=self._whole_text(sample.key, text, longest),
+            word_ids=self.tokenizer.word_ids,
+            regions=self.regions(sample.key, sample.fields.get(COLUMN)),
+        )
+
+    def _whole_text(self, key: str, text: str, longest: int) -> Tensor:
+        """(T,) with start and end. In training, longer texts than the context are left out, as in the release.
+
+        Raises:
+            DataError: it is longer.
+        """
+        ids = self.text_ids(text, longest + 1)
+        if len(ids) > longest:
+            raise DataError(f"{key}: a text of more than {longest} tokens, the most that are read; shorten it")
+        return ids
+
+    def text_ids(self, text: str, most: int | None = None) -> Tensor:
+        """(T,) int64 with start and end, cut to `most` tokens, by default to the context."""
+        return torch.tensor(self.tokenizer.encode(text, self.config.context if most is None else most))
+
+    def regions(self, key: str, found: Regions | None) -> ItemRegions:
+        """A picture's regions, the likeliest first, as the network reads them.
+
+        Raises:
+            DataError: there are none, or they are of another detector.
+        """
+        if found is None or len(found) == 0:
+            raise DataError(f"{key} has no regions; make them with {COMMAND}, and join the store to the table")
+        if found.features.shape[1] != self.config.feature_width:
+            raise DataError(
+                f"{key} has region features of {found.features.shape[1]} numbers; this model reads "
+                f"{self.config.feature_width}: use regions of the detector that it was trained with"
+            )
+        most = self.config.max_regions
+        boxes, soft = _tensor(found.boxes[:most]).float(), found.soft_labels
+        return ItemRegions(
+            features=_tensor(found.features[:most]),
+            boxes=boxes,
+            box_features=box_features(boxes),
+            soft_labels=None if soft is None else _tensor(soft[:most]),
+        )
+
+    def num_tokens(self, sample: Sample) -> int:
+        """Of the longest text that is read, with start and end, and of the regions."""
+        context = self.config.context
+        lengths = [len(self.text_ids(text, context + 1)) for text in sample.texts]
+        regions = len(self.regions(sample.key, sample.fields.get(COLUMN)).features)
+        return max((length for length in lengths if length <= context), default=0) + regions
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """Pads texts and regions to the longest of the batch; texts alone or regions alone make a batch of one part."""
+        texts = [item.text_ids for item in items if item.text_ids is not None]
+        regions = [item.regions for item in items if item.regions is not None]
+        assert len(texts) in (0, len(items)) and len(regions) in (0, len(items)), "items of one batch have equal parts"
+        return Batch(
+            keys=tuple(item.key for item in items),
+            group=torch.tensor([item.group for item in items]),
+            text=_text_part(items, self.tokenizer.pad_id) if texts else None,
+            regions=_region_part(regions) if regions else None,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes the tokenizer to `folder`/tokenizer."""
+        self.tokenizer.save(folder / "tokenizer")
+
+
+def box_features(boxes: Tensor) -> Tensor:
+    """(R, 4) corners as shares of the picture to the seven numbers of each: corners, width, height, area.
+
+    UNITER, arXiv:1909.11740, section 3.1. Differs: width and height are those of the corners; the released files hold
+    them rounded on their own, within 0.001.
+    """
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return torch.cat([boxes, sides, sides.prod(dim=1, keepdim=True)], dim=1)
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """With memory of its own: arrays of a store are views of a file, which torch may not write to."""
+    return torch.from_numpy(np.array(array))
+
+
+def _text_part(items: Sequence[Item], pad_id: int) -> TextPart:
+    ids, mask = pad([item.text_ids for item in items if item.text_ids is not None], value=pad_id)
+    types = [item.text_types for item in items if item.text_types is not None]
+    return TextPart(ids=ids, mask=mask, types=pad(types, value=0)[0] if types else None)
+
+
+def _region_part(regions: Sequence[ItemRegions]) -> RegionPart:
+    features, mask = pad([one.features for one in regions], value=0)
+    types = [one.types for one in regions if one.types is not None]
+    hidden = [one.hidden for one in regions if one.hidden is not None]
+    return RegionPart(
+        features=features,
+        boxes=pad([one.boxes for one in regions], value=0)[0],
+        box_features=pad([one.box_features for one in regions], value=0)[0],
+        mask=mask,
+        types=pad(types, value=0)[0] if types else None,
+        hidden=pad(hidden, value=False)[0] if hidden else None,
+    )
+
+
+def with_regions(config: UniterConfig, rows: Rows, tell: Callable[[str], None]) -> UniterConfig:
+    """The config with the width, classes and detector of the regions that are joined to a table.
+
+    Raises:
+        DataError: no regions are joined, or they are not of the detector that the config names.
+    """
+    spec = spec_of(rows)
+    if spec is None:
+        raise DataError(
+            f"{rows.path} has no regions beside it; make them with {COMMAND}, and name the store with --regions"
+        )
+    check_spec(config, spec)
+    tell(f"Regions of {spec.detector}, {spec.feature_width} numbers each.")
+    return replace(
+        config,
+        feature_width=spec.feature_width,
+        num_classes=len(spec.classes) or config.num_classes,
+        detector=spec.detector,
+        detector_hash=spec.detector_hash or config.detector_hash,
+    )
+
+
+def check_spec(config: UniterConfig, spec: RegionSpec) -> None:
+    """Refuses regions that a model was not trained with.
+
+    Raises:
+        DataError: told in what they differ.
+    """
+    if config.detector_hash and spec.detector_hash and config.detector_hash != spec.detector_hash:
+        raise DataError(
+            f"the regions are of {spec.detector} (weights {spec.detector_hash[:12]}), and the model was trained with "
+            f"those of {config.detector} (weights {config.detector_hash[:12]}); extract them with that detector"
+        )

@@ -1,0 +1,1 @@
+"""How others lay out UNITER's weights."""

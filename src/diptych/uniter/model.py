@@ -1,0 +1,188 @@
+"""UNITER: regions and words in one stream, through BERT's encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from diptych.data.batch import Batch, RegionPart, TextPart
+from diptych.errors import ShapeError, UsageError
+from diptych.nn.bert import EPS, BertEncoder, BertPooler, BertTextEmbedding, draw_as_bert
+from diptych.nn.packing import Packing
+from diptych.nn.transformer import LayerNorm
+from diptych.objectives.objective import Fused
+
+BOX_NUMBERS = 7
+"""x0, y0, x1, y1, width, height, area; all as shares of the picture."""
+REGION_TYPE = 1
+"""The row of the table of types that regions have where a batch does not say: BERT's second sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniterConfig:
+    """Sizes of the network, and what it reads. The defaults are UNITER-base."""
+
+    width: int = 768
+    """D, of every state."""
+    depth: int = 12
+    heads: int = 12
+    """Of attention."""
+    mlp_width: int = 3072
+    dropout: float = 0.1
+    """Of embeddings and of what each layer adds."""
+    attention_dropout: float = 0.1
+    vocab_size: int = 28_996
+    end_id: int = 102
+    """The token that ends a text, [SEP]."""
+    context: int = 62
+    """Longest text in tokens, with start and end; rows with longer ones are left out of training, as released."""
+    positions: int = 512
+    """Rows of the table of positions: no text may be longer."""
+    types: int = 2
+    """Rows of the table that tells words from regions: NLVR2's models have 3, VCR's 4."""
+    feature_width: int = 2048
+    """F, of a region's features."""
+    num_classes: int = 1600
+    """C, of the detector, background not counted."""
+    max_regions: int = 100
+    """A picture's regions after the so many likeliest are not read."""
+    detector: str = ""
+    """What made the regions, for people."""
+    detector_hash: str = ""
+    """Of its weights and settings; "": not known, and any detector's regions of that width are taken."""
+
+    def __post_init__(self) -> None:
+        """Raises UsageError of sizes that do not go together."""
+        if self.context > self.positions:
+            raise UsageError(
+                f"model.context is {self.context} and the table of positions has {self.positions} rows; choose a "
+                f"context of at most {self.positions}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """Words or regions of a batch before the first layer; can be kept and fused with any others."""
+
+    hidden: Tensor
+    """(B, L, D)."""
+    mask: Tensor
+    """(B, L) bool, True where real."""
+
+
+class RegionEmbedding(nn.Module):
+    """Feature and box of each region, projected and normed apart, summed with its type and normed again.
+
+    UNITER, arXiv:1909.11740, section 3.1.
+    """
+
+    def __init__(self, feature_width: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.feature_proj = nn.Linear(feature_width, width)
+        self.feature_norm = LayerNorm(width, EPS)
+        self.box_proj = nn.Linear(BOX_NUMBERS, width)
+        self.box_norm = LayerNorm(width, EPS)
+        # (1, F), so that weight decay takes it, as in the release. It is added before the projection.
+        self.mask_vector = nn.Parameter(torch.empty(1, feature_width))
+        self.norm = LayerNorm(width, EPS)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor, box_features: Tensor, type_vectors: Tensor, hidden: Tensor | None) -> Tensor:
+        """The vectors of N regions.
+
+        Args:
+            features: (N, F) of any float type.
+            box_features: (N, 7).
+            type_vectors: (N, D) or (D,).
+            hidden: (N,) bool: the mask vector stands for these features; None: for none.
+        Returns:
+            (N, D).
+        """
+        features = features.to(self.mask_vector.dtype)
+        if hidden is not None:
+            features = torch.where(hidden[:, None], self.mask_vector, features)
+        seen = self.feature_norm(self.feature_proj(features)) + self.box_norm(self.box_proj(box_features))
+        return self.dropout(self.norm(seen + type_vectors))
+
+
+class UNITER(nn.Module):
+    """Embeddings of words and regions, and one encoder over both. UNITER, arXiv:1909.11740, section 3.1."""
+
+    def __init__(self, config: UniterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.text = BertTextEmbedding(config.vocab_size, config.positions, config.types, config.width, config.dropout)
+        self.regions = RegionEmbedding(config.feature_width, config.width, config.dropout)
+        self.encoder = BertEncoder(
+            config.width,
+            config.depth,
+            config.heads,
+            config.mlp_width,
+            dropout=config.dropout,
+            attention_dropout=config.attention_dropout,
+        )
+        self.pooler = BertPooler(config.width)
+        self.heads = nn.ModuleDict()
+        self.activation_checkpointing = False
+        """Blocks keep only their input for the backward pass; the training loop sets it."""
+        self.apply(draw_as_bert)
+        nn.init.normal_(self.regions.mask_vector, std=0.02)
+
+    def forward(self, batch: Batch) -> Fused:
+        """Words, regions or both of every row."""
+        return self.fuse(self.embed(batch))
+
+    def embed(self, batch: Batch) -> dict[str, Embedded]:
+        """The parts of a batch before the first layer."""
+        parts: dict[str, Embedded] = {}
+        if batch.text is not None:
+            parts["text"] = self.embed_text(batch.text)
+        if batch.regions is not None:
+            parts["regions"] = self.embed_regions(batch.regions)
+        if not parts:
+            raise ValueError("UNITER reads texts and regions; this batch has neither")
+        return parts
+
+    def embed_text(self, text: TextPart) -> Embedded:
+        """Words."""
+        return Embedded(hidden=self.text(text.ids, text.types), mask=text.mask)
+
+    def embed_regions(self, regions: RegionPart) -> Embedded:
+        """Regions; only real ones are computed, and the others are zero.
+
+        Raises:
+            ShapeError: the features are not as wide as the model's.
+        """
+        if regions.features.shape[2] != self.config.feature_width:
+            raise ShapeError(
+                f"region features of {regions.features.shape[2]} numbers; this model reads "
+                f"{self.config.feature_width}: use regions of the detector that it was trained with"
+            )
+        packing = Packing.of(regions.mask)
+        of_type = self.text.types.weight[REGION_TYPE]
+        if regions.types is not None:
+            of_type = self.text.types(packing.pack(regions.types))
+        vectors = self.regions(
+            packing.pack(regions.features),
+            packing.pack(regions.box_features),
+            of_type,
+            None if regions.hidden is None else packing.pack(regions.hidden),
+        )
+        return Embedded(hidden=packing.unpack(vectors), mask=regions.mask)
+
+    def fuse(self, parts: Mapping[str, Embedded]) -> Fused:
+        """The states of all parts after they have seen each other; the first part's first token is pooled."""
+        mask = torch.cat([part.mask for part in parts.values()], dim=1)
+        hidden = torch.cat([part.hidden for part in parts.values()], dim=1)  # (B, L, D)
+        hidden = self.encoder(hidden, mask, recompute=self.activation_checkpointing)
+        return Fused(
+            hidden=hidden,
+            mask=mask,
+            lengths={name: part.mask.shape[1] for name, part in parts.items()},
+            pooled=self.pooler(hidden),
+            word_table=self.text.words.weight,
+            feature_table=self.regions.feature_proj.weight,
+        )
