@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +111,14 @@ class RegionEmbedding(nn.Module):
 
 class UNITER(nn.Module):
     """Embeddings of words and regions, and one encoder over both. UNITER, arXiv:1909.11740, section 3.1."""
+
+    decayed_gains: ClassVar[tuple[str, ...]] = (
+        "regions.feature_norm.weight",
+        "regions.box_norm.weight",
+        "heads.mrfr.transform.norm.weight",
+        "heads.mrc.transform.norm.weight",
+    )
+    """Gains that the release decays, since it spares those alone that are called LayerNorm."""
 
     def __init__(self, config: UniterConfig) -> None:
         super().__init__()
