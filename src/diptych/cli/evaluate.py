@@ -16,13 +16,21 @@ if TYPE_CHECKING:
     from diptych.tasks.evaluation import Asked, Evaluation
 
 FORMAT = 1
-Tasks = Annotated[str, typer.Option(help="retrieval, zero_shot, linear_probe, choices; detection of a detector.")]
+Tasks = Annotated[
+    str,
+    typer.Option(
+        help="retrieval, zero_shot, linear_probe, choices; matching of a fused model; detection of a detector."
+    ),
+]
 
 
 def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a file of weights, or a name on the hub.")],
     task: Tasks,
     data: Annotated[Path, typer.Option(help="A table made by `diptych data import` or `diptych data scenes`.")],
+    regions: Annotated[
+        list[Path] | None, typer.Option(metavar="REGIONS", help="Regions of the pictures, for models that read them.")
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="Which rows are asked about; left out: test, else validation, else train.")
     ] = None,
@@ -51,13 +59,13 @@ def evaluate(
     ] = None,
 ) -> None:
     """Ask a trained model: `diptych evaluate runs/first --task retrieval --data scenes`."""
-    from diptych.cli.train import split_to_evaluate
+    from diptych.cli.train import split_to_evaluate, with_regions
     from diptych.data.table import open_table
     from diptych.tasks.evaluation import NAMES
 
     if task not in NAMES:
         raise UsageError(unknown("task", task, NAMES))
-    table = open_table(data)
+    table = with_regions(open_table(data), regions or [])
     split = split or split_to_evaluate(table.splits, "train")
     asked = _asked(split, limit, text_kind, templates, class_names, seed)
     page = _page_of(run, task) if html is None else html

@@ -67,8 +67,9 @@ def train(
         return
     show(review)
     split = split_to_evaluate(table.splits, run.inputs.split)
-    task = "detection" if run.system == "detector" else "retrieval"
-    screen.next_step(f"diptych evaluate {_word(out)} --task {task} --data {_word(data)} --split {shlex.quote(split)}")
+    task = {"detector": "detection", "uniter": "choices"}.get(run.system, "retrieval")
+    words = ["diptych", "evaluate", str(out), "--task", task, "--data", str(data), "--split", split]
+    screen.next_step(shlex.join([*words, *(word for one in regions or [] for word in ("--regions", str(one)))]))
 
 
 def with_regions(table: Table, stores: Sequence[Path]) -> Table:

@@ -29,6 +29,11 @@ def retrieval_headline(r1: float, pictures: int, *, began_at: float | None, chan
     return f"The right picture, of {pictures:,}, comes first for {of_100(r1)} of 100 texts; {before}"
 
 
+def matching_headline(right: int, count: int) -> str:
+    """What a text and two pictures say of a model."""
+    return f"Of two pictures, {of_100(right / count)} of 100 texts fit their own better; guessing gets 50"
+
+
 def loss_headline(log: History, losses: list[float]) -> str:
     """What there is to say where nothing was evaluated."""
     if not losses:

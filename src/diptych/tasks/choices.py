@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -16,8 +16,9 @@ from diptych.metrics.intervals import wilson
 from diptych.metrics.recall import dot_products
 from diptych.progress import SILENT, Progress
 from diptych.tasks.encoder import Towers
-from diptych.tasks.pictures import EncodedPictures, encode_pictures
-from diptych.tasks.texts import EncodedTexts, encode_texts
+from diptych.tasks.matcher import REGIONS, Matcher
+from diptych.tasks.pictures import encode_pictures
+from diptych.tasks.texts import encode_texts
 
 COLUMN = "choices"
 
@@ -82,20 +83,29 @@ class ChoicesResult:
         return found
 
 
-def choices(encoder: Towers, rows: Rows, *, limit: int | None = None, progress: Progress = SILENT) -> ChoicesResult:
-    """Asks every question of the column `choices`: which of its texts has the highest cosine with the picture.
+def choices(
+    model: Towers | Matcher, rows: Rows, *, limit: int | None = None, progress: Progress = SILENT
+) -> ChoicesResult:
+    """Asks every question of the column `choices`: which of its texts fits the picture best.
 
-    The column is a list of (kind, texts, answer), e.g. ("colours", ["a red car", "a blue car"], 0). Ties count
-    against the model.
+    Of two towers that is the text of the highest cosine, of a model that reads text and regions at once the one that it
+    holds likeliest to match. The column is a list of (kind, texts, answer), e.g. ("colours", ["a red car", "a blue
+    car"], 0). Ties count against the model.
 
     Args:
-        encoder: the model.
-        rows: the split.
+        model: the model.
+        rows: the split; for a matcher with regions joined.
         limit: at most so many rows, evenly spread over the split.
         progress: where the work is drawn.
     Raises:
-        DataError: there is no such column, no question, or an answer that is none of its texts.
+        DataError: there is no such column, no question, or an answer that is none of its texts; or a row lacks regions.
     """
+    if isinstance(model, Matcher):
+        return _by_matching(model, rows, limit, progress)
+    return _by_cosine(model, rows, limit, progress)
+
+
+def _by_cosine(encoder: Towers, rows: Rows, limit: int | None, progress: Progress) -> ChoicesResult:
     found = encode_pictures(
         encoder.encode_image,
         rows,
@@ -105,11 +115,39 @@ def choices(encoder: Towers, rows: Rows, *, limit: int | None = None, progress: 
         progress=progress,
     )
     if not found.rows:
-        raise DataError(f"the split {rows.name!r} asks no questions in its column {COLUMN!r}; choose another --split")
+        raise DataError(_nothing_asked(rows))
     asked = [(picture, question) for picture, sample in enumerate(found.samples) for question in sample.fields[COLUMN]]
     texts = encode_texts(encoder, (text for _, question in asked for text in question["texts"]), progress=progress)
-    questions = tuple(_answered(found, picture, question, texts) for picture, question in asked)
+    questions = tuple(
+        _answered(found.rows[picture], found.samples[picture].key, question, scores)
+        for picture, question in asked
+        for scores in [dot_products(found.vectors[picture : picture + 1], texts.of(question["texts"]))[0]]
+    )
     return ChoicesResult(split=rows.name, questions=questions, kinds=by_kind(questions), rejects=found.rejects)
+
+
+def _by_matching(matcher: Matcher, rows: Rows, limit: int | None, progress: Progress) -> ChoicesResult:
+    chosen = spread_rows(len(rows), limit)
+    found = [(row, replace(rows.sample(row, (COLUMN, REGIONS)), image=None)) for row in chosen]
+    found = [(row, sample) for row, sample in found if sample.fields[COLUMN]]
+    if not found:
+        raise DataError(_nothing_asked(rows))
+    asked = [(place, question) for place, (_, sample) in enumerate(found) for question in sample.fields[COLUMN]]
+    texts = [text for _, question in asked for text in question["texts"]]
+    owners = [place for place, question in asked for _ in question["texts"]]
+    odds = matcher.match(
+        [sample for _, sample in found], texts, list(zip(owners, range(len(texts)), strict=True)), progress
+    )
+    each = odds.split([len(question["texts"]) for _, question in asked])
+    questions = tuple(
+        _answered(found[place][0], found[place][1].key, question, scores)
+        for (place, question), scores in zip(asked, each, strict=True)
+    )
+    return ChoicesResult(split=rows.name, questions=questions, kinds=by_kind(questions))
+
+
+def _nothing_asked(rows: Rows) -> str:
+    return f"the split {rows.name!r} asks no questions in its column {COLUMN!r}; choose another --split"
 
 
 def by_kind(questions: Iterable[Question]) -> tuple[KindResult, ...]:
@@ -128,20 +166,20 @@ def by_kind(questions: Iterable[Question]) -> tuple[KindResult, ...]:
     )
 
 
-def _answered(found: EncodedPictures, picture: int, asked: Mapping[str, Any], texts: EncodedTexts) -> Question:
-    key, options, answer = found.samples[picture].key, asked["texts"], asked["answer"]
+def _answered(row: int, key: str, asked: Mapping[str, Any], scores: Tensor) -> Question:
+    options, answer = asked["texts"], asked["answer"]
     if not 0 <= answer < len(options):
         raise DataError(
             f"{key}: a question of kind {asked['kind']!r} has {len(options)} texts and answer {answer}; "
             f"expected the place of the true text, counted from 0"
         )
     return Question(
-        row=found.rows[picture],
+        row=row,
         key=key,
         kind=asked["kind"],
         texts=tuple(options),
         answer=answer,
-        chosen=_highest(dot_products(found.vectors[picture : picture + 1], texts.of(options))[0], answer),
+        chosen=_highest(scores, answer),
     )
 
 

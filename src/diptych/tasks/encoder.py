@@ -150,7 +150,7 @@ class DualEncoder:
             return self.encode_text([""])[:0]
         ids = [self.inputs.text_ids(text) for text in texts]
         order = sorted(range(len(ids)), key=lambda place: len(ids[place]))  # equal lengths together: little padding
-        with _at_rest(self.model):
+        with at_rest(self.model):
             parts = [self._of_ids(ids, order[start : start + batch]) for start in range(0, len(ids), batch)]
         found = torch.cat(parts)  # out of inference mode, so that what is returned may take part in training
         vectors = torch.empty_like(found)
@@ -197,7 +197,7 @@ class DualEncoder:
         vectors: list[Tensor] = []
         bad: list[DataError] = []
         with (
-            _at_rest(self.model),
+            at_rest(self.model),
             closing(self._decode_ahead(paths, batch)) as chunks,
             progress.bar("encoding pictures", total=len(paths), unit="pictures") as bar,
         ):
@@ -223,7 +223,7 @@ class DualEncoder:
         if not pictures:
             blank = [Image.new("RGB", (8, 8))]  # the width of nothing is the model's to say
             return self._of_pictures(blank, encode, 1, to_pixels)[:0]
-        with _at_rest(self.model), closing(self._decode_ahead(pictures, batch, to_pixels)) as chunks:
+        with at_rest(self.model), closing(self._decode_ahead(pictures, batch, to_pixels)) as chunks:
             parts = [self._on_device(encode, _stacked(chunk)) for chunk in chunks]
         return torch.cat(parts)
 
@@ -247,7 +247,7 @@ class DualEncoder:
 
 
 @contextmanager
-def _at_rest(model: TowerModel) -> Iterator[None]:
+def at_rest(model: Any) -> Iterator[None]:
     """No gradients, no dropout, no batch statistics; every module's mode is restored after."""
     training = [module for module in model.modules() if module.training]
     for module in training:

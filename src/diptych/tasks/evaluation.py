@@ -15,7 +15,7 @@ from diptych.report.page import Page, Section
 from diptych.report.results import classes_section, rejects_section, results_section
 from diptych.report.retrieval import retrieval_sections
 from diptych.report.scores import Score
-from diptych.report.sentences import of_100, retrieval_headline
+from diptych.report.sentences import matching_headline, of_100, retrieval_headline
 from diptych.tasks.answer_sections import class_answers, strengths, wrong_of_kind
 from diptych.tasks.choices import COLUMN as QUESTIONS
 from diptych.tasks.choices import choices
@@ -24,13 +24,19 @@ from diptych.tasks.detection import Detector, by_class, detection, detection_hea
 from diptych.tasks.encoder import Towers
 from diptych.tasks.evidence import choices_scores, classes_scores, found_by, retrieval_scores
 from diptych.tasks.linear_probe import linear_probe
+from diptych.tasks.matcher import REGIONS, Matcher
+from diptych.tasks.matching import matching
 from diptych.tasks.prompts import DEFAULT, templates
 from diptych.tasks.retrieval import retrieval
 from diptych.tasks.zero_shot import zero_shot
 
-NAMES = ("retrieval", "zero_shot", "linear_probe", "choices", "detection")
+NAMES = ("retrieval", "zero_shot", "linear_probe", "choices", "matching", "detection")
 OF_DETECTORS = ("detection",)
-"""Asked of a detector; the others of two towers."""
+"""Asked of a detector; the others of two towers, or of a model of one stream."""
+OF_MATCHERS = ("choices", "matching")
+"""Asked of a model that reads text and regions at once."""
+Asking = Towers | Matcher | Detector
+"""What can be asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +71,12 @@ class Evaluation:
     """Draws what the page shows besides the table."""
 
 
-def evaluate(
-    task: str, model: Towers | Detector, table: Table, asked: Asked, progress: Progress = SILENT
-) -> Evaluation:
+def evaluate(task: str, model: Asking, table: Table, asked: Asked, progress: Progress = SILENT) -> Evaluation:
     """Runs a task by name.
 
     Args:
         task: one of NAMES.
-        model: two towers, or for the tasks of OF_DETECTORS a detector.
+        model: two towers; for the tasks of OF_DETECTORS a detector, for those of OF_MATCHERS a matcher.
         table: with the split that is asked.
         asked: split, limit and what the task needs.
         progress: where the work is drawn.
@@ -88,7 +92,9 @@ def evaluate(
         case "linear_probe":
             return _linear_probe(_towers(model, task), table, asked, progress)
         case "choices":
-            return _choices(_towers(model, task), table, asked, progress)
+            return _choices(model if isinstance(model, Matcher) else _towers(model, task), table, asked, progress)
+        case "matching":
+            return _matching(_matcher(model, task), table, asked, progress)
         case "detection":
             return _detection(_detector(model, task), table, asked, progress)
         case _:
@@ -104,6 +110,7 @@ def possible(table: Table, split: str) -> tuple[str, ...]:
         "zero_shot": labelled,
         "linear_probe": labelled and "train" in table.splits and split != "train",
         "choices": QUESTIONS in table.columns,
+        "matching": REGIONS in rows.all_columns,
         "detection": OBJECTS in table.columns,
     }
     return tuple(name for name in NAMES if there[name])
@@ -132,19 +139,34 @@ def page(evaluation: Evaluation, *, model: str, data: str, split: str, progress:
     )
 
 
-def _towers(model: Towers | Detector, task: str) -> Towers:
+def _towers(model: Asking, task: str) -> Towers:
     if not isinstance(model, Towers):
-        raise UsageError(
-            f"{task} is asked of a model with two towers, and {model.name} is a detector; pass --task detection"
-        )
+        raise UsageError(f"{task} is asked of a model with two towers, and {_kind(model)}")
     return model
 
 
-def _detector(model: Towers | Detector, task: str) -> Detector:
+def _matcher(model: Asking, task: str) -> Matcher:
+    if not isinstance(model, Matcher):
+        raise UsageError(f"{task} is asked of a model that reads text and regions at once, and {_kind(model)}")
+    return model
+
+
+def _detector(model: Asking, task: str) -> Detector:
     if not isinstance(model, Detector):
-        others = ", ".join(name for name in NAMES if name not in OF_DETECTORS)
-        raise UsageError(f"{task} is asked of a detector, and {model.name} has two towers; choose of {others}")
+        raise UsageError(f"{task} is asked of a detector, and {_kind(model)}")
     return model
+
+
+def _kind(model: Asking) -> str:
+    """What a model is, and what it can be asked."""
+    match model:
+        case Detector():
+            return f"{model.name} is one of objects; choose of {', '.join(OF_DETECTORS)}"
+        case Matcher():
+            return f"{model.name} is one of these; choose of {', '.join(OF_MATCHERS)}"
+        case _:
+            others = [name for name in NAMES if name not in (*OF_DETECTORS, "matching")]
+            return f"{model.name} has two towers; choose of {', '.join(others)}"
 
 
 def _retrieval(encoder: Towers, table: Table, asked: Asked, progress: Progress) -> Evaluation:
@@ -227,9 +249,21 @@ def _linear_probe(encoder: Towers, table: Table, asked: Asked, progress: Progres
     )
 
 
-def _choices(encoder: Towers, table: Table, asked: Asked, progress: Progress) -> Evaluation:
+def _matching(matcher: Matcher, table: Table, asked: Asked, progress: Progress) -> Evaluation:
+    result = matching(matcher, table.split(asked.split), limit=asked.limit, seed=asked.seed, progress=progress)
+    return Evaluation(
+        task="matching",
+        headline=matching_headline(result.right, len(result.keys)),
+        scores=tuple(result.scores()),
+        details={"num_texts": len(result.keys)},
+        rejects=(),
+        sections=lambda _: [],
+    )
+
+
+def _choices(model: Towers | Matcher, table: Table, asked: Asked, progress: Progress) -> Evaluation:
     rows = table.split(asked.split)
-    result = choices(encoder, rows, limit=asked.limit, progress=progress)
+    result = choices(model, rows, limit=asked.limit, progress=progress)
     best = max(result.kinds, key=lambda kind: kind.accuracy - kind.chance)
     worst = min(result.kinds, key=lambda kind: kind.accuracy - kind.chance)
     return Evaluation(

@@ -16,7 +16,10 @@ from diptych.tasks.choices import COLUMN as QUESTIONS
 from diptych.tasks.choices import ChoicesResult, choices
 from diptych.tasks.detection import DetectionResult, Detector, detection, detection_numbers
 from diptych.tasks.encoder import Towers
+from diptych.tasks.evaluation import Asking
 from diptych.tasks.evidence import choices_scores, classes_scores, found_by, retrieval_scores
+from diptych.tasks.matcher import Matcher
+from diptych.tasks.matching import MatchingResult, matching
 from diptych.tasks.prompts import DEFAULT, templates
 from diptych.tasks.retrieval import retrieval
 from diptych.tasks.zero_shot import ZeroShotResult, zero_shot
@@ -39,12 +42,14 @@ class Measured:
     why_no_classes: str = ""
     questions: tuple[tuple[ChoicesResult, Rows], ...] = ()
     """Questions with the split that they are about."""
+    matching: MatchingResult | None = None
+    """Of a model that reads text and regions at once."""
     detection: DetectionResult | None = None
     """Of a detector, which is asked nothing else."""
 
 
 def measure(
-    model: Towers | Detector | None,
+    model: Asking | None,
     table: Table | None,
     *,
     split: str,
@@ -54,7 +59,7 @@ def measure(
     """Retrieval, questions and classes of a split, as far as the table has them; of a detector its objects.
 
     Args:
-        model: two towers or a detector; None where the run ended too early for one.
+        model: two towers, a matcher or a detector; None where the run ended too early for one.
         table: with the split; None where it is gone.
         split: what is asked.
         limit: at most so many pictures, evenly spread over the split.
@@ -66,6 +71,8 @@ def measure(
         return Measured(why_not="the table that the run was trained on was not at hand; name it with --data.")
     if isinstance(model, Detector):
         return _objects(model, table, split, limit, progress)
+    if isinstance(model, Matcher):
+        return _matches(model, table, split, limit, progress)
     encoder = model
     try:
         rows = table.split(split)
@@ -93,6 +100,16 @@ def _objects(detector: Detector, table: Table, split: str, limit: int, progress:
     return Measured(scores=tuple(detection_numbers(result)), split=split, rejects=result.rejects, detection=result)
 
 
+def _matches(matcher: Matcher, table: Table, split: str, limit: int, progress: Progress) -> Measured:
+    try:
+        result = matching(matcher, table.split(split), limit=limit, progress=progress)
+    except DiptychError as error:
+        return Measured(why_not=str(error))
+    questions = tuple(_questions(matcher, table, split, limit, progress))
+    scores = (*result.scores(), *choices_scores(*(answers for answers, _ in questions)))
+    return Measured(scores=scores, split=split, matching=result, questions=questions)
+
+
 def _with_classes(
     measured: Measured, encoder: Towers, rows: Rows, meta: Mapping[str, Any], limit: int, progress: Progress
 ) -> Measured:
@@ -108,7 +125,7 @@ def _with_classes(
 
 
 def _questions(
-    encoder: Towers, table: Table, split: str, limit: int, progress: Progress
+    model: Towers | Matcher, table: Table, split: str, limit: int, progress: Progress
 ) -> Iterator[tuple[ChoicesResult, Rows]]:
     """The questions of the split, and those about pairs that training never showed."""
     if QUESTIONS not in table.columns:
@@ -118,6 +135,6 @@ def _questions(
             continue
         rows = table.split(name)
         try:
-            yield choices(encoder, rows, limit=limit, progress=progress), rows
+            yield choices(model, rows, limit=limit, progress=progress), rows
         except DiptychError as error:
             progress.say(str(error))

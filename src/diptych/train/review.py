@@ -17,11 +17,12 @@ from diptych.report.page import Page, Section, missing, render
 from diptych.report.results import classes_section, rejects_section, results_section
 from diptych.report.retrieval import retrieval_sections
 from diptych.report.scores import Score, from_plain, plain, shown_tables, words
-from diptych.report.sentences import loss_headline, retrieval_headline, status_line
+from diptych.report.sentences import loss_headline, matching_headline, retrieval_headline, status_line
 from diptych.report.training import machine_section, training_sections
 from diptych.tasks.answer_sections import wrong_of_kind
-from diptych.tasks.detection import Detector, by_class, detection_headline
-from diptych.tasks.encoder import Towers
+from diptych.tasks.detection import by_class, detection_headline
+from diptych.tasks.evaluation import Asking
+from diptych.tasks.matching import NAME as MATCHING
 from diptych.train.measure import Measured, measure
 
 FORMAT = 1
@@ -33,6 +34,7 @@ TWO_TOWERS = (
 FIGURES = (
     ("text_to_image_r1", "right picture first"),
     ("image_to_text_r1", "right text first"),
+    (MATCHING, "own picture before another"),
     ("map50", "average precision at IoU 0.50"),
     ("recall_at_36", "objects met by 36 boxes"),
 )
@@ -57,7 +59,7 @@ class Review:
 def write_report(
     run_folder: Path,
     *,
-    encoder: Towers | Detector | None,
+    encoder: Asking | None,
     table: Table | None,
     split: str | None = None,
     seed: int = 0,
@@ -135,6 +137,8 @@ def _pictures(measured: Measured, *, seed: int, progress: Progress) -> list[Sect
     """What can only be shown with a model: what it finds, what it takes classes for, and what it does not know."""
     if measured.detection is not None:
         return [by_class(measured.detection)]
+    if measured.matching is not None:
+        return _near_chance(measured, seed)
     if measured.found is None:
         return [missing("Found", "What the model finds for texts and for pictures.", measured.why_not)]
     found = retrieval_sections(measured.found, seed=seed, progress=progress)
@@ -168,6 +172,8 @@ def _near_chance(measured: Measured, seed: int) -> list[Section]:
 def _headline(history: History, measured: Measured) -> str:
     if measured.detection is not None:
         return detection_headline(measured.detection)
+    if measured.matching is not None:
+        return matching_headline(measured.matching.right, len(measured.matching.keys))
     if measured.found is None:
         return loss_headline(history, series(history.steps, "loss")[1])
     by_name = {score.name: score for score in measured.scores}

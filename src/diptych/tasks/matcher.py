@@ -1,0 +1,139 @@
+"""A trained model of one stream for people: whether a text and a picture's regions belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from diptych.data.batch import Batch
+from diptych.data.region_checks import COMMAND
+from diptych.data.regions import Regions
+from diptych.data.sample import Item, ItemRegions, Sample
+from diptych.errors import DataError, UsageError
+from diptych.objectives.objective import Fused
+from diptych.progress import SILENT, Progress
+from diptych.tasks.encoder import at_rest
+
+REGIONS = "regions"
+"""The column that a sample's regions are in."""
+HEAD = "itm"
+
+
+@runtime_checkable
+class Matcher(Protocol):
+    """What the tasks ask of a model that reads both sides at once; `FusedMatcher` is one."""
+
+    @property
+    def name(self) -> str:
+        """For tables and reports."""
+
+    def match(
+        self,
+        samples: Sequence[Sample],
+        texts: Sequence[str],
+        pairs: Sequence[tuple[int, int]],
+        progress: Progress = SILENT,
+    ) -> Tensor:
+        """(P,) float32, how much each (sample, text) of `pairs` belongs together."""
+
+
+class FusedInputs(Protocol):
+    """A room's way from a text and a picture's regions to a batch."""
+
+    def text_ids(self, text: str) -> Tensor:
+        """(T,) int64 with start and end."""
+
+    def regions(self, key: str, found: Regions | None) -> ItemRegions:
+        """As the network reads them; raises DataError where there are none."""
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """Items with both parts as a batch."""
+
+
+class FusedModel(Protocol):
+    """A room's model as the matcher uses it; an `nn.Module`."""
+
+    @property
+    def heads(self) -> nn.ModuleDict:
+        """Among them the one that tells matches."""
+
+    def __call__(self, batch: Batch) -> Fused:
+        """The states of a batch."""
+
+    def modules(self) -> Any:
+        """As `nn.Module` has it."""
+
+    def to(self, device: torch.device) -> Any:
+        """As `nn.Module` has it."""
+
+
+class FusedMatcher:
+    """A model that knows its tokenizer, and reads the regions that are joined to a table.
+
+    The model is moved to `device` once, and left in the mode it was found in after every call.
+    """
+
+    def __init__(self, model: FusedModel, inputs: FusedInputs, device: torch.device, name: str) -> None:
+        """Raises UsageError where the model was never trained to tell matches."""
+        if HEAD not in model.heads:
+            raise UsageError(
+                f"{name} has no head for image-text matching, only {', '.join(model.heads) or 'none at all'}; train it "
+                "with a share of that task (objective.share.itm)"
+            )
+        self.model = model
+        self.inputs = inputs
+        self.device = device
+        self.name = name
+        model.to(device)
+
+    def match(
+        self,
+        samples: Sequence[Sample],
+        texts: Sequence[str],
+        pairs: Sequence[tuple[int, int]],
+        progress: Progress = SILENT,
+        *,
+        batch: int = 64,
+    ) -> Tensor:
+        """How much each pair belongs together: the log-odds of a match, as the head for it says.
+
+        Args:
+            samples: of a table that regions are joined to, asked for with the column "regions".
+            texts: too long ones are cut to the context.
+            pairs: places of a sample and a text.
+            progress: where it is drawn.
+            batch: pairs that go through the model at once.
+        Returns:
+            (P,) float32 on the CPU.
+        Raises:
+            DataError: a sample has no regions, or they are of another detector.
+        """
+        ids = [self.inputs.text_ids(text) for text in texts]
+        regions = [self._regions(sample) for sample in samples]
+        # Pairs of like length together: little padding.
+        order = sorted(range(len(pairs)), key=lambda place: len(regions[pairs[place][0]]) + len(ids[pairs[place][1]]))
+        odds = torch.empty(len(pairs))
+        with at_rest(self.model), progress.bar("matching", total=len(pairs), unit="pairs") as bar:
+            for start in range(0, len(order), batch):
+                places = order[start : start + batch]
+                items = [
+                    Item(key="", group=0, text_ids=ids[text], regions=regions[sample])
+                    for sample, text in (pairs[place] for place in places)
+                ]
+                odds[places] = self._odds(self.inputs.collate(items).to(self.device))
+                bar.advance(len(places))
+        return odds
+
+    def _odds(self, batch: Batch) -> Tensor:
+        logits = self.model.heads[HEAD](self.model(batch).pooled).float()  # (B, 2), the second for a match
+        return (logits[:, 1] - logits[:, 0]).cpu()
+
+    def _regions(self, sample: Sample) -> ItemRegions:
+        if REGIONS not in sample.fields:
+            raise DataError(
+                f"{sample.key} comes without regions; make them with {COMMAND}, and join the store to the table"
+            )
+        return self.inputs.regions(sample.key, sample.fields[REGIONS])
