@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,7 +74,7 @@ def evaluate(
     if json_file is not None:
         _write_numbers(json_file, run, evaluation, table, asked)
     _show(evaluation, json_file, page)
-    screen.next_step(_next(run, task, table, split, html))
+    screen.next_step(_next(run, task, table, split, html, regions or []))
 
 
 def _page_of(run: str, task: str) -> Path | None:
@@ -153,21 +154,22 @@ def _show(evaluation: Evaluation, json_file: Path | None, html: Path | None) -> 
             screen.out(f"{name}: {file}")
 
 
-def _next(run: str, task: str, table: Table, split: str, html: Path | None) -> str:
+def _next(run: str, task: str, table: Table, split: str, html: Path | None, regions: Sequence[Path]) -> str:
     """Another task that the table can ask, a look at the page, or the same again with a page."""
-    from diptych.tasks.evaluation import OF_DETECTORS, possible
+    from diptych.tasks.evaluation import OF_DETECTORS, OF_MATCHERS, OF_TOWERS, possible
 
     page = _page_of(run, task) if html is None else html
     if page is None:
-        return _command(run, task, table.path, split, Path(f"{task}.html"))
-    of_detectors = task in OF_DETECTORS
-    others = [name for name in possible(table, split) if name != task and (name in OF_DETECTORS) == of_detectors]
+        return _command(run, task, table.path, split, Path(f"{task}.html"), regions)
+    alike = OF_DETECTORS if task in OF_DETECTORS else OF_MATCHERS if regions else OF_TOWERS
+    others = [name for name in possible(table, split) if name != task and name in alike]
     if others:
         beside = None if html is None else html.with_name(f"{others[0]}.html")
-        return _command(run, others[0], table.path, split, beside)
+        return _command(run, others[0], table.path, split, beside, regions)
     return screen.look_at(page)
 
 
-def _command(run: str, task: str, data: Path, split: str, html: Path | None) -> str:
+def _command(run: str, task: str, data: Path, split: str, html: Path | None, regions: Sequence[Path]) -> str:
     words = ["diptych", "evaluate", run, "--task", task, "--data", str(data), "--split", split]
+    words += [word for one in regions for word in ("--regions", str(one))]
     return shlex.join([*words, *([] if html is None else ["--html", str(html)])])

@@ -67,7 +67,7 @@ def train(
         return
     show(review)
     split = split_to_evaluate(table.splits, run.inputs.split)
-    task = {"detector": "detection", "uniter": "choices"}.get(run.system, "retrieval")
+    task = {"detector": "detection", "uniter": "matching"}.get(run.system, "retrieval")
     words = ["diptych", "evaluate", str(out), "--task", task, "--data", str(data), "--split", split]
     screen.next_step(shlex.join([*words, *(word for one in regions or [] for word in ("--regions", str(one)))]))
 

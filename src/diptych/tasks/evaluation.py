@@ -31,10 +31,10 @@ from diptych.tasks.retrieval import retrieval
 from diptych.tasks.zero_shot import zero_shot
 
 NAMES = ("retrieval", "zero_shot", "linear_probe", "choices", "matching", "detection")
+OF_TOWERS = ("retrieval", "zero_shot", "linear_probe", "choices")
 OF_DETECTORS = ("detection",)
-"""Asked of a detector; the others of two towers, or of a model of one stream."""
 OF_MATCHERS = ("choices", "matching")
-"""Asked of a model that reads text and regions at once."""
+"""What models of two towers, detectors, and models that read text and regions at once are asked."""
 Asking = Towers | Matcher | Detector
 """What can be asked."""
 
@@ -165,8 +165,7 @@ def _kind(model: Asking) -> str:
         case Matcher():
             return f"{model.name} is one of these; choose of {', '.join(OF_MATCHERS)}"
         case _:
-            others = [name for name in NAMES if name not in (*OF_DETECTORS, "matching")]
-            return f"{model.name} has two towers; choose of {', '.join(others)}"
+            return f"{model.name} has two towers; choose of {', '.join(OF_TOWERS)}"
 
 
 def _retrieval(encoder: Towers, table: Table, asked: Asked, progress: Progress) -> Evaluation:
