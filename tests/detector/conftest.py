@@ -10,11 +10,16 @@ import torch
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import Table, open_table
 from diptych.detector import recipes
+from diptych.detector.faster_rcnn import FasterRCNN
 from diptych.detector.inputs import Preprocessing
+from diptych.detector.learning_inputs import LearningInputs
 from diptych.detector.model import C4Detector, DetectorConfig
+from diptych.detector.own import OwnDetector
 from diptych.detector.own_config import FasterRCNNConfig
 from diptych.detector.resnet import FrozenConv
+from diptych.detector.selection import Rule
 from diptych.detector.weights import Release
+from diptych.train.run import InputSettings
 
 CONFIG = DetectorConfig(
     stages=(1, 2, 1, 2),
@@ -98,3 +103,20 @@ def config() -> FasterRCNNConfig:
         attribute_fields=("words",),
         attributes=("a", "b", "c", "d"),
     )
+
+
+@pytest.fixture(scope="session")
+def make_own():
+    """A function: one's own detector of such a config and rule, with predictions that differ from box to box."""
+
+    def make(config: FasterRCNNConfig, rule: Rule | None = None, seed: int = 3) -> OwnDetector:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = FasterRCNN(config)
+            for name, parameter in model.named_parameters():
+                if "bbox_pred" in name or "cls_" in name:
+                    torch.nn.init.normal_(parameter, std=0.3)
+        inputs = LearningInputs(config, InputSettings(transform="none"))
+        return OwnDetector(model, inputs, torch.device("cpu"), "mine", rule)
+
+    return make

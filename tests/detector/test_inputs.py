@@ -57,6 +57,14 @@ def test_long_pictures_are_bounded_by_their_longer_side():
     assert factor_size(3, 30_000, resize_factor(3, 30_000, settings)) == (1, 1000)
 
 
+def test_a_sliver_whose_side_becomes_one_pixel_is_read_in_its_middle_and_scaled_by_that():
+    """One factor for both sides would put that pixel's far edge eight pixels outside the picture of three rows."""
+    picture = grey([[10] * 88, [20] * 88, [90] * 88])
+    found = prepare(picture, PLAIN)
+    assert (found.size, found.scale) == ((1, 8), (1 / 3, 1 / 11))
+    assert found.pixels[0, 0].tolist() == pytest.approx([20] * 8)
+
+
 def test_presets_go_by_name():
     assert {preset(name).resize for name in PRESETS} == {"factor", "size", "pillow"}
     with pytest.raises(UsageError, match="did you mean 'lxmert'"):

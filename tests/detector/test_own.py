@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,25 +12,13 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from diptych.data.regions import RegionDetector
-from diptych.detector.faster_rcnn import FasterRCNN
-from diptych.detector.learning_inputs import LearningInputs
 from diptych.detector.own import NUM_CLASSES, OwnDetector
 from diptych.detector.own_config import FasterRCNNConfig
 from diptych.detector.selection import ButdRule, LxmertRule, NotebookRule, Rule
 from diptych.errors import DataError
 from diptych.tasks.detection import Detector
-from diptych.train.run import InputSettings
 
-
-def own(config: FasterRCNNConfig, rule: Rule | None = None, seed: int = 3) -> OwnDetector:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = FasterRCNN(config)
-        for name, parameter in model.named_parameters():
-            if "bbox_pred" in name or "cls_" in name:
-                torch.nn.init.normal_(parameter, std=0.3)
-    inputs = LearningInputs(config, InputSettings(transform="none"))
-    return OwnDetector(model, inputs, torch.device("cpu"), "mine", rule)
+MakeOwn = Callable[..., OwnDetector]
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -37,31 +26,25 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(small).resize((width, height))
 
 
-def test_it_is_what_extraction_and_the_task_ask_for(config: FasterRCNNConfig) -> None:
-    detector: RegionDetector = own(config)
+def test_it_is_what_extraction_and_the_task_ask_for(make_own: MakeOwn, config: FasterRCNNConfig) -> None:
+    detector: RegionDetector = make_own(config)
     assert isinstance(detector, Detector)
     assert (detector.spec.classes, detector.spec.attributes) == (config.classes, config.attributes)
     assert (detector.spec.feature_kind, detector.spec.feature_width) == ("fpn-box-head", 32)
     assert detector.spec.rule == "butd(min=10, max=100, conf=0.2, nms=0.3)"
 
 
-def test_the_class_that_the_rule_scored_comes_first(config: FasterRCNNConfig) -> None:
+def test_the_class_that_the_rule_scored_comes_first(make_own: MakeOwn, config: FasterRCNNConfig) -> None:
     """Under the notebook rule a region stands for every class that it passes in."""
-    (found,) = own(config, NotebookRule(confidence=0.02, min_boxes=36)).detect([picture(80, 60)])
+    (found,) = make_own(config, NotebookRule(confidence=0.02, min_boxes=36)).detect([picture(80, 60)])
     assert found.class_ids is not None and found.soft_labels is not None
     scored = found.soft_labels[np.arange(len(found)), 1 + found.class_ids[:, 0]]
     np.testing.assert_allclose(scored, found.scores, rtol=1e-6)
     assert (found.class_ids[:, 0] != found.soft_labels[:, 1:].argmax(axis=1)).any()
 
 
-def test_a_picture_in_which_nothing_is_found_is_as_sure_as_its_class(config: FasterRCNNConfig) -> None:
-    (found,) = own(config, NotebookRule(confidence=0.999999, min_boxes=0)).detect([picture(80, 60)])
-    assert found.boxes.tolist() == [[0, 0, 80, 60]] and found.soft_labels is not None
-    assert found.scores[0] == found.soft_labels[0, 1:].max() < 1
-
-
-def test_regions_have_every_part_in_its_range(config: FasterRCNNConfig) -> None:
-    (found,) = own(config, ButdRule(min_boxes=4, max_boxes=9)).detect([picture(80, 60)])
+def test_regions_have_every_part_in_its_range(make_own: MakeOwn, config: FasterRCNNConfig) -> None:
+    (found,) = make_own(config, ButdRule(min_boxes=4, max_boxes=9)).detect([picture(80, 60)])
     assert 4 <= len(found) <= 9 and (found.height_px, found.width_px) == (60, 80)
     assert found.features.shape == (len(found), 32) and found.features.dtype == np.float32
     assert found.soft_labels is not None and found.class_ids is not None and found.class_probs is not None
@@ -74,17 +57,19 @@ def test_regions_have_every_part_in_its_range(config: FasterRCNNConfig) -> None:
     assert found.boxes.min() >= 0 and found.boxes[:, 2].max() <= 80 and found.boxes[:, 3].max() <= 60
 
 
-def test_a_picture_is_computed_as_if_it_came_alone(config: FasterRCNNConfig) -> None:
-    detector, several = own(config), [picture(80, 60, 1), picture(40, 90, 2), picture(80, 60, 3)]
+def test_a_picture_is_computed_as_if_it_came_alone(make_own: MakeOwn, config: FasterRCNNConfig) -> None:
+    detector, several = make_own(config), [picture(80, 60, 1), picture(40, 90, 2), picture(80, 60, 3)]
     for together, one in zip(detector.detect(several), several, strict=True):
         (alone,) = detector.detect([one])
         assert all(np.array_equal(value, vars(alone)[name]) for name, value in vars(together).items())
 
 
 @pytest.mark.parametrize("rule", [ButdRule(), LxmertRule(min_boxes=5, max_boxes=5)])
-def test_given_boxes_have_the_features_of_proposals_at_their_place(config: FasterRCNNConfig, rule: Rule) -> None:
-    detector, one = own(config, rule), picture(80, 60)
-    (found,) = own(config).detect([one])
+def test_given_boxes_have_the_features_of_proposals_at_their_place(
+    make_own: MakeOwn, config: FasterRCNNConfig, rule: Rule
+) -> None:
+    detector, one = make_own(config, rule), picture(80, 60)
+    (found,) = make_own(config).detect([one])
     (given,) = detector.detect([one], [found.boxes])
     assert_allclose(given.features, found.features, atol=1e-4)
     assert_allclose(given.boxes, found.boxes, atol=1e-4)
@@ -92,38 +77,38 @@ def test_given_boxes_have_the_features_of_proposals_at_their_place(config: Faste
     assert (given.class_ids[:, 0] == found.class_ids[:, 0]).all()
 
 
-def test_what_sticks_out_is_cut_off(config: FasterRCNNConfig) -> None:
-    detector = own(config)
+def test_what_sticks_out_is_cut_off(make_own: MakeOwn, config: FasterRCNNConfig) -> None:
+    detector = make_own(config)
     boxes = np.array([[-9, 20, 30, 90], [40, 2, 60, 30]], np.float32)
     (found,), (cut,) = detector.detect([picture(80, 60)], [boxes]), detector.detect([picture(80, 60)], [boxes.clip(0)])
     assert_allclose(found.boxes, [[0, 20, 30, 60], [40, 2, 60, 30]], atol=1e-4)
     assert_allclose(found.features, cut.features, atol=1e-5)
 
 
-def test_one_for_given_boxes_says_so_and_asks_for_them(config: FasterRCNNConfig) -> None:
-    model = own(config)
+def test_one_for_given_boxes_says_so_and_asks_for_them(make_own: MakeOwn, config: FasterRCNNConfig) -> None:
+    model = make_own(config)
     given = OwnDetector(model.model, model.inputs, torch.device("cpu"), "mine", box_kind="given")
     assert (given.spec.rule, given.spec.box_kind) == ("given boxes", "given")
     with pytest.raises(DataError, match="no boxes were given"):
         given.detect([picture(80, 60)])
 
 
-def test_where_no_region_is_left_the_picture_is_one(config: FasterRCNNConfig) -> None:
-    (found,) = own(config, ButdRule(min_boxes=0, confidence=1.0)).detect([picture(80, 60)])
+def test_where_no_region_is_left_the_picture_is_one(make_own: MakeOwn, config: FasterRCNNConfig) -> None:
+    (found,) = make_own(config, ButdRule(min_boxes=0, confidence=1.0)).detect([picture(80, 60)])
     assert_allclose(found.boxes, [[0, 0, 80, 60]], atol=1e-4)
 
 
-def test_features_that_are_not_finite_are_an_error(config: FasterRCNNConfig) -> None:
-    detector = own(config)
+def test_features_that_are_not_finite_are_an_error(make_own: MakeOwn, config: FasterRCNNConfig) -> None:
+    detector = make_own(config)
     with torch.no_grad():
         detector.model.roi_heads.box_head.fc7.bias.fill_(float("inf"))  # type: ignore[union-attr, operator]
     with pytest.raises(DataError, match="not finite"):
         detector.detect([picture(80, 60)], [np.array([[1, 2, 30, 40]], np.float32)])
 
 
-def test_the_rule_says_which_boxes_are_written(config: FasterRCNNConfig) -> None:
-    regressed = own(config, LxmertRule(min_boxes=6, max_boxes=6))
-    assert regressed.spec.box_kind == "regressed" and own(config).spec.box_kind == "proposal"
+def test_the_rule_says_which_boxes_are_written(make_own: MakeOwn, config: FasterRCNNConfig) -> None:
+    regressed = make_own(config, LxmertRule(min_boxes=6, max_boxes=6))
+    assert regressed.spec.box_kind == "regressed" and make_own(config).spec.box_kind == "proposal"
     one = picture(80, 60)
     (found,), (seen,) = regressed.detect([one]), regressed.find([one])
     assert len(found) == 6
@@ -131,15 +116,9 @@ def test_the_rule_says_which_boxes_are_written(config: FasterRCNNConfig) -> None
     assert np.abs(found.boxes - best).max(axis=1).min() < 1e-2
 
 
-def test_no_given_boxes_are_no_regions(config: FasterRCNNConfig) -> None:
-    (found,) = own(config).detect([picture(80, 60)], [np.zeros((0, 4), np.float32)])
+def test_no_given_boxes_are_no_regions(make_own: MakeOwn, config: FasterRCNNConfig) -> None:
+    (found,) = make_own(config).detect([picture(80, 60)], [np.zeros((0, 4), np.float32)])
     assert len(found) == 0 and found.features.shape == (0, 32)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (900, 2)])
-def test_odd_pictures_have_regions_too(config: FasterRCNNConfig, size: tuple[int, int]) -> None:
-    (found,) = own(config).detect([picture(*size)])
-    assert len(found) >= 1 and np.isfinite(found.features).all()
 
 
 @pytest.mark.parametrize(
@@ -150,21 +129,21 @@ def test_odd_pictures_have_regions_too(config: FasterRCNNConfig, size: tuple[int
         ((0, 0, float("inf"), 2), "not finite"),
     ],
 )
-def test_boxes_that_are_none(config: FasterRCNNConfig, box: tuple[float, ...], message: str) -> None:
+def test_boxes_that_are_none(make_own: MakeOwn, config: FasterRCNNConfig, box: tuple[float, ...], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        own(config).detect([picture(80, 60)], [np.array([box], np.float32)])
+        make_own(config).detect([picture(80, 60)], [np.array([box], np.float32)])
 
 
-def test_what_is_found_is_in_the_pictures_own_pixels(config: FasterRCNNConfig) -> None:
+def test_what_is_found_is_in_the_pictures_own_pixels(make_own: MakeOwn, config: FasterRCNNConfig) -> None:
     """Twice as large a picture is the same to the network, but for how it is resized."""
-    detector = own(config)
+    detector = make_own(config)
     small, large = detector.find([picture(96, 48), picture(96, 48).resize((192, 96), Image.Resampling.NEAREST)])
     best = slice(8)  # further down equal scores change places
     assert_allclose(2 * small.boxes[best], large.boxes[best], atol=0.1)
 
 
-def test_other_weights_or_settings_have_another_hash(config: FasterRCNNConfig) -> None:
-    same = own(config).spec.detector_hash
-    assert same == own(config).spec.detector_hash and len(same) == 64
-    assert same != own(config, seed=4).spec.detector_hash
-    assert same != own(replace(config, proposals=49)).spec.detector_hash
+def test_other_weights_or_settings_have_another_hash(make_own: MakeOwn, config: FasterRCNNConfig) -> None:
+    same = make_own(config).spec.detector_hash
+    assert same == make_own(config).spec.detector_hash and len(same) == 64
+    assert same != make_own(config, seed=4).spec.detector_hash
+    assert same != make_own(replace(config, proposals=49)).spec.detector_hash

@@ -21,6 +21,9 @@ from diptych.detector.sampling import draw_boxes
 from diptych.metrics.detection import Found
 from diptych.objectives.detection import Detected, Drawn, joined
 
+AT_ONCE = 64
+"""Boxes that are in memory together in the second stage where nothing is learnt: a bound that no picture moves."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
@@ -41,8 +44,8 @@ class Seen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
-    """What the second stage makes of boxes of one picture."""
+class OfRegions:
+    """What the second stage makes of boxes."""
 
     features: Tensor
     """(R, F)."""
@@ -132,19 +135,26 @@ class FasterRCNN(nn.Module):
             return 16
         return 2 ** len(config.widths) if config.backbone == "conv" else 32
 
-    def region_heads(self, seen: Seen, boxes: Sequence[Tensor]) -> Looked:
-        """The second stage on boxes of each picture, one picture's below the other's."""
-        pooled = self.roi_heads.box_roi_pool(seen.maps, list(boxes), [seen.size] * len(boxes))
-        features = self.roi_heads.box_head(pooled)
+    def region_heads(self, seen: Seen, boxes: Sequence[Tensor], *, at_once: int | None = None) -> OfRegions:
+        """The second stage on boxes of each picture, one picture's below the other's.
+
+        Args:
+            seen: of the pictures.
+            boxes: (R, 4) of each.
+            at_once: so many boxes are in memory together; None: all, as it is where a backward pass needs them anyhow.
+        """
+        parts = [list(boxes)] if at_once is None else _in_parts(boxes, at_once)
+        pooled = (self.roi_heads.box_roi_pool(seen.maps, part, [seen.size] * len(boxes)) for part in parts)
+        features = torch.cat([self.roi_heads.box_head(one) for one in pooled])
         logits, deltas = self.roi_heads.box_predictor(features)
-        return Looked(features=features, logits=logits, deltas=deltas.unflatten(1, (-1, 4)))
+        return OfRegions(features=features, logits=logits, deltas=deltas.unflatten(1, (-1, 4)))
 
     @torch.no_grad()
     def find(self, seen: Seen) -> list[Found]:
         """What is in each picture: boxes moved by class, and of those that overlap within a class the best."""
-        looked = self.region_heads(seen, seen.proposals)
+        heads = self.region_heads(seen, seen.proposals, at_once=AT_ONCE)
         boxes, scores, labels = self.roi_heads.postprocess_detections(
-            looked.logits.float(), looked.deltas.flatten(1).float(), seen.proposals, [seen.size] * len(seen.proposals)
+            heads.logits.float(), heads.deltas.flatten(1).float(), seen.proposals, [seen.size] * len(seen.proposals)
         )
         return [
             Found(boxes=box.cpu().numpy(), scores=score.cpu().numpy(), labels=label.cpu().numpy() - 1)
@@ -211,18 +221,18 @@ class FasterRCNN(nn.Module):
                 [own[at] for own, at in zip(boxes, nearest, strict=True)],
                 [one[at] for one, at in zip(proposals, objects, strict=True)],
             )
-        looked = self.region_heads(seen, kept)
+        heads = self.region_heads(seen, kept)
         is_object = right_labels > 0  # in each picture these come first, in the order of `objects`
         where = _rows_of(rows, taken)
         classes = right_labels[is_object]
         return Drawn(
             row=where,
-            logits=looked.logits,
+            logits=heads.logits,
             labels=right_labels,
             object_row=where[is_object],
-            deltas=looked.deltas[is_object, classes],
+            deltas=heads.deltas[is_object, classes],
             right_deltas=torch.cat(right),
-            **self._learn_attributes(looked.features[is_object], classes, attributes, nearest),
+            **self._learn_attributes(heads.features[is_object], classes, attributes, nearest),
         )
 
     def _learn_attributes(
@@ -248,6 +258,13 @@ def equal_sizes(image: ImagePart) -> list[tuple[list[int], Tensor]]:
     for row, size in enumerate(image.sizes):
         by_size.setdefault(size, []).append(row)
     return [(rows, image.pixels[rows, :, : size[0], : size[1]]) for size, rows in by_size.items()]
+
+
+def _in_parts(boxes: Sequence[Tensor], at_once: int) -> list[list[Tensor]]:
+    """The same boxes in the same order, so many at a time: of each picture those that are in the part."""
+    picture = torch.cat([torch.full((len(one),), place) for place, one in enumerate(boxes)])
+    parts = zip(torch.cat(list(boxes)).split(at_once), picture.split(at_once), strict=True)
+    return [[part[of == place] for place in range(len(boxes))] for part, of in parts]
 
 
 def _places(

@@ -88,8 +88,8 @@ def prepare_pixels(pixels: np.ndarray, settings: Preprocessing) -> Prepared:
     factor = resize_factor(height, width, settings)
     mean, std = (torch.tensor(values)[:, None, None] for values in (settings.mean, settings.std))
     if settings.resize == "factor":
-        size, scale = factor_size(height, width, factor), (factor, factor)
-        resized = _by_factor(torch.from_numpy(pixels.copy()).permute(2, 0, 1), size, factor)
+        size, scale = factor_size(height, width, factor), _factors(height, width, factor)
+        resized = _by_factor(torch.from_numpy(pixels.copy()).permute(2, 0, 1), size, scale)
     else:
         size = whole_size(height, width, settings)
         scale = (size[0] / height, size[1] / width)
@@ -121,9 +121,17 @@ def whole_size(height: int, width: int, settings: Preprocessing) -> tuple[int, i
     return max(1, int(tall + 0.5)), max(1, int(wide + 0.5))
 
 
-def _by_factor(pixels: Tensor, size: tuple[int, int], factor: float) -> Tensor:
+def _factors(height: int, width: int, factor: float) -> tuple[float, float]:
+    """The factor of both sides; of one that would have no pixel left, what makes it one pixel."""
+    return (
+        factor if round(height * factor) else 1 / height,
+        factor if round(width * factor) else 1 / width,
+    )
+
+
+def _by_factor(pixels: Tensor, size: tuple[int, int], factors: tuple[float, float]) -> Tensor:
     """(3, h, w) to float32 of another size, read between pixels at steps of 1 / factor."""
-    for axis, length in zip((1, 2), size, strict=True):
+    for axis, length, factor in zip((1, 2), size, factors, strict=True):
         last = pixels.shape[axis] - 1
         place = ((torch.arange(length, dtype=torch.float64) + 0.5) / factor - 0.5).clamp(0, last)
         before = place.long().clamp(max=max(last - 1, 0))

@@ -86,6 +86,8 @@ class Proposals:
     """(R, 4) in resized pixels."""
     logits: Tensor
     """(R,)."""
+    finite: bool
+    """Whether every number is that they were chosen by; NaN chooses none, or any."""
 
 
 class C4Detector(nn.Module):
@@ -171,6 +173,7 @@ class ProposalNetwork(nn.Module):
 
     def _best(self, logits: Tensor, deltas: Tensor, anchors: Tensor, size: tuple[int, int], scale: float) -> Proposals:
         config, plus_one = self.config, self.config.plus_one
+        finite = bool(logits.isfinite().all()) and bool(deltas.isfinite().all())
         order = logits.argsort(descending=True, stable=True)
         if not plus_one:  # in Caffe small boxes go first, and so make room for more
             order = order[: config.pre_nms]
@@ -180,7 +183,7 @@ class ProposalNetwork(nn.Module):
         large = shortest >= config.min_side * scale if plus_one else shortest > config.min_side
         boxes, logits = boxes[large][: config.pre_nms], logits[order][large][: config.pre_nms]
         kept = nms(boxes, logits, config.rpn_nms, plus_one=plus_one)[: config.post_nms]
-        return Proposals(boxes[kept], logits[kept])
+        return Proposals(boxes[kept], logits[kept], finite)
 
 
 class RegionHead(nn.Module):
