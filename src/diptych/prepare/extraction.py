@@ -6,32 +6,24 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from diptych.data.decoding import decode_ahead
 from diptych.data.durable import write_whole
 from diptych.data.layout import REJECTS_FILE
 from diptych.data.region_shards import RegionShards, num_bytes
 from diptych.data.regions import RegionDetector, Regions, RegionSpec
 from diptych.data.rejects import Reject, check_share, read_rejects, reason_of
-from diptych.data.sample import Sample
 from diptych.data.sampler import spread_rows
-from diptych.data.table import Rows, Table
+from diptych.data.table import Table
 from diptych.errors import DataError, InterruptedRunError
-from diptych.prepare.given import boxes_of
+from diptych.prepare.finding import RegionFinder
+from diptych.prepare.forecast import Forecast, forecast
 from diptych.prepare.presets import Preset
-from diptych.progress import SILENT, Bar, Progress, spoken_size, spoken_time
+from diptych.progress import SILENT, Bar, Progress, spoken_size
 from diptych.ranks import ALONE, Ranks
-
-TIMED = 2
-"""Batches that the prediction is made of, after a picture that warms up."""
-SLOW_S = 1.0
-"""A detector that takes longer for a picture is timed on single ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,27 +66,6 @@ class Asked:
         parts += [f"at most {self.limit} a split"] if self.limit is not None else []
         parts += [f"boxes of {self.boxes}"] if self.boxes is not None else []
         return ", ".join([*parts, *([f"preset {self.preset.name}"] if self.preset is not None else [])])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """What an extraction will take, by a few timed pictures."""
-
-    pictures: int
-    """That are still to be done, by all processes."""
-    seconds_per_picture: float
-    """Of one process: decoding and detecting, one after the other."""
-    seconds: float
-    bytes: float
-    """On disk, of these pictures."""
-    free_bytes: int
-
-    def __str__(self) -> str:
-        rate = 1 / self.seconds_per_picture
-        return (
-            f"{self.pictures:,} pictures to go: about {spoken_time(self.seconds)} at {rate:.3g} pictures/s a process, "
-            f"and {spoken_size(self.bytes)} on disk ({spoken_size(self.free_bytes)} free)"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,9 +148,10 @@ class _Extraction:
         ranks: Ranks,
         progress: Progress,
     ) -> None:
-        self._detector, self._shards, self._asked = detector, shards, asked
+        self._shards, self._asked = shards, asked
         self._ranks, self._progress = ranks, progress
         self._rows = {name: table.split(name) for name in asked.splits or table.splits}
+        self._finder = RegionFinder(detector, self._rows, batch=asked.batch, boxes=asked.boxes, preset=asked.preset)
         self._plan = list(self._planned())
         self._rejected = 0
 
@@ -190,7 +162,7 @@ class _Extraction:
         kept = len(self._plan) - len(todo)
         if kept:
             self._progress.say(f"going on from {self._shards.folder}, where {kept:,} of {len(self._plan):,} shards are")
-        forecast = self._ranks.from_lead(lambda: self._forecast(todo)) if todo else None
+        predicted = self._ranks.from_lead(lambda: self._forecast(todo)) if todo else None
         mine = todo[self._ranks.rank :: self._ranks.size]
         name = "extracting" + (f" (process 1 of {self._ranks.size})" if self._ranks.size > 1 else "")
         with self._progress.bar(name, total=sum(len(one.rows) for one in mine), unit="pictures") as bar:
@@ -208,7 +180,7 @@ class _Extraction:
             kept=kept,
             shards=len(self._plan),
             seconds=time.monotonic() - start,
-            forecast=forecast,
+            forecast=predicted,
         )
 
     def _planned(self) -> Iterator[_Shard]:
@@ -220,38 +192,29 @@ class _Extraction:
                 number += 1
 
     def _forecast(self, todo: Sequence[_Shard]) -> Forecast:
-        """Times a few pictures from the middle of what is to do.
+        """By a few pictures from the middle of what is to do.
 
         Raises:
             DataError: it would not fit on the disk.
         """
         middle = todo[len(todo) // 2]
-        warm_up_s, _ = self._timed(middle, 1)
-        num = 1 if warm_up_s > SLOW_S else self._asked.batch
-        seconds, found = self._timed(middle, TIMED * num)
-        sizes = [size for one in found if isinstance(one, Regions) and (size := self._num_bytes(one))]
-        pictures = sum(len(one.rows) for one in todo)
-        forecast = Forecast(
-            pictures=pictures,
-            seconds_per_picture=seconds / len(found),
-            seconds=seconds / len(found) * pictures / min(self._ranks.size, len(todo)),
-            bytes=pictures * sum(sizes) / max(len(sizes), 1),
+        found = forecast(
+            partial(self._finder.find, middle.split),
+            middle.rows,
+            self._num_bytes,
+            batch=self._asked.batch,
+            pictures=sum(len(one.rows) for one in todo),
+            processes=min(self._ranks.size, len(todo)),
             free_bytes=shutil.disk_usage(self._shards.folder).free,
         )
-        self._progress.say(str(forecast))
-        if forecast.bytes > forecast.free_bytes:
+        self._progress.say(str(found))
+        if found.bytes > found.free_bytes:
             raise DataError(
-                f"the regions of {pictures:,} pictures take about {spoken_size(forecast.bytes)}, and the disk of "
-                f"{self._shards.out} has {spoken_size(forecast.free_bytes)} free; choose another disk, fewer regions "
+                f"the regions of {found.pictures:,} pictures take about {spoken_size(found.bytes)}, and the disk of "
+                f"{self._shards.out} has {spoken_size(found.free_bytes)} free; choose another disk, fewer regions "
                 "or --limit"
             )
-        return forecast
-
-    def _timed(self, shard: _Shard, num: int) -> tuple[float, list[Regions | DataError]]:
-        rows = [shard.rows[place % len(shard.rows)] for place in range(num)]
-        start = time.perf_counter()
-        found = [one for _, one in self._found(shard.split, rows)]
-        return time.perf_counter() - start, found
+        return found
 
     def _num_bytes(self, regions: Regions) -> int:
         try:
@@ -263,7 +226,7 @@ class _Extraction:
         """Writes one shard, and beside it first what it had to leave out."""
         rows: list[dict[str, Any]] = []
         rejects: list[Reject] = []
-        for key, found in self._found(shard.split, shard.rows):
+        for key, found in self._finder.find(shard.split, shard.rows):
             try:
                 if isinstance(found, DataError):
                     raise found
@@ -279,44 +242,6 @@ class _Extraction:
         self._check_rejects(self._rejected, rejects)
         if rows:
             self._shards.write(shard.number, rows)
-
-    def _found(self, split: str, rows: Sequence[int]) -> Iterator[tuple[str, Regions | DataError]]:
-        """The key of each row, and its regions or what is wrong with it; decoding is a batch ahead of the detector."""
-        samples = _Samples(self._rows[split], rows, () if self._asked.boxes is None else (self._asked.boxes,))
-        with closing(decode_ahead(samples, _as_it_is, batch=self._asked.batch)) as batches:
-            for number, pictures in enumerate(batches):
-                first = number * self._asked.batch
-                batch = [samples.given_up(place) for place in range(first, first + len(pictures))]
-                for sample, found in zip(batch, self._detected(batch, pictures), strict=True):
-                    yield sample.key, found
-
-    def _detected(
-        self, samples: Sequence[Sample], pictures: Sequence[Image.Image | DataError]
-    ) -> list[Regions | DataError]:
-        """The regions of those that are pictures; where the detector cannot use one, one by one."""
-        found: list[Regions | DataError] = [one if isinstance(one, DataError) else DataError("") for one in pictures]
-        good = [place for place, one in enumerate(pictures) if isinstance(one, Image.Image)]
-        for places in (good, *[[place] for place in good]):
-            try:
-                regions = self._detect([samples[place] for place in places], [pictures[place] for place in places])
-            except DataError as error:
-                for place in places:
-                    found[place] = error
-                continue
-            for place, one in zip(places, regions, strict=True):
-                found[place] = one
-            if places is good:
-                break
-        return found
-
-    def _detect(self, samples: Sequence[Sample], pictures: Sequence[Any]) -> list[Regions]:
-        column, preset = self._asked.boxes, self._asked.preset
-        given = None
-        if column is not None:
-            values = [sample.fields[column] for sample in samples]
-            given = [boxes_of(value, picture) for value, picture in zip(values, pictures, strict=True)]
-        found = self._detector.detect(pictures, given) if pictures else []
-        return found if preset is None else [preset.keep(regions) for regions in found]
 
     def _finish(self) -> tuple[int, int, list[Reject]]:
         """Of the lead: the rejects in the order of the table, and the store whole."""
@@ -346,27 +271,3 @@ class _Extraction:
 
     def _rejects_file(self, shard: int) -> Path:
         return self._shards.folder / f"rejects-{shard:05d}.jsonl"
-
-
-class _Samples(Sequence[Sample]):
-    """Rows of a split, read when they are asked for; kept until they are given up."""
-
-    def __init__(self, rows: Rows, chosen: Sequence[int], columns: Sequence[str]) -> None:
-        self._rows, self._chosen, self._columns = rows, chosen, columns
-        self._kept: dict[int, Sample] = {}
-
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    def __getitem__(self, place: Any) -> Any:
-        sample = self._rows.sample(self._chosen[place], self._columns)
-        self._kept[place] = replace(sample, image=None)
-        return sample
-
-    def given_up(self, place: int) -> Sample:
-        """The sample without its picture, for the last time."""
-        return self._kept.pop(place)
-
-
-def _as_it_is(picture: Image.Image) -> Image.Image:
-    return picture
