@@ -44,6 +44,11 @@ def evaluate(
             help="retrieval: texts of this kind, or all. Left out: full ones, where the table says which are."
         ),
     ] = None,
+    recall_with: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="retrieval by a fused model: two towers that find its candidates."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="retrieval by a fused model: candidates of each query.")] = 50,
     templates: Annotated[
         str | None,
         typer.Option(help="zero_shot: a text with {} for the name, a file of them, or a published set, e.g. food101."),
@@ -68,9 +73,9 @@ def evaluate(
         raise UsageError(unknown("task", task, NAMES))
     table = with_regions(open_table(data), regions or [])
     split = split or split_to_evaluate(table.splits, "train")
-    asked = _asked(split, limit, text_kind, templates, class_names, seed)
+    asked = _asked(split, limit, text_kind, templates, class_names, seed, top)
     page = _page_of(run, task) if html is None else html
-    evaluation = _evaluate(run, task, table, asked, device, page)
+    evaluation = _evaluate(run, task, table, asked, device, page, recall_with)
     if json_file is not None:
         _write_numbers(json_file, run, evaluation, table, asked)
     _show(evaluation, json_file, page)
@@ -91,6 +96,7 @@ def _asked(
     templates: str | None,
     class_names: Path | None,
     seed: int,
+    top: int,
 ) -> Asked:
     from diptych.data.word_list import read_word_list
     from diptych.tasks.evaluation import Asked
@@ -103,10 +109,13 @@ def _asked(
         templates=() if templates is None else find_templates(templates),
         class_names=() if class_names is None else read_word_list(class_names),
         seed=seed,
+        top=top,
     )
 
 
-def _evaluate(run: str, task: str, table: Table, asked: Asked, device: str, html: Path | None) -> Evaluation:
+def _evaluate(
+    run: str, task: str, table: Table, asked: Asked, device: str, html: Path | None, recall_with: str | None
+) -> Evaluation:
     from diptych import systems
     from diptych.checkpoint.files import write_whole
     from diptych.report.page import render
@@ -114,8 +123,9 @@ def _evaluate(run: str, task: str, table: Table, asked: Asked, device: str, html
 
     table.split(asked.split)  # a wrong name is told before the model is loaded
     model = systems.load_any(run, device)
+    recall = None if recall_with is None else systems.load(recall_with, device)
     with screen.progress() as progress:
-        found = evaluation.evaluate(task, model, table, asked, progress)
+        found = evaluation.evaluate(task, model, table, asked, progress, recall=recall)
         if html is not None:
             html.parent.mkdir(parents=True, exist_ok=True)
             page = evaluation.page(found, model=run, data=str(table.path), split=asked.split, progress=progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diptych.data.objects import COLUMN as OBJECTS
@@ -27,13 +27,14 @@ from diptych.tasks.linear_probe import linear_probe
 from diptych.tasks.matcher import REGIONS, Matcher
 from diptych.tasks.matching import matching
 from diptych.tasks.prompts import DEFAULT, templates
+from diptych.tasks.rerank import TOP, rerank
 from diptych.tasks.retrieval import retrieval
 from diptych.tasks.zero_shot import zero_shot
 
 NAMES = ("retrieval", "zero_shot", "linear_probe", "choices", "matching", "detection")
 OF_TOWERS = ("retrieval", "zero_shot", "linear_probe", "choices")
 OF_DETECTORS = ("detection",)
-OF_MATCHERS = ("choices", "matching")
+OF_MATCHERS = ("retrieval", "choices", "matching")
 """What models of two towers, detectors, and models that read text and regions at once are asked."""
 Asking = Towers | Matcher | Detector
 """What can be asked."""
@@ -50,6 +51,8 @@ class Asked:
     """retrieval: see there."""
     templates: tuple[str, ...] = ()
     """zero_shot: with `{}` for the name; none: the table's own, else "a photo of a {}."."""
+    top: int = TOP
+    """retrieval by a matcher: candidates of each query that it puts in order."""
     class_names: tuple[tuple[str, ...], ...] = ()
     """zero_shot, linear_probe: the names of each class; none: the table's `label_names`."""
     seed: int = 0
@@ -71,7 +74,15 @@ class Evaluation:
     """Draws what the page shows besides the table."""
 
 
-def evaluate(task: str, model: Asking, table: Table, asked: Asked, progress: Progress = SILENT) -> Evaluation:
+def evaluate(
+    task: str,
+    model: Asking,
+    table: Table,
+    asked: Asked,
+    progress: Progress = SILENT,
+    *,
+    recall: Towers | None = None,
+) -> Evaluation:
     """Runs a task by name.
 
     Args:
@@ -80,11 +91,14 @@ def evaluate(task: str, model: Asking, table: Table, asked: Asked, progress: Pro
         table: with the split that is asked.
         asked: split, limit and what the task needs.
         progress: where the work is drawn.
+        recall: retrieval by a matcher: two towers that find the candidates.
     Raises:
         UsageError: there is no such task; the nearest name is told. Or it is not for such a model.
         DataError: the table has not what the task needs.
     """
     match task:
+        case "retrieval" if isinstance(model, Matcher):
+            return _reranked(model, recall, table, asked, progress)
         case "retrieval":
             return _retrieval(_towers(model, task), table, asked, progress)
         case "zero_shot":
@@ -184,6 +198,33 @@ def _retrieval(encoder: Towers, table: Table, asked: Asked, progress: Progress) 
         sections=lambda drawing: retrieval_sections(
             found_by(result, rows, scale=encoder.scale, label_names=names), seed=asked.seed, progress=drawing
         ),
+    )
+
+
+def _reranked(matcher: Matcher, recall: Towers | None, table: Table, asked: Asked, progress: Progress) -> Evaluation:
+    if recall is None:
+        raise UsageError(
+            f"{matcher.name} reads a text and a picture together, which for all pairs of a split takes long; name a "
+            "model of two towers that finds the candidates: --recall-with RUN"
+        )
+    rows = table.split(asked.split)
+    before = retrieval(recall, rows, limit=asked.limit, text_kind=asked.text_kind, progress=progress)
+    after = rerank(before, matcher, rows, top=asked.top, progress=progress)
+    r1 = {name: result.numbers()["text_to_image_r1"] for name, result in (("before", before), ("after", after))}
+    alone = [
+        replace(score, name=f"recalled_{score.name}")
+        for score in retrieval_scores(before, group=f"Retrieval by {recall.name} alone")
+    ]
+    return Evaluation(
+        task="retrieval",
+        headline=(
+            f"Finds the right picture first for {of_100(r1['after'])} of 100 texts among {len(after.keys):,} pictures, "
+            f"where {recall.name}, which recalls {asked.top}, finds it for {of_100(r1['before'])}"
+        ),
+        scores=(*retrieval_scores(after, group=f"Retrieval, the first {asked.top} in a new order"), *alone),
+        details={"num_pictures": len(after.keys), "num_texts": len(after.texts), "top": asked.top},
+        rejects=after.rejects,
+        sections=lambda _: [],
     )
 
 

@@ -1,0 +1,71 @@
+"""Re-ranking: what two towers recall, put in order by a model that reads text and regions at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from diptych.data.table import Rows
+from diptych.metrics.recall import top_in_tiles
+from diptych.progress import SILENT, Progress
+from diptych.tasks.matcher import REGIONS, Matcher
+from diptych.tasks.retrieval import RetrievalResult
+
+TOP = 50
+"""Candidates of each query, as many as a person could still look through."""
+
+
+def rerank(
+    recalled: RetrievalResult, matcher: Matcher, rows: Rows, *, top: int = TOP, progress: Progress = SILENT
+) -> RetrievalResult:
+    """The same retrieval with other ranks: the first `top` of each query in the order of the matcher.
+
+    What stood below them keeps its rank. Ties count against the model.
+
+    Args:
+        recalled: what two towers found on these rows.
+        matcher: the model.
+        rows: the split, with regions joined.
+        top: candidates of each query, both ways.
+        progress: where the work is drawn.
+    Raises:
+        DataError: a picture has no regions, or they are of another detector.
+    """
+    pictures = _candidates(recalled.text, recalled.image, top)  # (T, top)
+    texts = _candidates(recalled.image, recalled.text, top)  # (P, top)
+    pairs = {(picture, text) for text, found in enumerate(pictures) for picture in found}
+    pairs |= {(picture, text) for picture, found in enumerate(texts) for text in found}
+    ordered = sorted(pairs)
+    samples = [replace(rows.sample(row, (REGIONS,)), image=None) for row in recalled.rows]
+    odds = dict(zip(ordered, matcher.match(samples, recalled.texts, ordered, progress).tolist(), strict=True))
+    return replace(
+        recalled,
+        text_to_image_ranks=_ranks(
+            recalled.text_to_image_ranks,
+            recalled.right_pictures(),
+            [{picture: odds[picture, text] for picture in found} for text, found in enumerate(pictures)],
+        ),
+        image_to_text_ranks=_ranks(
+            recalled.image_to_text_ranks,
+            recalled.right_texts(),
+            [{text: odds[picture, text] for text in found} for picture, found in enumerate(texts)],
+        ),
+    )
+
+
+def _candidates(queries: Tensor, gallery: Tensor, top: int) -> list[list[int]]:
+    return top_in_tiles(queries, gallery, min(top, len(gallery)))[1].tolist()
+
+
+def _ranks(before: Tensor, right: Sequence[Sequence[int]], odds: Sequence[dict[int, float]]) -> Tensor:
+    """For each query the rank of the best right candidate by its odds; as before where none was a candidate."""
+    ranks = before.clone()
+    for query, (wanted, found) in enumerate(zip(right, odds, strict=True)):
+        hits = [found[one] for one in wanted if one in found]
+        if hits:
+            wrong = [score for one, score in found.items() if one not in set(wanted)]
+            ranks[query] = sum(score >= max(hits) for score in wrong)
+    return ranks.to(torch.int64)
