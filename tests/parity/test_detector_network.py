@@ -18,9 +18,12 @@ from diptych.detector.bottom_up import BottomUpAttention
 from diptych.detector.boxes import clip, decode
 from diptych.detector.inputs import prepare, prepare_pixels
 from diptych.detector.layouts.lxmert import read_settings
-from diptych.detector.model import C4Detector
+from diptych.detector.model import STRIDE, C4Detector
 from diptych.detector.selection import ButdRule, Candidates, LxmertRule
 from diptych.detector.weights import read_weights
+
+WHOLE = ("keep", "preds_per_image")
+"""Of `select/`, what is not padded to a batch of one."""
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,11 @@ def picture_of(blue_first):
 
 def close(ours, expected, atol, what=""):
     assert_close(ours, expected, atol=atol, rtol=1e-4, msg=lambda m: f"{what}: {m}")
+
+
+def thresholds(told):
+    """A set may tell one alone."""
+    return tuple(told) if isinstance(told, list) else (told,)
 
 
 def logits_last(rotated):
@@ -146,28 +154,30 @@ def test_every_setting_of_the_ports_rule(stored, release):
     picture = picture_of(stored["image"])
     assert stored.facts["selections"]
     for name, case in stored.facts["selections"].items():
-        rule = LxmertRule(min_boxes=case["min"], max_boxes=case["max"], nms=tuple(case["nms"]))
+        rule = LxmertRule(min_boxes=case["min"], max_boxes=case["max"], nms=thresholds(case["nms"]))
         (found,) = BottomUpAttention(release, rule, keep=1).detect([picture])
         count = int(stored[f"select/{name}/preds_per_image"])
         assert len(found) == count == case["count"], name
-        compare(found, stored, f"select/{name}/", 0)
-        sides = torch.tensor([found.width_px, found.height_px] * 2)
-        close(torch.tensor(found.boxes) / sides, stored[f"select/{name}/normalized_boxes"][0, :count], 3e-4, name)
+        compare(found, stored, f"select/{name}/")
         rows = rule.select(stored_candidates(stored)).rows
         assert rows.tolist() == stored[f"select/{name}/keep"].tolist(), name
 
 
-def compare(found, stored, prefix, picture):
-    count = len(found)
-    close(torch.tensor(found.boxes), stored[prefix + "boxes"][picture, :count], 0.05, prefix)
-    close(torch.tensor(found.features), stored[prefix + "roi_features"][picture, :count], 1e-3, prefix)
-    close(torch.tensor(found.scores), stored[prefix + "obj_probs"][picture, :count], 5e-4, prefix)
-    close(torch.tensor(found.class_probs[:, 0]), stored[prefix + "obj_probs"][picture, :count], 5e-4, prefix)
-    assert found.class_ids[:, 0].tolist() == stored[prefix + "obj_ids"][picture, :count].tolist(), prefix
+def compare(found, stored, prefix):
+    """Differs: a box that the port moved out of the picture, and so cut to nothing, is the proposal's with us."""
+    expected = {name: stored[prefix + name][0, : len(found)] for name in stored.names(prefix) if name not in WHOLE}
+    there = (expected["boxes"][:, 2:] > expected["boxes"][:, :2]).all(dim=1)
+    boxes, sides = torch.tensor(found.boxes), torch.tensor([found.width_px, found.height_px] * 2)
+    close(boxes[there], expected["boxes"][there], 0.05, prefix)
+    close((boxes / sides)[there], expected["normalized_boxes"][there], 3e-4, prefix)
+    close(boxes[~there], proposals_of(stored)[stored[prefix + "keep"]][~there], 0.05, prefix)
+    close(torch.tensor(found.features), expected["roi_features"], 1e-3, prefix)
+    close(torch.tensor(found.scores), expected["obj_probs"], 5e-4, prefix)
+    close(torch.tensor(found.class_probs[:, 0]), expected["obj_probs"], 5e-4, prefix)
+    assert found.class_ids[:, 0].tolist() == expected["obj_ids"].tolist(), prefix
     if found.attribute_ids is not None:
-        assert found.attribute_ids[:, 0].tolist() == stored[prefix + "attr_ids"][picture, :count].tolist(), prefix
-        expected = stored[prefix + "attr_probs"][picture, :count]
-        close(torch.tensor(found.attribute_probs[:, 0]), expected, 5e-4, prefix)
+        assert found.attribute_ids[:, 0].tolist() == expected["attr_ids"].tolist(), prefix
+        close(torch.tensor(found.attribute_probs[:, 0]), expected["attr_probs"], 5e-4, prefix)
 
 
 def stored_candidates(stored):
@@ -181,21 +191,31 @@ def stored_candidates(stored):
     )
 
 
+def proposals_of(stored):
+    """Boxes of all proposals, in pixels of the picture."""
+    return stored["rpn/proposals"] * stored["scale_yx"][[1, 0, 1, 0]]
+
+
 def test_proposals_are_written_under_the_original_rule(stored, release):
-    """The feature is the proposal's, and so is the box, in pixels of the picture."""
-    rule = ButdRule(min_boxes=3, max_boxes=9)
-    (found,) = BottomUpAttention(release, rule, soft_labels=True).detect([picture_of(stored["image"])])
-    rows = rule.select(stored_candidates(stored)).rows
-    close(torch.tensor(found.boxes), (stored["rpn/proposals"] * stored["scale_yx"][[1, 0, 1, 0]])[rows], 0.05)
+    """The feature is the proposal's, and so is the box, in pixels of the picture. Which rows: see the rule's cases."""
+    (found,) = BottomUpAttention(release, ButdRule(), soft_labels=True).detect([picture_of(stored["image"])])
+    boxes = proposals_of(stored)
+    rows = torch.cdist(torch.tensor(found.boxes), boxes).argmin(dim=1)
+    assert len(set(rows.tolist())) == len(found) >= min(ButdRule().min_boxes, len(boxes))
+    close(torch.tensor(found.boxes), boxes[rows], 0.05)
     close(torch.tensor(found.features), stored["roi/features"][rows], 1e-3)
     close(torch.tensor(found.soft_labels), stored["roi/class_probs"].roll(1, 1)[rows], 5e-4)
 
 
 def test_given_boxes_have_the_features_of_proposals_there(stored, release):
-    boxes = (stored["rpn/proposals"] * stored["scale_yx"][[1, 0, 1, 0]]).numpy()[:4]
-    (found,) = BottomUpAttention(release, box_kind="given").detect([picture_of(stored["image"])], [boxes])
-    close(torch.tensor(found.boxes), torch.tensor(boxes), 1e-3)
-    close(torch.tensor(found.features), stored["roi/features"][:4], 1e-3)
+    """But for those that end halfway between two cells, as at the picture's edge: there rounding decides."""
+    sure = ((stored["rpn/proposals"] / STRIDE).frac() - 0.5).abs().amin(dim=1) > 1e-4
+    if not sure.any():
+        pytest.skip("every proposal of this set ends halfway between two cells")
+    boxes = proposals_of(stored)[sure]
+    (found,) = BottomUpAttention(release, box_kind="given").detect([picture_of(stored["image"])], [boxes.numpy()])
+    close(torch.tensor(found.boxes), boxes, 1e-3)
+    close(torch.tensor(found.features), stored["roi/features"][sure], 1e-3)
 
 
 @torch.inference_mode()
@@ -225,7 +245,7 @@ def merged(settings, change):
 
 @torch.inference_mode()
 def test_a_padded_batch(stored, release, model):
-    """What the port computes of two pictures at once; its mixed-up divisors are not ours."""
+    """What the port computes of two pictures at once; its mixed-up divisors (`official_wrong`) are not ours."""
     for number, (found, features) in enumerate(in_one_batch(stored, release, model)):
         close(found.boxes, stored[f"batch2/proposals_{number}"], 0.05)
         selected = release.rule.select(found)
@@ -238,13 +258,18 @@ def test_a_padded_batch(stored, release, model):
         close(shares, stored["batch2/normalized_boxes_correct"][number, :count], 3e-4)
         close(features[selected.rows], stored["batch2/roi_features"][number, :count], 1e-3)
         close(selected.scores, stored["batch2/obj_probs"][number, :count], 1e-3)
+        if model.predictor.attributes is not None:
+            vectors, probs = features[selected.rows], found.class_probs[selected.rows]
+            best = model.predictor.attributes.probs(vectors, probs).max(dim=1)
+            assert best.indices.tolist() == stored["batch2/attr_ids"][number, :count].tolist()
+            close(best.values, stored["batch2/attr_probs"][number, :count], 1e-3)
 
 
 @torch.inference_mode()
 def test_a_picture_with_few_boxes_takes_none_of_another(stored, release, model):
     """The port then reported those of the picture before it, or failed."""
     fact = stored.facts["stale_reuse_in_batch"]
-    rule = LxmertRule(min_boxes=fact["min"], max_boxes=fact["min"], nms=(fact["nms"],))
+    rule = LxmertRule(min_boxes=fact["min"], max_boxes=fact["min"], nms=thresholds(fact["nms"]))
     kept = [len(rule.select(found).rows) for found, _ in in_one_batch(stored, release, model)]
     assert sorted(kept) == sorted(fact["kept_alone"])
 
@@ -255,6 +280,7 @@ def in_one_batch(stored, release, model):
     assert [list(one.size) for one in prepared] == stored["batch2/sizes"].tolist()
     batch = padded([one.pixels for one in prepared])
     assert list(batch.shape) == stored.facts["batch2"]["batch_shape"]
+    close(torch.tensor([one.scale for one in prepared]), 1 / stored["batch2/scale_yx"], 1e-6)
     feature_map = model.backbone(batch)
     proposals = model.rpn.propose(feature_map, [one.size for one in prepared], [1.0, 1.0])
     features = model.head(feature_map, [one.boxes for one in proposals]).split([len(one.boxes) for one in proposals])

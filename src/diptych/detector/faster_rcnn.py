@@ -17,7 +17,7 @@ from diptych.data.batch import Batch, ImagePart, ObjectPart
 from diptych.detector.assembling import over_a_pyramid, over_one_map
 from diptych.detector.model import AttributeBranch, DetectorConfig
 from diptych.detector.own_config import FasterRCNNConfig
-from diptych.detector.sampling import draw_boxes
+from diptych.detector.sampling import draw_boxes, even_shares
 from diptych.metrics.detection import Found
 from diptych.objectives.detection import Detected, Drawn, joined
 
@@ -238,16 +238,10 @@ class FasterRCNN(nn.Module):
     def _learn_attributes(
         self, features: Tensor, classes: Tensor, attributes: list[Tensor], nearest: list[Tensor]
     ) -> dict[str, Tensor]:
-        """An object with several attributes is to be each of them in even shares, one without any is "none"."""
         if self.attributes is None:
             return {}
-        has = torch.cat([one[at] for one, at in zip(attributes, nearest, strict=True)]).float()  # (P, A)
-        none = (has.sum(1, keepdim=True) == 0).float()
-        right = torch.cat([none, has], dim=1)
-        return {
-            "attributes": self.attributes(features, classes),
-            "right_attributes": right / right.sum(1, keepdim=True),
-        }
+        has = torch.cat([one[at] for one, at in zip(attributes, nearest, strict=True)])  # (P, A)
+        return {"attributes": self.attributes(features, classes), "right_attributes": even_shares(has)}
 
 
 def equal_sizes(image: ImagePart) -> list[tuple[list[int], Tensor]]:

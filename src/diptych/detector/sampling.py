@@ -1,4 +1,4 @@
-"""Which anchors and proposals a detector learns from: matched by overlap, drawn by a seed of the picture's own."""
+"""What a detector learns from: anchors and proposals drawn by a seed of the picture's own, attributes in shares."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ def draw_boxes(labels: Tensor, num: int, share: float, generator: torch.Generato
     objects, others = (labels > 0).nonzero()[:, 0], (labels == 0).nonzero()[:, 0]
     taken = _drawn(objects, int(num * share), generator)
     return taken, _drawn(others, num - len(taken), generator)
+
+
+def even_shares(has: Tensor) -> Tensor:
+    """(P, A) bool, the attributes of objects, to (P, 1 + A): each in an even share, and "none" of one without any."""
+    none = ~has.any(dim=1, keepdim=True)
+    right = torch.cat([none, has], dim=1).float()
+    return right / right.sum(dim=1, keepdim=True)
 
 
 def _drawn(places: Tensor, most: int, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from diptych.data.regions import BoxKind, Regions, RegionSpec
-from diptych.detector.boxes import clip
+from diptych.detector.boxes import clip, sides
 from diptych.detector.model import AttributeBranch
 from diptych.detector.selection import Candidates, Rule, Selected, classes_first_chosen
 from diptych.errors import DataError
@@ -80,7 +80,8 @@ class TwoStageDetector(ABC):
     def detect(self, pictures: Sequence[Image.Image], given: Sequence[np.ndarray] | None = None) -> list[Regions]:
         """The regions of each picture, one by one: padding to a common size would change them.
 
-        Where nothing is left, the whole picture is the one region. Of given boxes the order is kept, the confidence
+        Where nothing is left, the whole picture is the one region. Where a proposal is moved out of the picture, its
+        region keeps the proposal's box, since there is no other. Of given boxes the order is kept, the confidence
         is 1, and what sticks out of the picture is cut off.
 
         Raises:
@@ -101,7 +102,9 @@ class TwoStageDetector(ABC):
             return self._of_whole(picture, looked)
         boxes = proposals[selected.rows]
         if self.spec.box_kind == "regressed":
-            boxes = judged.regress(selected.rows, selected.class_ids)
+            moved = judged.regress(selected.rows, selected.class_ids)
+            inside = (sides(moved, plus_one=self.spec.plus_one) > 0).all(dim=1, keepdim=True)
+            boxes = torch.where(inside, moved, boxes)
         return self._regions(picture, looked, judged, selected, boxes)
 
     def _of_whole(self, picture: Image.Image, looked: Looked) -> Regions:
