@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from diptych.clip.model import ClipConfig
     from diptych.data.table import Table
     from diptych.tasks.encoder import DualEncoder
+    from diptych.tasks.matcher import FusedMatcher
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "open_table"]
@@ -24,11 +25,12 @@ def load(
     device: str = "auto",
     config: str | Path | ClipConfig | None = None,
     exact_pixels: bool = True,
-) -> DualEncoder:
-    """A trained model that knows its tokenizer and its picture transform.
+) -> DualEncoder | FusedMatcher:
+    """A trained model that knows its tokenizer and what it reads of a picture: two towers, or one stream.
 
     Args:
-        source: a run folder of ours, an OpenAI `.pt`, an open_clip or Hugging Face folder, or a hub name.
+        source: a run folder of ours, an OpenAI `.pt`, an open_clip or Hugging Face folder, or a hub name; or UNITER's
+            `.pt`.
         device: "auto", "cpu", "cuda", "mps" or as torch spells it.
         config: what model the weights are of, where nothing beside them says it (a bare `.pt` or `.safetensors` of
             open_clip): the name of a recipe, e.g. "vit_h_14", a JSON file of the model's settings, or a ClipConfig.

@@ -15,7 +15,8 @@ from torch.testing import assert_close
 
 from diptych import systems
 from diptych.data.batch import Batch, Targets, rows_of_targets, stack_targets
-from diptych.data.sample import Item, KnownObjects, random_for
+from diptych.data.sample import Item, ItemRegions, KnownObjects, random_for
+from diptych.objectives.mixture import Mixture
 from diptych.objectives.objective import Dual, Loss, Objective
 from diptych.systems.rooms import objective_class
 from diptych.train.job import Job
@@ -24,10 +25,26 @@ from diptych.train.run import Run, plain_run
 B = 6
 
 
+def tasks_of(mixture: Any) -> Iterator[Any]:
+    """The mixture with the share of one task alone, as it is and with each of that task's switches thrown."""
+    for name in (field.name for field in dataclasses.fields(mixture.share)):
+        nothing = dict.fromkeys((field.name for field in dataclasses.fields(mixture.share)), 0.0)
+        alone = replace(mixture, share=replace(mixture.share, **nothing | {name: 1.0}))
+        yield pytest.param(alone, id=f"{mixture.name}-{name}")
+        task = getattr(mixture, name)
+        for field in dataclasses.fields(task):
+            if isinstance(getattr(task, field.name), bool):
+                thrown = replace(task, **{field.name: not getattr(task, field.name)})
+                yield pytest.param(replace(alone, **{name: thrown}), id=f"{mixture.name}-{name}-{field.name}")
+
+
 def forms() -> Iterator[Any]:
-    """Every objective at its defaults, and once for each of its switches, thrown."""
+    """Every objective at its defaults, and once for each of its switches, thrown; of a mixture each task alone."""
     for name in systems.OBJECTIVES:
         objective: Any = objective_class(name)()
+        if isinstance(objective, Mixture):
+            yield from tasks_of(objective)
+            continue
         yield pytest.param(objective, id=name)
         for field in dataclasses.fields(objective):
             if isinstance(getattr(objective, field.name), bool):
@@ -59,7 +76,8 @@ def rows(job: Job, items: Callable[[Job, int], list[Item]]) -> list[tuple[Item, 
     return [drawn(job.objective, place, found) for place in range(B)]
 
 
-def drawn(objective: Objective, place: int, items: list[Item]) -> tuple[Item, Targets]:
+def drawn(objective: Any, place: int, items: list[Item]) -> tuple[Item, Targets]:
+    objective = objective.at(None, 0) if isinstance(objective, Mixture) else objective
     partner = objective.partner(0, 0, place, len(items))
     assert partner is None or 0 <= partner < len(items)
     rng = random_for(0, 0, items[place].key, objective.name)
@@ -149,7 +167,7 @@ def test_heads_belong_to_the_model(job: Job) -> None:
 def equal(one: Any, other: Any) -> None:
     assert one.keys() == other.keys()
     for name, value in one.items():
-        if isinstance(value, KnownObjects):
+        if isinstance(value, KnownObjects | ItemRegions):
             equal(vars(value), vars(other[name]))
         else:
             assert torch.equal(value, other[name]) if isinstance(value, Tensor) else value == other[name], name

@@ -16,15 +16,18 @@ from torch.testing import assert_close
 
 import diptych
 from diptych import systems
-from diptych.data.sample import Item, KnownObjects, random_for
+from diptych.data.batch import stack_targets
+from diptych.data.sample import Item, ItemRegions, KnownObjects, random_for
 from diptych.data.table import Table
 from diptych.data.tokenizers import load_tokenizer
 from diptych.errors import WeightsError
 from diptych.objectives.detection import Detected
-from diptych.objectives.objective import Dual
+from diptych.objectives.mixture import Mixture
+from diptych.objectives.objective import Dual, Fused
 from diptych.overrides import apply_overrides
 from diptych.systems.building import new_model
 from diptych.systems.rooms import room
+from diptych.tasks.matcher import FusedMatcher
 from diptych.train.job import Job
 from diptych.train.loop import fit
 from diptych.train.run import plain_run
@@ -47,6 +50,8 @@ def encoded(job: Job, items: list[Item], model: nn.Module | None = None) -> list
     match encoding:
         case Dual():
             return [encoding.image, encoding.text]
+        case Fused():
+            return [encoding.pooled, encoding.text.sum(dim=1), encoding.regions.sum(dim=1)]
         case Detected():
             return [torch.stack(encoding.objectness)]
         case _:
@@ -119,10 +124,15 @@ def test_a_state_dict_goes_through_safetensors_and_back(job: Job, items: Items) 
 
 def test_every_parameter_learns(job: Job, items: Items) -> None:
     """A parameter without a gradient is one that a forgotten detach or an unused layer keeps as it was."""
-    batch = job.inputs.collate(items(job, 6))
+    rows = items(job, 6)
     job.model.zero_grad(set_to_none=True)
     job.model.train()  # what an objective samples may differ
-    job.objective.loss(job.model, batch, {}).total().backward()  # type: ignore[arg-type]
+    for step in range(len(job.objective.shares) if isinstance(job.objective, Mixture) else 1):
+        draw: Any = job.objective.at(None, step) if isinstance(job.objective, Mixture) else job.objective
+        drawn = [draw.draw(row, None, random_for(0, 0, row.key)) for row in rows]
+        targets = stack_targets([target for _, target in drawn])
+        batch = job.inputs.collate([item for item, _ in drawn])
+        job.objective.loss(job.model, batch, targets).total().backward()  # type: ignore[arg-type]
     job.model.eval()
     still = [name for name, one in job.model.named_parameters() if one.grad is None or not one.grad.any()]
     job.model.zero_grad(set_to_none=True)
@@ -145,17 +155,20 @@ def test_what_was_trained_is_what_is_loaded(system: str, world: Table, tmp_path:
             diptych.load(tmp_path / "run", device="cpu")
         return
     loaded = diptych.load(tmp_path / "run", device="cpu")
+    if isinstance(loaded, FusedMatcher):
+        assert_close(loaded.encode([sample]).pooled, encoded(job, [row], job.model.eval())[0])
+        return
     image, text = encoded(job, [row], job.model.eval())
     assert_close(loaded.encode_image([sample], normalize=False), image)
     assert_close(loaded.encode_text([sample.texts[0]], normalize=False), text)
 
 
-def same(one: Item | KnownObjects, other: Item | KnownObjects) -> None:
+def same(one: Item | KnownObjects | ItemRegions, other: Item | KnownObjects | ItemRegions) -> None:
     """Equal in every field."""
     assert vars(one).keys() == vars(other).keys()
     for name, value in vars(one).items():
         theirs = getattr(other, name)
-        if isinstance(value, KnownObjects):
+        if isinstance(value, KnownObjects | ItemRegions):
             same(value, theirs)
         else:
             assert torch.equal(value, theirs) if isinstance(value, Tensor) else value == theirs, name

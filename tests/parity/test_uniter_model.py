@@ -15,6 +15,8 @@ from torch.testing import assert_close
 
 from diptych.data.batch import Batch, RegionPart, TextPart
 from diptych.nn.packing import Packing
+from diptych.train.optim import make_optimizer
+from diptych.train.run import OptimSettings
 from diptych.uniter.heads import new_heads, sizes_in
 from diptych.uniter.layouts import released
 from diptych.uniter.model import UNITER
@@ -347,3 +349,13 @@ def test_gradients_of_tasks(stored, tmp_path, name):
     assert loss.item() == pytest.approx(facts["loss"], rel=2e-5)
     whole = torch.stack([gradient.norm() for gradient in released_gradients(model, loss).values()]).norm().item()
     assert whole == pytest.approx(facts["grad_global"], rel=1e-3)
+
+
+def test_what_the_released_training_decays(stored, model):
+    settings = OptimSettings(weight_decay=0.01, arithmetic="released")
+    groups = make_optimizer(model, settings, torch.device("cpu")).param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for group, expected in zip(groups, ("decay", "no_decay"), strict=True):
+        ours = {names[id(parameter)]: parameter for parameter in group["params"]}
+        theirs = released.key_map(ours).to_theirs(ours).keys()
+        assert theirs == set(stored.facts["optimizer"][expected]) - stored.facts["tied"].keys()

@@ -93,7 +93,7 @@ def _model(run: Path, device: str) -> DualEncoder | None:
 
     if not any((run / "checkpoints").glob("step_*")):
         return None
-    return systems.load(run, device)
+    return systems.load_towers(run, device)
 
 
 def _table(run: Path, data: Path | None) -> Table | None:

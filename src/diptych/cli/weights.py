@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 weights_app = typer.Typer(help="Published weights: what they are, and from one layout to another.", cls=Verbs)
 
-_SOURCE_HELP = "A run, OpenAI's .pt, a folder of open_clip or Hugging Face, or a name on their hub."
+_SOURCE_HELP = "A run, OpenAI's or UNITER's .pt, a folder of open_clip or Hugging Face, or a name on their hub."
 Config = Annotated[
     str | None,
     typer.Option(
@@ -44,11 +44,18 @@ def identify(
     screen.out()
     if json_file is not None:
         write_json(json_file, to_plain(found))
-    screen.next_step(_next(source, config, "open_clip" if found.layout == "diptych" else "diptych"))
+    screen.next_step(_next(source, config, found))
 
 
-def _next(source: str, config: str | None, layout: str) -> str:
-    """The command that converts these weights to `layout`, into a folder that is not there yet."""
+def _next(source: str, config: str | None, found: Description) -> str:
+    """What is done with such weights next: conversion into a folder that is not there yet, or a training."""
+    if found.layout == "bert":
+        return (
+            f"diptych train uniter base_indomain --init {shlex.quote(source)} --data DATA --regions REGIONS --out RUN"
+        )
+    layout = "diptych"
+    if found.layout == "diptych":
+        layout = "uniter" if found.system == "uniter" else "open_clip"
     name = f"{Path(source.removeprefix('hf-hub:')).resolve().name}-{layout}"
     candidates = (Path(f"{name}{ending}") for ending in ("", *(f"-{number}" for number in range(2, 1000))))
     out = next(folder for folder in candidates if not folder.exists())
@@ -60,10 +67,10 @@ def _next(source: str, config: str | None, layout: str) -> str:
 def convert(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
-    to: Annotated[str, typer.Option("--to", metavar="LAYOUT", help="open_clip, huggingface or diptych.")],
+    to: Annotated[str, typer.Option("--to", metavar="LAYOUT", help="open_clip, huggingface, uniter or diptych.")],
     config: Config = None,
 ) -> None:
-    """Write weights as a folder that open_clip, transformers or diptych loads."""
+    """Write weights as a folder that open_clip, transformers, UNITER's code or diptych loads."""
     from diptych import systems
 
     for sentence in systems.convert(source, out, cast("Layout", to), config):
@@ -78,6 +85,8 @@ def _how_to_load(out: Path, layout: str) -> str:
             return f'open_clip.create_model_and_transforms("local-dir:{out}")'
         case "huggingface":
             return f'transformers.CLIPModel.from_pretrained("{out}")'
+        case "uniter":
+            return f'torch.save(load_file("{out}/model.safetensors"), "uniter.pt")'
         case _:
             return f'diptych.load("{out}")'
 
@@ -88,7 +97,43 @@ def _rows(found: Description) -> list[tuple[str, str]]:
         ("system", found.system),
         ("parameters", f"{found.num_parameters:,} in {found.num_tensors} tensors"),
     ]
-    return common + (_of_detector(found.config) if found.system == "detector" else _of_towers(found.config))
+    match found.system:
+        case "detector":
+            return common + _of_detector(found.config)
+        case "uniter":
+            return common + _of_uniter(found)
+        case _:
+            return common + _of_towers(found.config)
+
+
+def _of_uniter(found: Description) -> list[tuple[str, str]]:
+    config = found.config
+    size = {(12, 768): "base", (24, 1024): "large"}.get((config.depth, config.width), "neither base nor large")
+    rows = [
+        ("size", f"{size}: {config.depth} layers, {config.width} wide, {config.heads} attention heads"),
+        ("texts", f"{config.vocab_size:,} words, at most {config.positions} tokens; {config.types} types of tokens"),
+    ]
+    if found.layout == "bert":
+        return [*rows, ("regions", "none: the text side of a UNITER, to begin a training with")]
+    made_by = config.detector or "a detector that the file does not name"
+    rows.append(("regions", f"features of {config.feature_width:,} numbers, of {made_by}"))
+    return [*rows, ("heads", f"{', '.join(found.heads) or 'none'} ({_release(found.heads)})")]
+
+
+def _release(heads: tuple[str, ...]) -> str:
+    """Which release of a UNITER has such heads."""
+    if {"mlm", "itm"} <= set(heads):
+        return "as pre-trained"
+    tasks = {
+        "vqa": "VQA",
+        "ve": "visual entailment",
+        "vcr": "VCR",
+        "nlvr2": "NLVR2",
+        "rank": "retrieval",
+        "re": "referring expressions",
+    }
+    found = [name for key, name in tasks.items() if any(head.split("_")[0] == key for head in heads)]
+    return f"as fine-tuned for {', '.join(found)}" if found else "as no release has them"
 
 
 def _of_detector(config: Any) -> list[tuple[str, str]]:

@@ -29,11 +29,12 @@ from diptych.data.vocabulary import (
     WORD_END,
     WORDPIECE_CONTROLS,
     Pieces,
+    bert_cased_file,
     clip_layout,
     find_clip_pieces,
     read_pieces,
 )
-from diptych.errors import CheckpointError, DataError, UsageError
+from diptych.errors import CheckpointError, DataError, UsageError, unknown
 
 FORMAT = 1
 SETTINGS_FILE = "diptych_tokenizer.json"
@@ -111,6 +112,28 @@ class Tokenizer:
             _write(folder / "vocab.txt", "".join(f"{word}\n" for word in words))
         settings = {"format": FORMAT, "name": self.name, "kind": self.kind, "lower": self.lower}
         _write(folder / SETTINGS_FILE, json.dumps(settings, indent=2) + "\n")
+
+
+NAMED = ("clip", "bert-base-cased")
+"""Tokenizers that are known by name."""
+
+
+def named_tokenizer(name: str, vocabulary: Path | None = None) -> Tokenizer:
+    """A tokenizer of NAMED.
+
+    Args:
+        name: which one.
+        vocabulary: its file or folder; None: from this machine, else from the hub.
+    Raises:
+        DataError: there is no such vocabulary.
+    """
+    match name:
+        case "clip":
+            return clip_tokenizer(vocabulary)
+        case "bert-base-cased":
+            return load_tokenizer(bert_cased_file() if vocabulary is None else vocabulary)
+        case _:
+            raise DataError(unknown("tokenizer", name, NAMED))
 
 
 def clip_tokenizer(vocabulary: Path | None = None) -> Tokenizer:

@@ -17,6 +17,7 @@ CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
 CLIP_NUM_MERGES = 48_894
 CLIP_MERGES_SHA256 = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"
 """Of the merges, one a line: what tells CLIP's vocabulary from others of its layout."""
+BERT_HUB_NAME = "google-bert/bert-base-cased"
 CLIP_HUB_NAME = "openai/clip-vit-base-patch32"
 WORD_END = "</w>"
 BPE_START, BPE_END = "<|startoftext|>", "<|endoftext|>"
@@ -89,18 +90,40 @@ def find_clip_pieces() -> Pieces:
     return read_pieces(_clip_merges_from_hub())
 
 
+def bert_cased_file() -> Path:
+    """The words of BERT's cased models, from the hub's cache, else from the hub.
+
+    Raises:
+        DataError: neither has them; the message says how to get them.
+    """
+    return _from_hub(
+        BERT_HUB_NAME,
+        "vocab.txt",
+        why="BERT's cased vocabulary is not on this machine",
+        do="put the vocab.txt of bert-base-cased beside the weights, or name it with --set inputs.tokenizer=PATH",
+    )
+
+
 def _clip_merges_from_hub() -> Path:
+    return _from_hub(
+        CLIP_HUB_NAME,
+        "merges.txt",
+        why=f"CLIP's vocabulary is not on this machine: no {CLIP_FILE} given, no package open_clip_torch installed",
+        do=f"Do one of: pip install open_clip_torch; put the file {CLIP_FILE} (or the vocab.json and merges.txt of a "
+        "checkpoint) on disk and name it with --set inputs.tokenizer=PATH",
+    )
+
+
+def _from_hub(repository: str, file: str, *, why: str, do: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(hf_hub_download(CLIP_HUB_NAME, "merges.txt"))
+        return Path(hf_hub_download(repository, file))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise DataError(
-            f"CLIP's vocabulary is not on this machine: no {CLIP_FILE} given, no package open_clip_torch installed, "
-            f"and {CLIP_HUB_NAME} is neither in the hub's cache nor to be had from the hub "
-            f"({type(error).__name__}). Do one of: pip install open_clip_torch; put the file {CLIP_FILE} (or "
-            "the vocab.json and merges.txt of a checkpoint) on disk and name it with --set inputs.tokenizer=PATH"
+            f"{why}, and {repository} is neither in the hub's cache nor to be had from the hub "
+            f"({type(error).__name__}). {do[0].upper()}{do[1:]}"
         ) from error
 
 

@@ -7,7 +7,7 @@ that names `path/mine.py:run` does.
 from diptych.systems.building import build
 from diptych.systems.converting import LAYOUTS, Description, convert, describe
 from diptych.systems.costing import cost_of
-from diptych.systems.loading import load, load_any, load_detector
+from diptych.systems.loading import load, load_any, load_detector, load_towers
 from diptych.systems.outside import OutsideObjective, outside_recipe
 from diptych.systems.rooms import NAMES, OBJECTIVES, recipe, recipes
 from diptych.systems.runs import read_run, run_from_plain
@@ -27,6 +27,7 @@ __all__ = [
     "load",
     "load_any",
     "load_detector",
+    "load_towers",
     "outside_recipe",
     "read_run",
     "read_trained",

@@ -11,7 +11,14 @@ import torch
 from torch import nn
 
 from diptych.data.table import Rows
-from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer, clip_tokenizer, load_tokenizer, train_tokenizer
+from diptych.data.tokenizers import (
+    NAMED,
+    SETTINGS_FILE,
+    Tokenizer,
+    load_tokenizer,
+    named_tokenizer,
+    train_tokenizer,
+)
 from diptych.errors import UsageError, WeightsError, unknown
 from diptych.overrides import to_plain
 from diptych.progress import SILENT, Bar, Progress
@@ -25,7 +32,7 @@ FREE = ("temperature", "max_scale")
 """Settings of a model that do not change what its weights mean."""
 TEXTS_A_TURN = 1000
 """Texts between two turns of the bar."""
-TOKENIZERS = ("train:bpe", "train:wordpiece", "clip")
+TOKENIZERS = ("train:bpe", "train:wordpiece", *NAMED)
 
 
 def build(
@@ -64,7 +71,10 @@ def build(
         tokenizer = None if trained is None else trained.tokenizer
         if tokenizer is None:
             tokenizer = _tokenizer(run.inputs, texts, tokenizer_folder, progress)
-        run = replace(run, model=replace(run.model, vocab_size=tokenizer.vocab_size, end_id=tokenizer.end_id))
+        num_words = tokenizer.vocab_size
+        if trained is not None and of_room.weights.more_words:
+            num_words = max(num_words, trained.config.vocab_size)
+        run = replace(run, model=replace(run.model, vocab_size=num_words, end_id=tokenizer.end_id))
     if of_room.told is not None and rows is not None:
         run = replace(run, model=of_room.told(run.model, rows, progress.say))
     model = new_model(run.system, run.model, run.objective, seed=run.training.seed)
@@ -100,12 +110,11 @@ def new_model(system: str, config: Any, objective: Any = None, *, seed: int = 0)
 
 
 def _begin_with(model: nn.Module, run: Run, trained: Trained) -> None:
-    """Puts trained weights into the model; the heads of its objective, and what does not fit, stay as drawn."""
+    """Puts trained weights into the model; heads that they have not, and what does not fit, stay as drawn."""
     state, config = trained.state, trained.config
-    fresh: tuple[str, ...] = ("heads.",)
+    fresh: tuple[str, ...] = ()
     if trained.system == run.system:
-        state, config, others = room(run.system).weights.fitted(state, config, run.model)
-        fresh = (*fresh, *others)
+        state, config, fresh = room(run.system).weights.fitted(state, config, run.model)
     theirs, ours = to_plain(config), to_plain(run.model)
     differing = [name for name in ours if name not in FREE and theirs.get(name) != ours[name]]
     if trained.system != run.system or differing:
@@ -114,8 +123,10 @@ def _begin_with(model: nn.Module, run: Run, trained: Trained) -> None:
             f"the weights of {trained.source} are of a {trained.system} model with other settings:{told}\n"
             "Choose the recipe they were trained by, or change these with --set"
         )
-    drawn = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(fresh)}
-    model.load_state_dict({**state, **drawn})
+    own = model.state_dict()
+    drawn = {name: own[name] for name in own if name.startswith((*fresh, "heads.")) and name not in state}
+    unused = {name for name in state if name.startswith("heads.") and name not in own}
+    model.load_state_dict({name: tensor for name, tensor in state.items() if name not in unused} | drawn)
 
 
 def _tokenizer(
@@ -130,8 +141,8 @@ def _tokenizer(
             kind: Literal["bpe", "wordpiece"] = "bpe" if settings.tokenizer == "train:bpe" else "wordpiece"
             with progress.bar("training the tokenizer", total=None, unit="texts") as bar:
                 return train_tokenizer(_counted(texts, bar), kind, settings.vocab_size)
-        case "clip":
-            return clip_tokenizer()
+        case name if name in NAMED:
+            return named_tokenizer(name)
         case path if Path(path).exists():
             return load_tokenizer(Path(path))
         case other:

@@ -1,4 +1,4 @@
-"""Trained weights from one layout to another: ours, open_clip's, Hugging Face's."""
+"""Trained weights from one layout to another: ours, open_clip's, Hugging Face's, UNITER's."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from diptych.systems.runs import read_run
 from diptych.systems.trained import Trained, read_published, read_trained, source_path
 from diptych.train.run import Run, plain_run
 
-Layout = Literal["open_clip", "huggingface", "diptych"]
-LAYOUTS = ("open_clip", "huggingface", "diptych")
+Layout = Literal["open_clip", "huggingface", "uniter", "diptych"]
+LAYOUTS = ("open_clip", "huggingface", "uniter", "diptych")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,13 @@ class Description:
     """What is known of a source of weights without building its model."""
 
     layout: str
-    """"openai", "open_clip", "huggingface" or "diptych"."""
+    """"openai", "open_clip", "huggingface", "torchvision", "uniter", "bert" or "diptych"."""
     system: str
     config: Any
     num_tensors: int
     num_parameters: int
+    heads: tuple[str, ...]
+    """Of objectives and tasks, as far as the source has them."""
     ignored: dict[str, str]
     """Tensors of the file that have no place in the model, and why they may be left out."""
 
@@ -63,6 +65,7 @@ def describe(source: str | Path, config: Any = None) -> Description:
         config=config,
         num_tensors=len(state),
         num_parameters=sum(tensor.numel() for tensor in learnt),
+        heads=tuple(dict.fromkeys(name.split(".")[1] for name in state if name.startswith("heads."))),
         ignored=ignored,
     )
 
@@ -73,8 +76,8 @@ def convert(source: str | Path, out: Path, layout: Layout, config: Any = None) -
     Args:
         source: as `load` takes it.
         out: a folder that is not there yet, or empty.
-        layout: "open_clip" (`local-dir:OUT`), "huggingface" (`CLIPModel.from_pretrained(OUT)`), or "diptych", a run
-            folder that `load`, `evaluate` and `--init` take.
+        layout: "open_clip" (`local-dir:OUT`), "huggingface" (`CLIPModel.from_pretrained(OUT)`), "uniter" (the released
+            names), or "diptych", a run folder that `load`, `evaluate` and `--init` take.
         config: as `load` takes it.
     Returns:
         What the user should know of the result, a sentence each.
@@ -120,6 +123,9 @@ def _write_vocabulary(tokenizer: Tokenizer, out: Path, layout: Layout, context: 
         write_whole(out / "tokenizer_config.json", json.dumps(settings, indent=2) + "\n")
         return []
     if layout == "open_clip" and tokenizer.name == "clip":
+        return []
+    if layout == "uniter":
+        tokenizer.save(out / "tokenizer")
         return []
     tokenizer.save(out / "tokenizer")
     return [

@@ -172,7 +172,7 @@ def name_regions(
 
     Args:
         detector: whose regions are named.
-        clip: a run or what else `load` reads.
+        clip: a run or what else `load_towers` reads.
         word_list: one word or phrase a line, or JSON as ["dog", "cat"].
         template: as `tasks.prompts.find_templates` takes it.
         device: see `resolve_device`.
@@ -183,12 +183,12 @@ def name_regions(
     """
     from diptych.data.word_list import read_word_list
     from diptych.prepare.naming import NamedRegions
-    from diptych.systems.loading import load
+    from diptych.systems.loading import load_towers
     from diptych.tasks.prompts import find_templates
     from diptych.tasks.zero_shot import class_vectors
 
     names, templates = read_word_list(word_list), find_templates(template)
-    encoder = load(clip, device)
+    encoder = load_towers(clip, device)
     return NamedRegions(
         detector,
         encoder.encode_image,
@@ -201,9 +201,9 @@ def name_regions(
 
 def _over_a_tower(source: str, layout: Layout, device: str) -> RegionDetector:
     from diptych.prepare.windows import ImageTower, TowerRegions
-    from diptych.systems.loading import load
+    from diptych.systems.loading import load_towers
 
-    encoder = load(source, device)
+    encoder = load_towers(source, device)
     model: Any = encoder.model
     tower = ImageTower(
         name=f"CLIP's {model.config.image} tower", hash=_hash(encoder), feature_maps=encoder.feature_maps

@@ -10,6 +10,7 @@ from diptych.nn.unfilled import unfilled
 from diptych.systems.rooms import room
 from diptych.systems.trained import Trained, read_trained
 from diptych.tasks.encoder import DualEncoder
+from diptych.tasks.matcher import FusedMatcher
 from diptych.train.device import resolve_device
 
 if TYPE_CHECKING:
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
     from diptych.detector.selection import Rule
 
 
-def load(source: str | Path, device: str = "auto", config: Any = None, *, exact_pixels: bool = True) -> DualEncoder:
-    """A trained model that knows its tokenizer and its picture transform.
+def load(
+    source: str | Path, device: str = "auto", config: Any = None, *, exact_pixels: bool = True
+) -> DualEncoder | FusedMatcher:
+    """A trained model that knows its tokenizer and what it reads of a picture: two towers, or one stream.
 
     Args:
         source: a run folder (its best checkpoint, else the last; averaged weights where the run has them), OpenAI's
-            `.pt`, a folder or file of open_clip, a folder of Hugging Face's `CLIPModel`, or a name on their hub.
+            `.pt`, a folder or file of open_clip, a folder of Hugging Face's `CLIPModel`, or a name on their hub;
+            UNITER's `.pt`.
         device: see `resolve_device`.
         config: what model published weights are of, where nothing beside them says it (a bare `.pt` of open_clip): the
             name of a recipe, e.g. "vit_h_14", a JSON file of the model's settings, or the room's config itself.
@@ -43,6 +47,23 @@ def load(source: str | Path, device: str = "auto", config: Any = None, *, exact_
             "diptych.systems.load_detector, or make regions with it: diptych regions extract --detector own:RUN"
         )
     return _encoder(trained, resolve_device(device), exact_pixels=exact_pixels)
+
+
+def load_towers(
+    source: str | Path, device: str = "auto", config: Any = None, *, exact_pixels: bool = True
+) -> DualEncoder:
+    """What `load` returns, where only two towers will do.
+
+    Raises:
+        WeightsError: it is a model of one stream; otherwise as `load`.
+    """
+    found = load(source, device, config, exact_pixels=exact_pixels)
+    if isinstance(found, FusedMatcher):
+        raise WeightsError(
+            f"{source} reads a text and a picture together and makes no vector of either; expected a model of two "
+            "towers, such as a CLIP"
+        )
+    return found
 
 
 def load_detector(
@@ -72,7 +93,7 @@ def load_detector(
 
 def load_any(
     source: str | Path, device: str = "auto", config: Any = None, *, exact_pixels: bool = True
-) -> DualEncoder | OwnDetector:
+) -> DualEncoder | FusedMatcher | OwnDetector:
     """Whatever it is: what `load` or `load_detector` would return."""
     trained = read_trained(source, config)
     where = resolve_device(device)
@@ -81,8 +102,10 @@ def load_any(
     return _encoder(trained, where, exact_pixels=exact_pixels)
 
 
-def _encoder(trained: Trained, device: torch.device, *, exact_pixels: bool) -> DualEncoder:
+def _encoder(trained: Trained, device: torch.device, *, exact_pixels: bool) -> DualEncoder | FusedMatcher:
     inputs: Any = room(trained.system).inputs(trained.config, trained.inputs, trained.tokenizer)
+    if room(trained.system).heads is not None:
+        return FusedMatcher(_model(trained), inputs, device, trained.source)
     return DualEncoder(_model(trained), inputs, device, trained.source, exact_pixels=exact_pixels)
 
 
@@ -96,9 +119,23 @@ def _detector(
 
 
 def _model(trained: Trained) -> Any:
-    model: Any = unfilled(room(trained.system).model, trained.config)
+    model: Any = unfilled(_empty_model, trained)
+    missing = sorted(model.state_dict().keys() - trained.state.keys())
+    if missing:
+        raise WeightsError(
+            f"{trained.source} lacks {len(missing)} tensors of a {trained.system}, e.g. {missing[0]}; such weights are "
+            f"to begin a training with: diptych train {trained.system} RECIPE --init {trained.source}"
+        )
     try:
         model.load_state_dict(trained.state)
     except RuntimeError as error:
         raise WeightsError(f"the weights of {trained.source} do not fit the model of its settings: {error}") from error
     return model.eval()
+
+
+def _empty_model(trained: Trained) -> Any:
+    of_room = room(trained.system)
+    model: Any = of_room.model(trained.config)
+    if of_room.heads is not None:
+        model.heads = of_room.heads(trained.state, trained.config)
+    return model

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from diptych.objectives.objective import Objective
     from diptych.train.run import InputSettings, Run
 
-NAMES = ("clip", "detector")
-OBJECTIVES = ("contrastive", "sigmoid", "captioning", "bag_of_words", "detection")
+NAMES = ("clip", "uniter", "detector")
+OBJECTIVES = ("contrastive", "sigmoid", "captioning", "bag_of_words", "detection", "pretraining")
 
 
 class Published(Protocol):
@@ -53,6 +53,8 @@ class RoomWeights:
     """The file on the hub that says the config -> groups of files, of each the first that is there is needed."""
     vocabulary: str = ""
     """The tokenizer of published models, as `inputs.tokenizer` names it."""
+    more_words: bool = False
+    """Whether published models may have embedded words that no vocabulary names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,9 @@ class Room:
     blank: Callable[[Any, int, int], Batch] | None = None
     """Config, rows and tokens of a text: a batch of these sizes with nothing in it. None where a model's cost is not
     known from shapes alone."""
+    heads: Callable[[Mapping[str, Tensor], Any], nn.ModuleDict] | None = None
+    """State and config -> the heads that the state has weights of, to be loaded with it. None where heads are for
+    training alone."""
     reads_text: bool = True
     """Whether the room has a tokenizer."""
     told: Callable[[Any, Rows, Callable[[str], None]], Any] | None = None
@@ -105,6 +110,31 @@ def room(system: str) -> Room:
                     hub_files=weights.HUB_FILES,
                     vocabulary="clip",
                 ),
+            )
+        case "uniter":
+            from diptych.uniter import recipes as pretraining
+            from diptych.uniter import weights as released
+            from diptych.uniter.heads import new_heads, sizes_in
+            from diptych.uniter.inputs import UniterInputs, with_regions
+            from diptych.uniter.model import UNITER, UniterConfig
+
+            return Room(
+                config=UniterConfig,
+                model=UNITER,
+                inputs=UniterInputs,
+                recipes=pretraining.NAMES,
+                recipe=pretraining.named,
+                weights=RoomWeights(
+                    identify=released.identify,
+                    expected=released.EXPECTED,
+                    read=released.read_weights,
+                    write=released.write_weights,
+                    fitted=released.fitted,
+                    vocabulary="bert-base-cased",
+                    more_words=True,
+                ),
+                heads=lambda state, config: new_heads(sizes_in(state), config),
+                told=with_regions,
             )
         case "detector":
             from diptych.detector import recipes as runs
@@ -169,6 +199,10 @@ def objective_class(name: str) -> type[Objective]:
             from diptych.objectives.detection import Detection
 
             return Detection
+        case "pretraining":
+            from diptych.objectives.pretraining import Pretraining
+
+            return Pretraining
         case "bag_of_words":
             from diptych.objectives.bag_of_words import BagOfWordsPrediction
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diptych.checkpoint.hub import download_first
 from diptych.checkpoint.store import best_or_last
-from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer, clip_tokenizer, load_tokenizer
+from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer, load_tokenizer, named_tokenizer
 from diptych.data.vocabulary import CLIP_FILE
 from diptych.errors import UsageError, WeightsError, neighbour, unknown
 from diptych.overrides import from_plain
@@ -22,6 +22,11 @@ from diptych.systems.runs import read_run
 from diptych.train.run import InputSettings
 
 _HUB_NAME = re.compile(r"(hf-hub:)?([\w.-]+/[\w.-]+)")
+VOCABULARIES = {
+    "clip": ("vocab.json", "tokenizer.json", CLIP_FILE),
+    "bert-base-cased": ("vocab.txt", "tokenizer.json"),
+}
+"""A tokenizer's name -> the files that hold such a one, of which one may lie with the weights."""
 _FILE_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 """A name that ends so is of a file, and no model of the hub."""
 
@@ -35,7 +40,7 @@ class Trained:
     config: Any
     """The room's."""
     state: Mapping[str, Tensor]
-    """The towers' weights; the heads of objectives, which are for training alone, are left out."""
+    """Heads of objectives are in it where the room has a use for them after training."""
     inputs: InputSettings
     tokenizer: Tokenizer | None
     """None of a room that reads no text."""
@@ -114,12 +119,14 @@ def source_path(source: str | Path) -> Path:
 
 def _of_run(folder: Path) -> Trained:
     run = read_run(folder)
-    state = best_or_last(folder).model()
+    state: Mapping[str, Tensor] = best_or_last(folder).model()
+    if room(run.system).heads is None:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("heads.")}
     return Trained(
         source=str(folder),
         system=run.system,
         config=run.model,
-        state={name: tensor for name, tensor in state.items() if not name.startswith("heads.")},
+        state=state,
         inputs=run.inputs,
         tokenizer=load_tokenizer(folder / "tokenizer") if room(run.system).reads_text else None,
     )
@@ -136,13 +143,15 @@ def _published(path: Path, source: str, config: Any) -> Trained:
             inputs=recipe(system, recipes(system)[0]).inputs,
             tokenizer=None,
         )
-    tokenizer = _tokenizer_beside(path if path.is_dir() else path.parent)
-    if tokenizer.vocab_size != published.config.vocab_size:
+    of_room = room(system).weights
+    tokenizer = _tokenizer_beside(path if path.is_dir() else path.parent, of_room.vocabulary)
+    more = published.config.vocab_size - tokenizer.vocab_size
+    if more < 0 or (more and not of_room.more_words):
         raise WeightsError(
             f"{source} has {published.config.vocab_size} words and the tokenizer found for it {tokenizer.vocab_size}; "
-            "put the model's own vocabulary (vocab.json and merges.txt, or tokenizer.json) beside its weights"
+            f"put the model's own vocabulary ({', '.join(VOCABULARIES[of_room.vocabulary])}) beside its weights"
         )
-    inputs = InputSettings(tokenizer=room(system).weights.vocabulary, vocab_size=tokenizer.vocab_size)
+    inputs = InputSettings(tokenizer=of_room.vocabulary, vocab_size=tokenizer.vocab_size)
     return Trained(
         source=source,
         system=system,
@@ -153,12 +162,12 @@ def _published(path: Path, source: str, config: Any) -> Trained:
     )
 
 
-def _tokenizer_beside(folder: Path) -> Tokenizer:
-    """The vocabulary that lies with the weights, else CLIP's."""
+def _tokenizer_beside(folder: Path, vocabulary: str) -> Tokenizer:
+    """The vocabulary that lies with the weights, else the one that is named."""
     if (folder / "tokenizer" / SETTINGS_FILE).is_file():
         return load_tokenizer(folder / "tokenizer")
-    names = ("vocab.json", "tokenizer.json", CLIP_FILE)
-    return clip_tokenizer(folder if any((folder / name).is_file() for name in names) else None)
+    there = any((folder / name).is_file() for name in VOCABULARIES[vocabulary])
+    return named_tokenizer(vocabulary, folder if there else None)
 
 
 def _from_hub(name: str) -> Path:

@@ -33,8 +33,8 @@ ONLY_REGIONS = "regions."
 """How the names of ours begin that no BERT has."""
 COPIED_TYPES = {3: 1, 4: 0}
 """Rows of a grown table of types -> the row that the new ones begin as: NLVR2's models, and VCR's."""
-FREE = ("dropout", "attention_dropout", "context", "max_regions", "detector")
-"""Settings that may change before weights are trained on."""
+FREE = ("dropout", "attention_dropout", "context", "max_regions", "detector", "end_id")
+"""Settings that may change before weights are trained on, or that weights do not tell."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,133 @@
+"""UNITER's runs: a tiny one, and the paper's pre-training of base and large."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from diptych.errors import UsageError, unknown
+from diptych.objectives.masked_regions import MaskedRegionClasses
+from diptych.objectives.matching import Matching
+from diptych.objectives.pretraining import Pretraining, Shares
+from diptych.train.run import InputSettings, OptimSettings, Run, TrainingSettings
+from diptych.uniter.model import UniterConfig
+
+NAMES = ("tiny", "base_indomain", "base", "large")
+
+
+def named(name: str) -> Run:
+    """The recipe of that name.
+
+    Raises:
+        UsageError: there is none; the nearest is suggested.
+    """
+    match name:
+        case "tiny":
+            return tiny()
+        case "base_indomain":
+            return base_indomain()
+        case "base":
+            return base()
+        case "large":
+            return large()
+        case _:
+            raise UsageError(unknown("recipe", name, NAMES))
+
+
+def tiny() -> Run:
+    """A UNITER of 35,000 parameters beside its words, for a few dozen steps: tests and first tries. Not of the paper.
+
+    A second or two on one core, with regions of the scenes' detector and their soft labels.
+    """
+    return Run(
+        system="uniter",
+        recipe="tiny",
+        model=UniterConfig(
+            width=32,
+            depth=2,
+            heads=2,
+            mlp_width=64,
+            dropout=0.0,
+            attention_dropout=0.0,
+            context=32,
+            positions=64,
+            max_regions=12,
+        ),
+        objective=Pretraining(),
+        inputs=InputSettings(tokenizer="train:wordpiece", vocab_size=1024),
+        optim=OptimSettings(lr=2e-3, weight_decay=0.01, warmup_steps=5, schedule="linear", clip_norm=5.0),
+        training=TrainingSettings(
+            steps=40, batch=16, precision="float32", log_every=1, eval_every=20, eval_rows=64, eval_metric="loss"
+        ),
+    )
+
+
+def base_indomain() -> Run:
+    """UNITER-base on COCO and Visual Genome. UNITER, arXiv:1909.11740, section 4 and appendix; released config.
+
+    Begin from BERT-base by `--init`, a folder of bert-base-cased. 8 V100 in the paper; a step is 10,240 words and
+    regions on each, twice. Differs: COCO and Visual Genome are one table, and no step is of one of them alone. Not run
+    here: hardware.
+    """
+    return Run(
+        system="uniter",
+        recipe="base_indomain",
+        model=UniterConfig(),
+        objective=_released(Shares(mlm=2, mrfr=1, mrc=1, itm=2)),
+        inputs=InputSettings(tokenizer="bert-base-cased"),
+        optim=OptimSettings(
+            lr=5e-5,
+            betas=(0.9, 0.98),
+            eps=1e-6,
+            weight_decay=0.01,
+            warmup_steps=10_000,
+            schedule="linear",
+            clip_norm=5.0,
+            arithmetic="released",
+        ),
+        training=TrainingSettings(
+            steps=200_000,
+            batch_tokens=10_240 * 2 * 8,
+            seed=42,
+            log_every=100,
+            eval_every=5_000,
+            eval_rows=5_000,
+            eval_metric="loss",
+        ),
+    )
+
+
+def base() -> Run:
+    """`base_indomain` on all four data sets, Conceptual Captions and SBU Captions besides. Not run here: hardware.
+
+    Three times as much a step, and more steps that predict words. 882 GPU hours in the paper (a number from memory).
+    """
+    run = base_indomain()
+    return replace(
+        run,
+        recipe="base",
+        objective=_released(Shares(mlm=4, mrfr=2, mrc=2, itm=3)),
+        training=replace(run.training, batch_tokens=10_240 * 6 * 8),
+    )
+
+
+def large() -> Run:
+    """UNITER-large on all four data sets, from BERT-large. Not run here: hardware.
+
+    16 V100 in the paper, 3,645 GPU hours (a number from memory).
+    """
+    run = base()
+    return replace(
+        run,
+        recipe="large",
+        model=UniterConfig(width=1024, depth=24, heads=16, mlp_width=4096),
+        training=replace(run.training, steps=500_000, batch_tokens=6_144 * 4 * 16),
+    )
+
+
+def _released(share: Shares) -> Pretraining:
+    """The tasks averaged as the learning rates were tuned with: see `docs/papers/uniter.md`."""
+    return Pretraining(
+        share=share,
+        mrc=MaskedRegionClasses(mean_over_classes=True),
+        itm=Matching(alignment=0.1, push_apart=True),
+    )

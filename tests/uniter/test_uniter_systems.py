@@ -1,0 +1,196 @@
+"""UNITER by name: its files through `diptych.load`, `weights identify` and `convert`, and as a beginning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+import diptych
+from diptych import systems
+from diptych.cli.main import main
+from diptych.data.regions import Regions
+from diptych.data.sample import Sample
+from diptych.errors import DataError, UsageError, WeightsError
+from diptych.overrides import apply_overrides
+from diptych.tasks.matcher import FusedMatcher
+from diptych.uniter.heads import HeadSizes, new_heads
+from diptych.uniter.model import UNITER, UniterConfig
+from diptych.uniter.weights import write_weights
+
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "!", "A", "dog", "##s", "runs", "on", "grass")
+CONFIG = UniterConfig(
+    width=8,
+    depth=1,
+    heads=2,
+    mlp_width=12,
+    vocab_size=12,
+    end_id=3,
+    positions=9,
+    context=9,
+    feature_width=5,
+    num_classes=3,
+)
+HEADS = {"mlm": HeadSizes(), "mrfr": HeadSizes(), "mrc": HeadSizes(outputs=4), "itm": HeadSizes(outputs=2)}
+
+
+def write(folder: Path, heads=HEADS, config=CONFIG, words=WORDS) -> Path:
+    """A file of weights with BERT's vocabulary beside it."""
+    torch.manual_seed(5)
+    model = UNITER(config)
+    model.heads = new_heads(heads, config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    write_weights(folder, config, model.state_dict(), "uniter")
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("released"))
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("bert")
+    sizes = transformers.BertConfig(
+        vocab_size=12,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=12,
+        max_position_embeddings=9,
+    )
+    torch.manual_seed(6)
+    transformers.BertForPreTraining(sizes).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    return folder
+
+
+def sample(text: str, seed: int = 0, width: int = 5) -> Sample:
+    rng = np.random.default_rng(seed)
+    num = int(rng.integers(1, 4))
+    regions = Regions(
+        height_px=None,
+        width_px=None,
+        boxes=np.sort(rng.random((num, 2, 2)), axis=1).reshape(num, 4).astype(np.float32),
+        features=rng.standard_normal((num, width)).astype(np.float32),
+        scores=np.ones(num, dtype=np.float32),
+    )
+    return Sample(key=f"{seed}", group="", image=None, texts=(text,), fields={"regions": regions})
+
+
+ROWS = [sample("A dog runs", 1), sample("grass", 2), sample("dogs on grass !", 3)]
+
+
+def test_a_released_file_is_loaded_and_asked(released):
+    model = diptych.load(released / "model.safetensors", device="cpu")
+    assert isinstance(model, FusedMatcher) and model.columns == ("regions",)
+    fused = model.encode(ROWS)
+    assert fused.hidden.shape[::2] == (3, 8) and fused.text_mask.sum(dim=1).tolist() == [5, 3, 7]
+    matches = model.match(ROWS, batch=2)
+    by_hand = model.model.heads["itm"](fused.pooled).softmax(dim=-1)[:, 1]
+    assert_close(matches, by_hand.detach())
+    assert model.match([]).shape == (0,)
+    assert_close(model.match(ROWS[1:2]), matches[1:2])
+
+
+def test_dropout_rests_and_the_mode_comes_back(released):
+    model = diptych.load(released, device="cpu")
+    model.model.train()
+    assert torch.equal(model.match(ROWS), model.match(ROWS))
+    assert model.model.training and model.model.encoder.training
+
+
+def test_a_model_without_the_head_for_matching_says_so(tmp_path):
+    model = diptych.load(write(tmp_path, {"vqa": HeadSizes(outputs=4)}), device="cpu")
+    with pytest.raises(UsageError, match=r"no head that tells whether .* its heads: vqa"):
+        model.match(ROWS)
+
+
+def test_rows_that_do_not_fit_are_told(released):
+    model = diptych.load(released, device="cpu")
+    with pytest.raises(DataError, match="region features of 4 numbers; this model reads 5"):
+        model.match([sample("A dog", width=4)])
+
+
+def test_one_stream_is_not_taken_where_two_towers_are_needed(released):
+    with pytest.raises(WeightsError, match="expected a model of two towers"):
+        systems.load_towers(released, "cpu")
+    assert isinstance(systems.load_any(released, "cpu"), FusedMatcher)
+
+
+def test_words_that_no_vocabulary_names(tmp_path):
+    """VCR's models have 81 of them; a vocabulary with more words than the model is another's."""
+    more = write(tmp_path / "more", {"vcr": HeadSizes(outputs=2)}, replace(CONFIG, vocab_size=15))
+    assert diptych.load(more, device="cpu").encode(ROWS).word_table.shape == (15, 8)
+    other = write(tmp_path / "other", words=(*WORDS, "cat"))
+    with pytest.raises(WeightsError, match=r"has 12 words and the tokenizer .* 13; put the model's own .*vocab\.txt"):
+        diptych.load(other, device="cpu")
+
+
+def run(capsys, *arguments: object) -> str:
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    assert not end.value.code
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_what_a_strangers_file_is(released, bert, tmp_path, capsys):
+    told = run(capsys, "weights", "identify", released)
+    assert "layout uniter" in told and "mlm, mrfr, mrc, itm (as pre-trained)" in told
+    assert "1 layers, 8 wide, 2 attention heads" in told and "features of 5 numbers" in told
+    told = run(capsys, "weights", "identify", write(tmp_path, {"nlvr2_paired_attn": HeadSizes(outputs=2)}))
+    assert "nlvr2_paired_attn (as fine-tuned for NLVR2)" in told
+    told = run(capsys, "weights", "identify", bert)
+    assert "layout bert" in told and "none: the text side of a UNITER" in told
+    assert f"diptych train uniter base_indomain --init {bert}" in told
+
+
+def test_there_and_back(released, tmp_path, capsys):
+    run(capsys, "weights", "convert", released, tmp_path / "ours", "--to", "diptych")
+    run(capsys, "weights", "convert", tmp_path / "ours", tmp_path / "theirs", "--to", "uniter")
+    first, last = load_file(released / "model.safetensors"), load_file(tmp_path / "theirs" / "model.safetensors")
+    assert first.keys() == last.keys() and all(torch.equal(first[name], last[name]) for name in first)
+    expected = diptych.load(released, device="cpu").match(ROWS)
+    for folder in ("ours", "theirs"):
+        assert torch.equal(diptych.load(tmp_path / folder, device="cpu").match(ROWS), expected)
+
+
+def begun(init: Path, *settings: str):
+    sizes = (
+        *("width=8", "depth=1", "heads=2", "mlp_width=12", "context=9", "positions=9", "feature_width=5"),
+        *settings,
+    )
+    recipe = apply_overrides(systems.recipe("uniter", "tiny"), [f"model.{one}" for one in sizes])
+    return systems.build(recipe, init=init)
+
+
+def test_a_training_begins_with_released_weights_and_their_heads(released):
+    state = begun(released, "num_classes=3").model.state_dict()
+    told = systems.read_trained(released).state
+    assert state.keys() == told.keys()
+    assert all(torch.equal(state[name], told[name]) for name in state)
+    with pytest.raises(WeightsError, match=r"model\.num_classes: 3 there, 4 here"):
+        begun(released, "num_classes=4")
+    with pytest.raises(WeightsError, match=r"model\.feature_width: 5 there, 6 here"):
+        begun(released, "num_classes=3", "feature_width=6")
+
+
+def test_a_training_begins_with_a_bert(bert):
+    job = begun(bert, "num_classes=7", "feature_width=6")
+    state, told = job.model.state_dict(), systems.read_trained(bert).state
+    assert all(torch.equal(state[name], told[name]) for name in told)
+    assert {name.split(".")[0] for name in state.keys() - told.keys()} == {"regions", "heads"}
+    assert job.inputs.tokenizer.encode("A dog", 9) == [2, 6, 7, 3]
+    with pytest.raises(
+        WeightsError, match=r"lacks \d+ tensors of a uniter, .* begin a training with: diptych train uniter"
+    ):
+        diptych.load(bert, device="cpu")
