@@ -123,7 +123,7 @@ def _evaluate(
 
     table.split(asked.split)  # a wrong name is told before the model is loaded
     model = systems.load_any(run, device)
-    recall = None if recall_with is None else systems.load(recall_with, device)
+    recall = None if recall_with is None else systems.load_towers(recall_with, device)
     with screen.progress() as progress:
         found = evaluation.evaluate(task, model, table, asked, progress, recall=recall)
         if html is not None:
