@@ -103,6 +103,8 @@ def extract(
         found = named_detector(
             detector, preset=asked.preset, settings=settings or (), soft_labels=soft_labels, device=device
         )
+        for line in (*screen.left_out(found.ignored), *(f"Note: {note}" for note in found.notes)):
+            progress.say(f"{line}.")
         warning = None if asked.preset is None else asked.preset.warning(found.detector.spec, found.name)
         if warning is not None:
             progress.say(f"Note: {warning}.")

@@ -126,13 +126,14 @@ def opened(
     from diptych.data.region_files.detect import open_regions
     from diptych.data.region_files.old_store import notes_of
 
-    store = open_regions(path, classes=_names(classes), attributes=_names(attributes), labels=labels)
+    store = open_regions(path, classes=names_in(classes), attributes=names_in(attributes), labels=labels)
     for note in notes_of(store):
         screen.say(f"Note: {note}.")
     return store
 
 
-def _names(file: Path | None) -> tuple[str, ...]:
+def names_in(file: Path | None) -> tuple[str, ...]:
+    """The names of a vocabulary file; none of none."""
     from diptych.data.word_list import read_vocabulary
 
     return () if file is None else read_vocabulary(file)

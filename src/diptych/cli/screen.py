@@ -52,6 +52,17 @@ def damage(found: Mapping[str, str], number: int) -> None:
         out()
 
 
+def left_out(ignored: Mapping[str, str]) -> list[str]:
+    """A line for every reason for which parts of published weights are not used, with the first of them by name."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in ignored.items():
+        by_reason.setdefault(reason, []).append(name)
+    return [
+        f"Left out: {', '.join(names[:3])}{f' and {len(names) - 3:,} more' * (len(names) > 3)}: {reason}"
+        for reason, names in by_reason.items()
+    ]
+
+
 def next_step(command: str) -> None:
     """The last line of a command: what to run next, ready to paste."""
     console().print(f"[bold]Next:[/] {escaped(command)}")

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from diptych.cli import screen
+from diptych.cli import regions_files, screen
 from diptych.cli.json_file import write_json
 from diptych.cli.verbs import Verbs
+from diptych.cli.weights_rows import rows_of
 
 if TYPE_CHECKING:
     from diptych.systems.converting import Description, Layout
 
 weights_app = typer.Typer(help="Published weights: what they are, and from one layout to another.", cls=Verbs)
 
-_SOURCE_HELP = "A run, OpenAI's or UNITER's .pt, a folder of open_clip or Hugging Face, or a name on their hub."
+_SOURCE_HELP = (
+    "A run, OpenAI's or UNITER's .pt, a folder of open_clip or Hugging Face, bottom-up attention's folder, .pkl or "
+    ".pth, or a name on their hub."
+)
 Config = Annotated[
     str | None,
     typer.Option(
@@ -38,9 +42,9 @@ def identify(
     from diptych.overrides import to_plain
 
     found = systems.describe(source, config)
-    screen.table(source, ("", "found"), _rows(found))
-    for name, reason in found.ignored.items():
-        screen.out(f"Left out: {name}, {reason}")
+    screen.table(source, ("", "found"), rows_of(found))
+    for line in (*screen.left_out(found.ignored), *(f"Note: {note}" for note in found.notes)):
+        screen.out(line)
     screen.out()
     if json_file is not None:
         write_json(json_file, to_plain(found))
@@ -48,11 +52,13 @@ def identify(
 
 
 def _next(source: str, config: str | None, found: Description) -> str:
-    """What is done with such weights next: conversion into a folder that is not there yet, or a training."""
+    """What is done with such weights next: conversion into a folder that is not there yet, a training, or regions."""
     if found.layout == "bert":
         return (
             f"diptych train uniter base_indomain --init {shlex.quote(source)} --data DATA --regions REGIONS --out RUN"
         )
+    if found.layout == "diptych" and found.system in ("detector", "bottom-up attention"):
+        return _extraction("own" if found.system == "detector" else "butd", source)
     layout = "diptych"
     if found.layout == "diptych":
         layout = "uniter" if found.system == "uniter" else "open_clip"
@@ -69,11 +75,17 @@ def convert(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
     to: Annotated[str, typer.Option("--to", metavar="LAYOUT", help="open_clip, huggingface, uniter or diptych.")],
     config: Config = None,
+    classes: regions_files.Classes = None,
+    attributes: regions_files.Attributes = None,
 ) -> None:
-    """Write weights as a folder that open_clip, transformers, UNITER's code or diptych loads."""
+    """Write weights as a folder that open_clip, transformers, UNITER's code or diptych loads.
+
+    Names of classes and attributes are for bottom-up attention, and travel with its folder.
+    """
     from diptych import systems
 
-    for sentence in systems.convert(source, out, cast("Layout", to), config):
+    names = {"classes": regions_files.names_in(classes), "attributes": regions_files.names_in(attributes)}
+    for sentence in systems.convert(source, out, cast("Layout", to), config, **names):
         screen.out(sentence)
     screen.out(f"Written: {out} ({_how_to_load(out, to)})")
     screen.next_step(f"diptych weights identify {shlex.quote(str(out))}")
@@ -87,93 +99,11 @@ def _how_to_load(out: Path, layout: str) -> str:
             return f'transformers.CLIPModel.from_pretrained("{out}")'
         case "uniter":
             return f'torch.save(load_file("{out}/model.safetensors"), "uniter.pt")'
-        case _:
+        case _ if (out / "run.json").is_file():
             return f'diptych.load("{out}")'
-
-
-def _rows(found: Description) -> list[tuple[str, str]]:
-    common = [
-        ("layout", found.layout),
-        ("system", found.system),
-        ("parameters", f"{found.num_parameters:,} in {found.num_tensors} tensors"),
-    ]
-    match found.system:
-        case "detector":
-            return common + _of_detector(found.config)
-        case "uniter":
-            return common + _of_uniter(found)
         case _:
-            return common + _of_towers(found.config)
+            return _extraction("butd", str(out))
 
 
-def _of_uniter(found: Description) -> list[tuple[str, str]]:
-    config = found.config
-    size = {(12, 768): "base", (24, 1024): "large"}.get((config.depth, config.width), "neither base nor large")
-    rows = [
-        ("size", f"{size}: {config.depth} layers, {config.width} wide, {config.heads} attention heads"),
-        ("texts", f"{config.vocab_size:,} words, at most {config.positions} tokens; {config.types} types of tokens"),
-    ]
-    if found.layout == "bert":
-        return [*rows, ("regions", "none: the text side of a UNITER, to begin a training with")]
-    made_by = config.detector or "a detector that the file does not name"
-    rows.append(("regions", f"features of {config.feature_width:,} numbers, of {made_by}"))
-    return [*rows, ("heads", f"{', '.join(found.heads) or 'none'} ({_release(found.heads)})")]
-
-
-def _release(heads: tuple[str, ...]) -> str:
-    """Which release of a UNITER has such heads."""
-    if {"mlm", "itm"} <= set(heads):
-        return "as pre-trained"
-    tasks = {
-        "vqa": "VQA",
-        "ve": "visual entailment",
-        "vcr": "VCR",
-        "nlvr2": "NLVR2",
-        "rank": "retrieval",
-        "re": "referring expressions",
-    }
-    found = [name for key, name in tasks.items() if any(head.split("_")[0] == key for head in heads)]
-    return f"as fine-tuned for {', '.join(found)}" if found else "as no release has them"
-
-
-def _of_detector(config: Any) -> list[tuple[str, str]]:
-    return [
-        ("form", f"Faster R-CNN, {config.backbone} {config.form}"),
-        ("pictures", f"shorter side {config.shorter_side} pixels, longer side at most {config.longer_side}"),
-        ("mean, std", f"{_listed(config.image_mean)}; {_listed(config.image_std)}"),
-        ("classes", f"{len(config.classes)}: {', '.join(config.classes[:8])}{' ...' * (len(config.classes) > 8)}"),
-        ("attributes", ", ".join(config.attributes[:8]) + " ..." * (len(config.attributes) > 8) or "none"),
-        ("region features", f"{config.feature_width} wide"),
-    ]
-
-
-def _of_towers(config: Any) -> list[tuple[str, str]]:
-    crop = {"shortest": "shorter side, then cropped", "longest": "longer side, then padded", "squash": "squashed"}
-    return [
-        ("shared space", f"{config.embed_dim} wide"),
-        ("picture tower", _picture_tower(config)),
-        ("pictures", f"{config.image_size} pixels, {crop[config.resize_mode]}, {config.interpolation}"),
-        ("mean, std", f"{_listed(config.image_mean)}; {_listed(config.image_std)}"),
-        ("text tower", _text_tower(config)),
-        ("texts", f"{config.vocab_size} words, at most {config.context} tokens"),
-        ("activation", config.activation),
-    ]
-
-
-def _picture_tower(config: Any) -> str:
-    if config.image == "timm":
-        return f"timm {config.timm_name}"
-    patches = f", patches of {config.patch_size}" if config.image == "vit" else ""
-    layers = "+".join(str(depth) for depth in config.image_layers)
-    return f"{config.image}, {layers} layers, {config.image_width} wide{patches}"
-
-
-def _text_tower(config: Any) -> str:
-    if config.text == "cbow":
-        return f"cbow, {config.text_width} wide"
-    seen = "causal" if config.causal else "all tokens see each other"
-    return f"{config.text}, {config.text_layers} layers, {config.text_width} wide, {seen}, read at: {config.text_pool}"
-
-
-def _listed(numbers: tuple[float, ...]) -> str:
-    return " ".join(f"{number:.4g}" for number in numbers)
+def _extraction(name: str, source: str) -> str:
+    return shlex.join(["diptych", "regions", "extract", "DATA", "--detector", f"{name}:{source}", "--out", "REGIONS"])

@@ -74,6 +74,17 @@ def identify(source: Path) -> Layout | None:
     return "lxmert" if (source / lxmert.WEIGHTS_FILE).is_file() and (source / lxmert.CONFIG_FILE).is_file() else None
 
 
+def is_bottom_up(source: Path) -> bool:
+    """Whether a file or folder holds bottom-up attention: of a file, by the names of its tensors."""
+    layout = identify(source)
+    if layout != "detectron2" or source.suffix in PICKLES:
+        return layout is not None
+    try:
+        return detectron2.STEM in read_tensors(source)
+    except WeightsError:
+        return False
+
+
 def read_weights(
     source: str | Path,
     config: DetectorConfig | None = None,

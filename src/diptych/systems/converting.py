@@ -1,4 +1,4 @@
-"""Trained weights from one layout to another: ours, open_clip's, Hugging Face's, UNITER's."""
+"""Trained weights from one layout to another: ours, open_clip's, Hugging Face's, UNITER's, bottom-up attention's."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from diptych.train.run import Run, plain_run
 
 Layout = Literal["open_clip", "huggingface", "uniter", "diptych"]
 LAYOUTS = ("open_clip", "huggingface", "uniter", "diptych")
+BOTTOM_UP = "bottom-up attention"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +29,19 @@ class Description:
     """What is known of a source of weights without building its model."""
 
     layout: str
-    """"openai", "open_clip", "huggingface", "torchvision", "uniter", "bert" or "diptych"."""
+    """"openai", "open_clip", "huggingface", "torchvision", "lxmert", "detectron2", "uniter", "bert" or "diptych"."""
     system: str
+    """The room, or BOTTOM_UP."""
     config: Any
+    """The room's; of bottom-up attention `BottomUpSettings`."""
     num_tensors: int
     num_parameters: int
     heads: tuple[str, ...]
     """Of objectives and tasks, as far as the source has them."""
     ignored: dict[str, str]
-    """Tensors of the file that have no place in the model, and why they may be left out."""
+    """Tensors and settings of the source that have no place in the model, and why they may be left out."""
+    notes: tuple[str, ...] = ()
+    """What else somebody who converts it should know."""
 
 
 def describe(source: str | Path, config: Any = None) -> Description:
@@ -45,14 +50,23 @@ def describe(source: str | Path, config: Any = None) -> Description:
     Raises:
         WeightsError: it is of no known layout, damaged, or does not fit what it says of itself.
     """
+    from diptych.detector.weights import identify, is_bottom_up
+
     path = source_path(source)
     state: Mapping[str, Tensor]
+    notes: tuple[str, ...] = ()
     if (path / "run.json").is_file():
         if config is not None:
             raise UsageError(f"{source} is a run, whose run.json says what model it is; leave the config out")
         run = read_run(path)
         layout, system, config, ignored = "diptych", run.system, run.model, {}
         state = best_or_last(path).model()
+    elif is_bottom_up(path):
+        from diptych.systems.bottom_up import read_release, settings_of
+
+        release = read_release(path, config)
+        layout, system, ignored, notes = str(identify(path)), BOTTOM_UP, dict(release.ignored), release.notes
+        state, config = release.state, settings_of(release)
     else:
         system, found = read_published(path, config)
         layout, config, ignored = found.layout, found.config, dict(found.ignored)
@@ -67,10 +81,19 @@ def describe(source: str | Path, config: Any = None) -> Description:
         num_parameters=sum(tensor.numel() for tensor in learnt),
         heads=tuple(dict.fromkeys(name.split(".")[1] for name in state if name.startswith("heads."))),
         ignored=ignored,
+        notes=notes,
     )
 
 
-def convert(source: str | Path, out: Path, layout: Layout, config: Any = None) -> list[str]:
+def convert(
+    source: str | Path,
+    out: Path,
+    layout: Layout,
+    config: Any = None,
+    *,
+    classes: tuple[str, ...] = (),
+    attributes: tuple[str, ...] = (),
+) -> list[str]:
     """Writes trained weights, with config, preprocessing and vocabulary, as a folder of another layout.
 
     Args:
@@ -79,6 +102,8 @@ def convert(source: str | Path, out: Path, layout: Layout, config: Any = None) -
         layout: "open_clip" (`local-dir:OUT`), "huggingface" (`CLIPModel.from_pretrained(OUT)`), "uniter" (the released
             names), or "diptych", a run folder that `load`, `evaluate` and `--init` take.
         config: as `load` takes it.
+        classes: names for bottom-up attention, whose published weights have none; they travel with what is written.
+        attributes: likewise.
     Returns:
         What the user should know of the result, a sentence each.
     Raises:
@@ -86,10 +111,19 @@ def convert(source: str | Path, out: Path, layout: Layout, config: Any = None) -
         RunExistsError: `out` holds something.
         WeightsError: the source cannot be read, or the layout cannot hold such a model.
     """
+    from diptych.detector.weights import is_bottom_up
+
     if layout not in LAYOUTS:
         raise UsageError(unknown("layout", layout, LAYOUTS))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunExistsError(f"{out} holds something already; choose another folder")
+    path = source_path(source)
+    if not (path / "run.json").is_file() and is_bottom_up(path):
+        from diptych.systems.bottom_up import convert_release, read_release
+
+        return convert_release(read_release(path, config, classes=classes, attributes=attributes), out, layout)
+    if classes or attributes:
+        raise UsageError(f"{source} is not bottom-up attention, whose classes alone are named by files; leave them out")
     trained = read_trained(source, config)
     if layout == "diptych":
         _write_run(trained, out)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,6 +54,10 @@ class NamedDetector:
     source: str
     """What stands behind the colon."""
     detector: RegionDetector
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    """Tensors and settings of published weights that were left out, with the reason of each."""
+    notes: tuple[str, ...] = ()
+    """What else there is to know of them."""
 
 
 def named_detector(
@@ -83,17 +87,13 @@ def named_detector(
         raise UsageError(f"the detector {words!r} says no weights; expected {EXPECTED}")
     if soft_labels and name in OVER_A_CLIP:
         raise UsageError(f"{name} have no classes of their own, and so no soft labels; leave --soft-labels out")
-    return NamedDetector(
-        name=name, source=source, detector=_loaded(name, source, preset, settings, soft_labels, device)
-    )
+    if name == "butd":
+        return _bottom_up(source, preset, apply_overrides(DetectorSettings(), settings), soft_labels, device)
+    return NamedDetector(name=name, source=source, detector=_loaded(name, source, preset, settings, device))
 
 
-def _loaded(
-    name: str, source: str, preset: Preset | None, settings: Sequence[str], soft_labels: bool, device: str
-) -> RegionDetector:
+def _loaded(name: str, source: str, preset: Preset | None, settings: Sequence[str], device: str) -> RegionDetector:
     match name:
-        case "butd":
-            return _bottom_up(source, preset, apply_overrides(DetectorSettings(), settings), soft_labels, device)
         case "own":
             return _own(source, preset, apply_overrides(DetectorSettings(), settings), device)
         case "windows":
@@ -110,7 +110,7 @@ def _loaded(
 
 def _bottom_up(
     source: str, preset: Preset | None, settings: DetectorSettings, soft_labels: bool, device: str
-) -> RegionDetector:
+) -> NamedDetector:
     from diptych.data.word_list import read_vocabulary
     from diptych.detector.bottom_up import BottomUpAttention
     from diptych.detector.weights import read_weights
@@ -121,13 +121,14 @@ def _bottom_up(
         () if file is None else read_vocabulary(Path(file)) for file in (settings.classes, settings.attributes)
     )
     release = read_weights(source, classes=classes, attributes=attributes)
-    return BottomUpAttention(
+    detector = BottomUpAttention(
         release,
         _rule(release.rule, preset, settings),
         box_kind=settings.box_kind,
         soft_labels=soft_labels,
         device=where,
     )
+    return NamedDetector(name="butd", source=source, detector=detector, ignored=release.ignored, notes=release.notes)
 
 
 def _own(source: str, preset: Preset | None, settings: DetectorSettings, device: str) -> RegionDetector:
@@ -153,7 +154,7 @@ def _rule(released: Rule, preset: Preset | None, settings: DetectorSettings) -> 
         rule = replace(rule, min_boxes=preset.min_boxes, max_boxes=preset.max_boxes)
     numbers = {"min_boxes": settings.min_boxes, "max_boxes": settings.max_boxes, "confidence": settings.confidence}
     asked = {name: value for name, value in numbers.items() if value is not None}
-    known = {field.name for field in fields(rule)}
+    known = {one.name for one in fields(rule)}
     for name in asked.keys() - known:
         raise UsageError(f"the rule {rule} has no {name}; its numbers are {', '.join(sorted(known))}")
     return replace(rule, **asked)

@@ -140,6 +140,7 @@ def room(system: str) -> Room:
             from diptych.detector import recipes as runs
             from diptych.detector import torchvision_weights as published
             from diptych.detector.faster_rcnn import FasterRCNN
+            from diptych.detector.layouts import lxmert
             from diptych.detector.learning_inputs import LearningInputs, with_names
             from diptych.detector.own_config import FasterRCNNConfig
 
@@ -155,6 +156,7 @@ def room(system: str) -> Room:
                     read=published.read_weights,
                     write=published.write_weights,
                     fitted=published.fitted,
+                    hub_files={lxmert.CONFIG_FILE: ((lxmert.WEIGHTS_FILE,),)},
                 ),
                 reads_text=False,
                 told=with_names,
@@ -172,6 +174,13 @@ def system_of(weights: Path) -> str:
     for name in reversed(NAMES):  # a bare file whose tensors no other room knows by name is taken for CLIP's
         if room(name).weights.identify(weights) is not None:
             return name
+    from diptych.detector.weights import is_bottom_up
+
+    if is_bottom_up(weights):
+        raise WeightsError(
+            f"{weights} is bottom-up attention, which is not trained here, and makes regions alone: diptych regions "
+            f"extract DATA --detector butd:{weights} --out REGIONS"
+        )
     expected = "; or ".join(room(name).weights.expected for name in NAMES)
     raise WeightsError(f"{weights} holds no weights that are known here; expected {expected}")
 

@@ -88,7 +88,7 @@ def model_config(system: str, given: Any) -> Any:
         case str() if given in recipes(system):
             return recipe(system, given).model
         case Path() | str() if Path(given).is_file():
-            return from_plain(room(system).config, _json_object(Path(given)), "model.")
+            return from_plain(room(system).config, json_object(Path(given)), "model.")
         case Path() | str():
             raise UsageError(
                 unknown("recipe", str(given), recipes(system)) + "; or give a JSON file of the model's settings"
@@ -97,7 +97,12 @@ def model_config(system: str, given: Any) -> Any:
             return given
 
 
-def _json_object(path: Path) -> dict[str, Any]:
+def json_object(path: Path) -> dict[str, Any]:
+    """A model's settings by name.
+
+    Raises:
+        UsageError: it cannot be read, or is of another form.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

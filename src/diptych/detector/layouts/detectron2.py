@@ -12,6 +12,7 @@ from diptych.detector.selection import LxmertRule
 from diptych.errors import WeightsError
 
 ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"
+STEM = "backbone.stem.conv1.weight"
 KEYS = KeyMap(
     rules=(
         Rule("backbone.{}", "backbone.{}"),
@@ -56,7 +57,7 @@ def infer_config(theirs: Mapping[str, Tensor], source: str) -> DetectorConfig:
         WeightsError: a tensor is missing, or the anchors are not the release's twelve.
     """
     try:
-        stem = theirs["backbone.stem.conv1.weight"]
+        stem = theirs[STEM]
         first = theirs["backbone.res2.0.conv3.weight"]
         grouped = theirs["backbone.res2.0.conv2.weight"]
         attributes = theirs.get("roi_heads.box_predictor.attr_score.bias")
