@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,33 @@ def test_a_detector_is_trained_evaluated_and_gone_on_with(
     assert json.loads(found.read_text())["details"]["num_pictures"] == 9
     assert ended("weights", "identify", out) == 0
     assert "Faster R-CNN, conv fpn" in capsys.readouterr().out
+
+
+SMALL = (
+    "model.shorter_side=48", "model.longer_side=64", "model.proposals=20", "model.proposals_training=20",
+    "model.regions_drawn=8", "training.epochs=none", "training.steps=1", "training.batch=2", "training.micro_batch=2",
+    "training.precision=float32", "training.eval_every=none", "training.eval_rows=2", "inputs.workers=0",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "network"), [("coco", "resnet50 fpn"), ("coco_v2", "resnet50_v2 fpn"), ("c4", "resnet101 c4")]
+)
+def test_the_recipes_for_photos_take_a_step(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], recipe: str, network: str
+) -> None:
+    """Whole networks, on pictures and numbers of boxes that are small."""
+    out = tmp_path / "run"
+    settings = [word for one in SMALL for word in ("--set", one)]
+    assert ended("regions", "train", scenes, "--recipe", recipe, "--out", out, "--device", "cpu", *settings) == 0
+    told = capsys.readouterr()
+    assert "Note: the ResNet's norms are frozen" in told.err.replace("\n", " ")
+    steps = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines() if "loss" in line]
+    assert any(math.isfinite(step["loss"]) for step in steps if "loss" in step)
+    assert ended("weights", "identify", out) == 0
+    told = capsys.readouterr()
+    assert f"Faster R-CNN, {network}" in told.out and f"--detector own:{out}" in told.out
 
 
 @pytest.mark.parametrize(

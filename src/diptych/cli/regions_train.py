@@ -46,6 +46,12 @@ def train(
     resumed = out if resume and recipe is None and (out / "run.json").is_file() else None
     run = find_run([] if resumed else ["detector", recipe or fitting_recipe(table)], None, resumed)
     run = apply_overrides(run, [*(settings or []), *([] if batch is None else [f"training.batch={batch}"])])
+    if init is None and resumed is None and run.model.freeze_norms and run.model.backbone != "conv":
+        screen.say(
+            "Note: the ResNet's norms are frozen, so that it learns little from weights that are drawn; begin from "
+            "torchvision's by --init FILE, or pass --set model.freeze_norms=false --set model.backbone=resnet50_v2 "
+            "--set model.learning_stages=5."
+        )
     review = train_and_review(
         run, table, out, resume=resume, device=device, on_nan=on_nan, init=init, tensorboard=tensorboard
     )

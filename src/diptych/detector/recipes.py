@@ -93,8 +93,8 @@ def coco() -> Run:
     Begin from torchvision's weights by `--init`: of its detector on COCO for one's own classes, or of its resnet50.
     Norms are frozen, so that nothing good comes of drawn weights; for these set model.freeze_norms=false and
     model.learning_stages=5, on the backbone resnet50_v2. Theirs reached an average precision of 37.0 % on COCO, the
-    second version 46.7 %. Differs: AdamW and a cosine, where theirs was SGD with two drops of the rate. Not run here:
-    hardware.
+    second version 46.7 %. Differs: AdamW and a cosine, where theirs was SGD with two drops of the rate. Not run in
+    full here: hardware; the tests take a step.
     """
     return Run(
         system="detector",
@@ -116,7 +116,7 @@ def coco_v2() -> Run:
 def c4() -> Run:
     """Faster R-CNN on one map of stride 16 over ResNet-101; features of 2,048 numbers, as bottom-up attention's.
 
-    Begin from torchvision's resnet101 by `--init`. Not run here: hardware.
+    Begin from torchvision's resnet101 by `--init`. Not run in full here: hardware; the tests take a step.
     """
     run = coco()
     model = replace(
