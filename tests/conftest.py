@@ -65,10 +65,21 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def small_room() -> ModuleType:
-    """The file train/small_room.py, in a folder that is no package, so that it cannot be imported by name."""
-    name = "diptych_small_room"
+    """The file train/small_room.py."""
+    return _module(ROOT / "tests" / "train" / "small_room.py")
+
+
+@pytest.fixture(scope="session")
+def chance_regions() -> ModuleType:
+    """The file data/chance_regions.py."""
+    return _module(ROOT / "tests" / "data" / "chance_regions.py")
+
+
+def _module(file: Path) -> ModuleType:
+    """A file in a folder that is no package, so that it cannot be imported by name."""
+    name = f"diptych_{file.stem}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "train" / "small_room.py")
+        spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None and spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])

@@ -8,8 +8,8 @@ import tarfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,8 +17,6 @@ from PIL import Image
 
 from diptych import systems
 from diptych.data.region_join import region_columns
-from diptych.data.region_store import RegionWriter, open_region_table
-from diptych.data.regions import Regions, RegionSpec, RegionStore
 from diptych.data.sample import Item, random_for
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import Table, open_table
@@ -32,44 +30,14 @@ TEXTS = {"hat/1.png": "a red hat", "hat/2.png": "two hats", "shoe/3.png": "one s
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    """Scenes with everything that a task can ask for."""
+def world(tmp_path_factory: pytest.TempPathFactory, chance_regions: ModuleType) -> Table:
+    """Scenes with everything that a task can ask for, and regions drawn by chance."""
     folder = tmp_path_factory.mktemp("contract") / "scenes"
     draw_scenes(folder, easy(num=160, seed=3, size_px=32), workers=1)
     table = open_table(folder)
-    return table.joined(region_columns([write_regions(table, tmp_path_factory.mktemp("regions") / "store")]))
-
-
-SPEC = RegionSpec(
-    detector="by chance",
-    detector_hash="",
-    rule="two to six",
-    feature_kind="drawn",
-    feature_width=16,
-    classes=("hat", "shoe", "star", "key"),
-    box_kind="given",
-)
-
-
-def write_regions(table: Table, folder: Path) -> RegionStore:
-    """Regions of every picture, as many as its key says, with numbers that it says too."""
-    with RegionWriter(folder, SPEC, num_attributes_kept=0, soft_labels=True) as writer:
-        for split, rows in table.splits.items():
-            for key in map(table.split(split).key, range(rows)):
-                rng = random_for(0, 0, key)
-                num = int(rng.integers(2, 7))
-                corners = np.sort(rng.random((num, 2, 2)), axis=1).reshape(num, 4) * 16 + [0, 0, 8, 8]
-                soft = rng.random((num, 1 + len(SPEC.classes))) + 0.1
-                found = Regions(
-                    height_px=32,
-                    width_px=32,
-                    boxes=corners.astype(np.float32),
-                    features=rng.standard_normal((num, SPEC.feature_width)).astype(np.float32),
-                    scores=np.sort(rng.random(num))[::-1].astype(np.float32),
-                    soft_labels=(soft / soft.sum(axis=1, keepdims=True)).astype(np.float32),
-                )
-                writer.add(key, found)
-    return open_region_table(folder)
+    return table.joined(
+        region_columns([chance_regions.write_regions(table, tmp_path_factory.mktemp("regions") / "store")])
+    )
 
 
 def small(run: Run) -> Run:

@@ -21,7 +21,8 @@ from diptych.detector.own import OwnDetector
 from diptych.errors import UsageError
 from diptych.report.scores import plain
 from diptych.tasks.encoder import DualEncoder
-from diptych.tasks.evaluation import NAMES, OF_DETECTORS, Asked, Evaluation, evaluate, possible
+from diptych.tasks.evaluation import NAMES, OF_DETECTORS, OF_TOWERS, Asked, Evaluation, evaluate, possible
+from diptych.tasks.matcher import FusedMatcher
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -44,7 +45,10 @@ def models(build, world: Table) -> dict[str, Any]:
     towers, finds = build(systems.recipe("clip", "tiny")), build(systems.recipe("detector", "tiny"))
     encoder = DualEncoder(towers.model, towers.inputs, torch.device("cpu"), "untrained")
     detector = OwnDetector(finds.model, finds.inputs, torch.device("cpu"), "untrained")
-    return {task: detector if task in OF_DETECTORS else encoder for task in NAMES}
+    reads_both = build(systems.recipe("uniter", "tiny"))
+    matcher = FusedMatcher(reads_both.model, reads_both.inputs, torch.device("cpu"), "untrained")
+    of_others = {**dict.fromkeys(OF_DETECTORS, detector), "matching": matcher}
+    return {task: of_others.get(task, encoder) for task in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +111,8 @@ def test_a_limit_asks_fewer(task: str, models: dict[str, Any], world: Table, fou
 
 def test_a_limit_asks_rows_of_every_class(task: str, models: dict[str, Any], by_class: Table) -> None:
     """An import of class folders is in the order of the classes; its first rows are all of one."""
-    if task in OF_DETECTORS:
-        pytest.skip("classes are of objects there, not of pictures")
+    if task not in OF_TOWERS:
+        pytest.skip("it asks nothing of classes of pictures")
     encoder = models[task]
     rows = by_class.split("test")
     labels = [rows.sample(row).label for row in range(len(rows))]

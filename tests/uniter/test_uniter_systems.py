@@ -88,37 +88,34 @@ def sample(text: str, seed: int = 0, width: int = 5) -> Sample:
 
 
 ROWS = [sample("A dog runs", 1), sample("grass", 2), sample("dogs on grass !", 3)]
+TEXTS = [row.texts[0] for row in ROWS]
+PAIRS = [(0, 0), (1, 1), (2, 2), (0, 2)]
+
+
+def odds(source: Path) -> torch.Tensor:
+    return diptych.load(source, device="cpu").match(ROWS, TEXTS, PAIRS)
 
 
 def test_a_released_file_is_loaded_and_asked(released):
     model = diptych.load(released / "model.safetensors", device="cpu")
-    assert isinstance(model, FusedMatcher) and model.columns == ("regions",)
-    fused = model.encode(ROWS)
-    assert fused.hidden.shape[::2] == (3, 8) and fused.text_mask.sum(dim=1).tolist() == [5, 3, 7]
-    matches = model.match(ROWS, batch=2)
-    by_hand = model.model.heads["itm"](fused.pooled).softmax(dim=-1)[:, 1]
-    assert_close(matches, by_hand.detach())
-    assert model.match([]).shape == (0,)
-    assert_close(model.match(ROWS[1:2]), matches[1:2])
-
-
-def test_dropout_rests_and_the_mode_comes_back(released):
-    model = diptych.load(released, device="cpu")
-    model.model.train()
-    assert torch.equal(model.match(ROWS), model.match(ROWS))
-    assert model.model.training and model.model.encoder.training
+    assert isinstance(model, FusedMatcher)
+    with torch.inference_mode():
+        fused = model.model(model.inputs.collate([model.inputs.item(row, None) for row in ROWS]))
+        logits = model.model.heads["itm"](fused.pooled)
+    assert fused.text_mask.sum(dim=1).tolist() == [5, 3, 7]
+    found = model.match(ROWS, TEXTS, PAIRS, batch=2)
+    assert_close(found[:3], logits[:, 1] - logits[:, 0])
+    assert not torch.isclose(found[3], found[0])
 
 
 def test_a_model_without_the_head_for_matching_says_so(tmp_path):
-    model = diptych.load(write(tmp_path, {"vqa": HeadSizes(outputs=4)}), device="cpu")
-    with pytest.raises(UsageError, match=r"no head that tells whether .* its heads: vqa"):
-        model.match(ROWS)
+    with pytest.raises(UsageError, match="no head for image-text matching, only vqa"):
+        odds(write(tmp_path, {"vqa": HeadSizes(outputs=4)}))
 
 
 def test_rows_that_do_not_fit_are_told(released):
-    model = diptych.load(released, device="cpu")
     with pytest.raises(DataError, match="region features of 4 numbers; this model reads 5"):
-        model.match([sample("A dog", width=4)])
+        diptych.load(released, device="cpu").match([sample("A dog", width=4)], ["A dog"], [(0, 0)])
 
 
 def test_one_stream_is_not_taken_where_two_towers_are_needed(released):
@@ -130,7 +127,7 @@ def test_one_stream_is_not_taken_where_two_towers_are_needed(released):
 def test_words_that_no_vocabulary_names(tmp_path):
     """VCR's models have 81 of them; a vocabulary with more words than the model is another's."""
     more = write(tmp_path / "more", {"vcr": HeadSizes(outputs=2)}, replace(CONFIG, vocab_size=15))
-    assert diptych.load(more, device="cpu").encode(ROWS).word_table.shape == (15, 8)
+    assert diptych.load(more, device="cpu").model.text.words.weight.shape == (15, 8)
     other = write(tmp_path / "other", words=(*WORDS, "cat"))
     with pytest.raises(WeightsError, match=r"has 12 words and the tokenizer .* 13; put the model's own .*vocab\.txt"):
         diptych.load(other, device="cpu")
@@ -159,9 +156,8 @@ def test_there_and_back(released, tmp_path, capsys):
     run(capsys, "weights", "convert", tmp_path / "ours", tmp_path / "theirs", "--to", "uniter")
     first, last = load_file(released / "model.safetensors"), load_file(tmp_path / "theirs" / "model.safetensors")
     assert first.keys() == last.keys() and all(torch.equal(first[name], last[name]) for name in first)
-    expected = diptych.load(released, device="cpu").match(ROWS)
-    for folder in ("ours", "theirs"):
-        assert torch.equal(diptych.load(tmp_path / folder, device="cpu").match(ROWS), expected)
+    assert torch.equal(odds(tmp_path / "ours"), odds(released))
+    assert torch.equal(odds(tmp_path / "theirs"), odds(released))
 
 
 def begun(init: Path, *settings: str):

@@ -77,12 +77,6 @@ class FusedMatcher:
     """
 
     def __init__(self, model: FusedModel, inputs: FusedInputs, device: torch.device, name: str) -> None:
-        """Raises UsageError where the model was never trained to tell matches."""
-        if HEAD not in model.heads:
-            raise UsageError(
-                f"{name} has no head for image-text matching, only {', '.join(model.heads) or 'none at all'}; train it "
-                "with a share of that task (objective.share.itm)"
-            )
         self.model = model
         self.inputs = inputs
         self.device = device
@@ -109,8 +103,14 @@ class FusedMatcher:
         Returns:
             (P,) float32 on the CPU.
         Raises:
+            UsageError: the model was never trained to tell matches.
             DataError: a sample has no regions, or they are of another detector.
         """
+        if HEAD not in self.model.heads:
+            raise UsageError(
+                f"{self.name} has no head for image-text matching, only {', '.join(self.model.heads) or 'none at all'}"
+                "; train it with a share of that task (objective.share.itm)"
+            )
         ids = [self.inputs.text_ids(text) for text in texts]
         regions = [self._regions(sample) for sample in samples]
         # Pairs of like length together: little padding.

@@ -117,6 +117,10 @@ class UNITER(nn.Module):
         "regions.box_norm.weight",
         "heads.mrfr.transform.norm.weight",
         "heads.mrc.transform.norm.weight",
+        "heads.vqa.norm.weight",
+        "heads.ve.norm.weight",
+        "heads.vcr.norm.weight",
+        "heads.re.transform.norm.weight",
     )
     """Gains that the release decays, since it spares those alone that are called LayerNorm."""
 

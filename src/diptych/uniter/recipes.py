@@ -34,7 +34,7 @@ def named(name: str) -> Run:
 
 
 def tiny() -> Run:
-    """A UNITER of 35,000 parameters beside its words, for a few dozen steps: tests and first tries. Not of the paper.
+    """A UNITER of 25,000 parameters beside its words, for a few dozen steps: tests and first tries. Not of the paper.
 
     A second or two on one core, with regions of the scenes' detector and their soft labels.
     """

@@ -1,0 +1,43 @@
+"""Regions drawn by chance for every picture of a table: for what reads regions and does not ask what they show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from diptych.data.region_store import RegionWriter, open_region_table
+from diptych.data.regions import Regions, RegionSpec, RegionStore
+from diptych.data.sample import random_for
+from diptych.data.table import Table
+
+SPEC = RegionSpec(
+    detector="by chance",
+    detector_hash="",
+    rule="two to six",
+    feature_kind="drawn",
+    feature_width=16,
+    classes=("hat", "shoe", "star", "key"),
+    box_kind="given",
+)
+
+
+def write_regions(table: Table, folder: Path) -> RegionStore:
+    """Regions of every picture, as many as its key says, with numbers that it says too."""
+    with RegionWriter(folder, SPEC, num_attributes_kept=0, soft_labels=True) as writer:
+        for split, rows in table.splits.items():
+            for key in map(table.split(split).key, range(rows)):
+                rng = random_for(0, 0, key)
+                num = int(rng.integers(2, 7))
+                corners = np.sort(rng.random((num, 2, 2)), axis=1).reshape(num, 4) * 16 + [0, 0, 8, 8]
+                soft = rng.random((num, 1 + len(SPEC.classes))) + 0.1
+                found = Regions(
+                    height_px=32,
+                    width_px=32,
+                    boxes=corners.astype(np.float32),
+                    features=rng.standard_normal((num, SPEC.feature_width)).astype(np.float32),
+                    scores=np.sort(rng.random(num))[::-1].astype(np.float32),
+                    soft_labels=(soft / soft.sum(axis=1, keepdims=True)).astype(np.float32),
+                )
+                writer.add(key, found)
+    return open_region_table(folder)
