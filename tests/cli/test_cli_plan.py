@@ -230,3 +230,12 @@ def test_sizes(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"--memory is '.*'; expected a number above 0 and a unit, e.g. 80GB or 24GiB"):
         size_of(text, "--memory")
+
+
+def test_a_detector_is_refused_in_words_and_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split("plan detector coco --gpus 8 --memory 80GB"))
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and said.out == "" and "Counting" not in said.err
+    assert said.err.startswith("Error: what a detector costs hangs on what is in the pictures")
+    assert "diptych train detector coco --data DIR --out RUN --set training.micro_batch=auto" in said.err

@@ -121,10 +121,12 @@ def _asked(
     recipe: Sequence[str], repeat: Path | None, batch: int | None, settings: Sequence[str]
 ) -> tuple[Run, list[str]]:
     """The run, and the words that name it to `diptych train` as well."""
+    from diptych import systems
     from diptych.overrides import apply_overrides
 
     run = find_run(recipe, repeat, None, verb="plan")
     run = apply_overrides(run, [*settings, *([] if batch is None else [f"training.batch={batch}"])])
+    systems.refuse_unknown_cost(run)
     words = [*recipe, *([] if repeat is None else ["--repeat", str(repeat)])]
     words += [word for setting in settings for word in ("--set", setting)]
     return run, [*words, *([] if batch is None else ["--batch", str(batch)])]

@@ -30,13 +30,9 @@ def cost_of(run: Run, *, num_tokens: int | None = None) -> ModelCost:
     """
     from diptych.train.cost import model_cost  # brings torch's tracing along, which loading a model does without
 
-    refuse_outside(run)
+    refuse_unknown_cost(run)
     blank = room(run.system).blank
-    if blank is None:
-        raise UsageError(
-            f"what a {run.system} costs hangs on what is in the pictures, so no formula tells it; "
-            "training.micro_batch=auto measures what fits when a run begins"
-        )
+    assert blank is not None
     with torch.device("meta"), Unfilled():
         model = new_model(run.system, run.model, run.objective, seed=run.training.seed)
     return model_cost(
@@ -46,3 +42,19 @@ def cost_of(run: Run, *, num_tokens: int | None = None) -> ModelCost:
         autocast={"float32": None, "fp16": torch.float16}.get(run.training.precision, torch.bfloat16),
         recompute=run.training.activation_checkpointing,
     )
+
+
+def refuse_unknown_cost(run: Run) -> None:
+    """Tells, before any work, a run of which no formula says what it costs.
+
+    Raises:
+        UsageError: the objective's code is not in this package, or the cost is not known from shapes.
+    """
+    refuse_outside(run)
+    if room(run.system).blank is None:
+        raise UsageError(
+            f"what a {run.system} costs hangs on what is in the pictures, how many objects and how large, so "
+            "no formula tells it. Measure it on one GPU: diptych train "
+            f"{run.system} {run.recipe} --data DIR --out RUN --set training.micro_batch=auto finds out when it begins "
+            "how many pictures fit at once, and logs pictures a second"
+        )
