@@ -17,7 +17,7 @@ from diptych.detector.selection import ButdRule, LxmertRule, NotebookRule, Rule
 from diptych.errors import DataError
 
 RULES = [ButdRule(min_boxes=3, max_boxes=6), LxmertRule(min_boxes=3, max_boxes=6), NotebookRule(confidence=0.01)]
-NOTHING = [NotebookRule(confidence=1.0), ButdRule(min_boxes=0, confidence=1.1), LxmertRule(min_boxes=0, max_boxes=0)]
+NOTHING = [NotebookRule(confidence=1.0), ButdRule(min_boxes=0, confidence=1.0)]
 SHAPES = [(60, 40), (1, 1), (20_000, 30), (30, 20_000)]
 
 Make = Callable[[Rule], BottomUpAttention | OwnDetector]
