@@ -17,7 +17,7 @@ from diptych.errors import DataError
 from diptych.report.boxes import corners
 from diptych.report.page import render
 from diptych.report.region_summary import describe_regions, spread_keys
-from diptych.report.regions import names_of, regions_page
+from diptych.report.regions import best, names_of, regions_page
 
 SPEC = RegionSpec(
     detector="eyes <1>",
@@ -155,3 +155,20 @@ def test_a_damaged_row_costs_itself_and_is_told(table, read_html) -> None:
 @pytest.mark.parametrize(("of", "num", "expected"), [(5, 9, "01234"), (10, 5, "02468"), (7, 3, "024"), (3, 1, "0")])
 def test_keys_are_spread_evenly(of: int, num: int, expected: str) -> None:
     assert [key[1:] for key in spread_keys(Store(of), num)] == list(expected)
+
+
+def test_of_windows_the_surest_are_drawn_and_of_detections_the_first() -> None:
+    """Windows come in the order of their places, which says nothing of what is in them."""
+    turned = replace(FOUND, class_probs=FOUND.class_probs[::-1])  # type: ignore[index]
+    assert best(turned, SPEC, 1).tolist() == [0]
+    assert best(turned, replace(SPEC, box_kind="window"), 1).tolist() == [1]
+    assert best(turned, replace(SPEC, box_kind="given"), 5).tolist() == [1, 0]
+    assert best(turned, replace(SPEC, box_kind="window", classes=()), 5).tolist() == [0, 1]
+
+
+def test_windows_without_names_are_said_to_have_none(table: Table) -> None:
+    store = Store(5)
+    store.spec = replace(SPEC, box_kind="window", classes=(), attributes=())
+    page = render(regions_page(store, table, describe_regions(store), num=2, boxes=1))
+    assert "They are the same windows in every picture. They have no names" in page and "--words FILE" in page
+    assert "what each was taken for" not in page

@@ -20,6 +20,8 @@ from diptych.report.tables import facts
 SURE = 0.1
 """An attribute is told from this probability on, as in the demonstration of bottom-up attention."""
 DAMAGED_SHOWN = 20
+UNORDERED = ("window", "given")
+"""Kinds of boxes whose order says nothing of how sure they are."""
 
 
 def regions_page(store: RegionStore, table: Table, summary: RegionSummary, *, num: int, boxes: int) -> Page:
@@ -50,9 +52,8 @@ def regions_page(store: RegionStore, table: Table, summary: RegionSummary, *, nu
             Section(
                 title="Regions",
                 how_to_read=(
-                    f"{len(cards)} pictures, evenly spread over the store, none chosen by hand. Over each the best "
-                    f"{boxes} regions at most, in the order of the store; below it what each was taken for, and how "
-                    "likely that is. All regions are in the store."
+                    f"{len(cards)} pictures, evenly spread over the store, none chosen by hand. "
+                    f"{_how_to_read(store.spec, boxes)} All regions are in the store."
                 ),
                 body=f'<div class="drawn">{"".join(cards)}</div>',
             ),
@@ -78,6 +79,16 @@ def _damaged(summary: RegionSummary) -> list[Section]:
     ]
 
 
+def _how_to_read(spec: RegionSpec, boxes: int) -> str:
+    """Which regions are drawn, and what stands below a picture."""
+    if not spec.classes:
+        same = "They are the same windows in every picture. " if spec.box_kind == "window" else ""
+        words = "a word list gives them some: diptych regions extract DATA ... --words FILE"
+        return f"Over each the first {boxes} regions at most. {same}They have no names; {words}."
+    drawn = "surest of their names" if spec.box_kind in UNORDERED else "best, in the order of the store"
+    return f"Over each {boxes} regions at most, the {drawn}; below it what each was taken for, and how likely that is."
+
+
 def _pictures(table: Table, keys: Sequence[str]) -> list[tuple[str, bytes | Path | None]]:
     """For each key its picture's file, from whichever split has it; None where none has."""
     found: dict[str, bytes | Path | None] = {}
@@ -95,18 +106,27 @@ def _card(key: str, store: RegionStore, source: bytes | Path, num: int) -> str:
         regions = store.regions(key)
     except DataError as error:
         return f"<figure>{note(str(error))}<figcaption>{escape(key)}</figcaption></figure>"
-    names, probs = names_of(regions, store.spec)[:num], likelihoods(regions)[:num]
+    drawn = best(regions, store.spec, num)
+    every, probs = names_of(regions, store.spec), likelihoods(regions)[drawn]
+    names = [every[row] for row in drawn]
     listed = "".join(
         f'<li style="--hue:var(--hue-{row % HUES})">{escape(name)} <small>{prob:.2f}</small></li>'
         for row, (name, prob) in enumerate(zip(names, probs, strict=True))
         if name
     )
     said = f"{len(regions)} region{'s' * (len(regions) != 1)}" + (f", {num} drawn" if len(regions) > num else "")
-    drawn = drawing(picture, corners(regions, store.spec, picture)[:num], names, key)
+    shown = drawing(picture, corners(regions, store.spec, picture)[drawn], names, key)
     return (
-        f"<figure>{drawn}{f'<ol>{listed}</ol>' if listed else ''}<figcaption>{escape(key)} · {said}</figcaption>"
+        f"<figure>{shown}{f'<ol>{listed}</ol>' if listed else ''}<figcaption>{escape(key)} · {said}</figcaption>"
         "</figure>"
     )
+
+
+def best(regions: Regions, spec: RegionSpec, num: int) -> np.ndarray:
+    """The rows of at most `num` regions: the first, or of windows and given boxes those with the likeliest names."""
+    if spec.box_kind not in UNORDERED or regions.class_probs is None or not spec.classes:
+        return np.arange(min(num, len(regions)))
+    return (-likelihoods(regions)).argsort(kind="stable")[:num]
 
 
 def names_of(regions: Regions, spec: RegionSpec) -> list[str]:
