@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 WAIT_S = 600.0
 """How long a process waits for the others before it takes one of them for dead."""
+GO_ON = "No checkpoint is lost: the same command with --resume goes on from the last one."
 _LOST = re.compile(r"gloo|nccl|c10d|connection (closed|reset)|timed out", re.IGNORECASE)
 """What torch says, in many ways, of a process that does not answer."""
 
@@ -102,7 +103,7 @@ ALONE = Ranks()
 
 
 @contextmanager
-def join_ranks(device: str, wait_s: float = WAIT_S) -> Iterator[Ranks]:
+def join_ranks(device: str, wait_s: float = WAIT_S, *, go_on: str = GO_ON) -> Iterator[Ranks]:
     """Makes this process one of those that `torchrun` began, for as long as the context lasts.
 
     Contexts may be nested; the outermost one begins and ends the group.
@@ -110,6 +111,7 @@ def join_ranks(device: str, wait_s: float = WAIT_S) -> Iterator[Ranks]:
     Args:
         device: "auto", "cpu" or "cuda": where tensors are exchanged; numbers and objects always go by the CPU.
         wait_s: how long one waits for the others.
+        go_on: what to say, where another is lost, of how the work is taken up again.
     Raises:
         LostRankError: at the end of the context: another process died or did not answer in time.
     """
@@ -130,8 +132,8 @@ def join_ranks(device: str, wait_s: float = WAIT_S) -> Iterator[Ranks]:
             raise
         raise LostRankError(
             f"another of the {size} processes of this run died, or did not answer within {wait_s:.0f} s "
-            f"({str(error).splitlines()[0]}); what it printed says why. No checkpoint is lost: the same command with "
-            "--resume goes on from the last one, and `torchrun --max-restarts N` does so by itself."
+            f"({str(error).splitlines()[0]}); what it printed says why. {go_on} `torchrun --max-restarts N` does "
+            "so by itself."
         ) from error
     finally:
         if begins and dist.is_initialized():

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from diptych.cli.main import main
@@ -19,6 +20,7 @@ from diptych.data.region_store import RegionWriter, open_region_table
 from diptych.data.regions import Regions, RegionSpec
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import open_table
+from diptych.data.table_writer import TableWriter
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -56,7 +58,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def test_windows_of_a_clip_from_the_table_to_the_page(place: Path, run: Command, tmp_path: Path) -> None:
     out = tmp_path / "r"
     code, told, said = run(
-        "extract", place / "scenes", "--detector", f"windows:{place / 'clip'}", "--out", out, "--device", "cpu",
+        "extract", place / "scenes", "--tower", place / "clip", "--out", out, "--device", "cpu",
         "--words", place / "words.txt", "--split", "test", "--split", "validation", "--json", tmp_path / "n.json",
     )  # fmt: skip
     assert code == 0, said
@@ -107,27 +109,116 @@ def test_a_grid_of_another_size(place: Path, run: Command, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_two_processes_of_torchrun_write_the_store_of_one(place: Path, run: Command, tmp_path: Path) -> None:
-    words = ["extract", place / "scenes", "--detector", f"windows:{place / 'clip'}", "--device", "cpu", "--shard", 5]
+    words = ["extract", place / "scenes", "--tower", place / "clip", "--device", "cpu", "--shard", 5]
     assert run(*words, "--out", tmp_path / "one")[0] == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "-m", "diptych", "regions", *map(str, words), "--out", str(tmp_path / "two")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Next: diptych regions show") == 1 and "process 1 of 2" in done.stderr
+    one, two = content(tmp_path / "one"), content(tmp_path / "two")
+    assert one.keys() == two.keys() and sum(name.endswith(".arrow") for name in one) >= 8  # enough for both
+    assert one == two
+
+
+@pytest.mark.slow
+def test_where_a_process_is_lost_the_advice_is_of_extraction(place: Path, tmp_path: Path) -> None:
+    words = ["extract", place / "scenes", "--out", tmp_path / "r", "--device", "cpu"]
+    running = ranks([*words, "--tower", place / "clip"], [*words, "--tower", tmp_path / "nowhere"])
+    said = [process.communicate(timeout=300)[1] for process in running]
+    assert [process.returncode for process in running] == [1, 1]
+    assert "another of the 2 processes of this run died" in said[0] and "--resume" not in said[0]
+    assert "shard by shard: the same command goes on from there." in said[0]
+
+
+def ranks(*commands: list[object]) -> list[subprocess.Popen[str]]:
+    """A process of each command, that take themselves for what torchrun began."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, "-m", "diptych", "regions", *map(str, words), "--out", str(tmp_path / "two")]
-    processes = [
+    shared = {**os.environ, "WORLD_SIZE": f"{len(commands)}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
+    return [
         subprocess.Popen(
-            command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "diptych", "regions", *map(str, words)],
+            env={**shared, "RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "COLUMNS": "400"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        for rank in range(2)
+        for rank, words in enumerate(commands)
     ]
-    told = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert "Next: diptych regions show" in told[0] and told[1] == ""
-    one, two = open_region_table(tmp_path / "one"), open_region_table(tmp_path / "two")
-    assert list(one.keys()) == list(two.keys())
-    for key in list(one.keys()):
-        np.testing.assert_allclose(one.regions(key).features, two.regions(key).features, atol=2e-3)
-        np.testing.assert_array_equal(one.regions(key).boxes, two.regions(key).boxes)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.slow
+def test_windows_over_photographs(place: Path, run: Command, tmp_path: Path, shared: Path) -> None:
+    """A few of Flickr8k's, from the import on; the tower has seen drawings alone, which features do not mind."""
+    photos = pq.read_table(next((shared / "data" / "flickr8k").glob("extra-*.parquet"))).slice(0, 7)
+    (tmp_path / "photos").mkdir()
+    pq.write_table(photos, tmp_path / "photos" / "train-00000-of-00001.parquet")
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "import", str(tmp_path / "photos"), str(tmp_path / "flickr")])
+    assert not stop.value.code
+    out = tmp_path / "r"
+    words = ("extract", tmp_path / "flickr", "--tower", place / "clip", "--out", out, "--device", "cpu")
+    code, told, said = run(*words, "--words", place / "words.txt")
+    assert code == 0 and "245 (35.0 a picture)" in told, said
+    store = open_region_table(out)
+    rows = open_table(tmp_path / "flickr").split("extra")
+    assert list(store.keys()) == [rows.sample(row).key for row in range(7)]
+    first, other = (store.regions(rows.sample(row).key) for row in (0, 1))
+    assert (first.height_px, first.width_px) == (224, 224)
+    assert first.boxes[0].tolist() == [0, 0, 224, 224] and first.boxes[-1].tolist() == pytest.approx(
+        [224 * 2 / 3, 224 * 2 / 3, 224, 224], abs=0.01
+    )
+    assert np.ptp(first.features.astype(np.float32), axis=0).max() > 0.01  # windows differ
+    assert not np.allclose(first.features, other.features, atol=0.01)  # and so do pictures
+    assert run("show", out, "--data", tmp_path / "flickr", "--html", tmp_path / "r.html")[0] == 0
+    assert (tmp_path / "r.html").read_text(encoding="utf-8").count("<svg viewBox") == 7
+
+
+def test_where_nothing_is_named_photographs_get_windows(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with TableWriter(tmp_path / "photos") as writer:
+        writer.add("train", key="a", image=b"not looked at", texts=["a dog"])
+    code, _, said = run("extract", "photos", "--out", "r")
+    assert code == 2 and said.startswith("Error: nothing is named that makes the regions. Windows over")
+    assert "train one: diptych train clip flickr8k --data photos --out runs/clip and then: " in said
+    assert said.endswith("diptych regions extract photos --tower runs/clip --out r\n")
+    for name, system in (("older", "clip"), ("newer", "clip"), ("own", "detector"), ("unborn", "clip")):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.json").write_text(json.dumps({"system": system}))
+        if name != "unborn":
+            (tmp_path / "runs" / name / "last").mkdir()
+    os.utime(tmp_path / "runs" / "older" / "last", (1, 1))
+    said = run("extract", "photos", "--out", "r")[2]
+    assert said.endswith("over that of runs/newer: diptych regions extract photos --tower runs/newer --out r\n")
+    code, _, said = run("extract", "photos", "--out", "r", "--tower", "runs/newer", "--detector", "own:runs/own")
+    assert code == 2 and "leave one of them out" in said
+
+
+def test_where_nothing_is_named_scenes_get_their_detector(
+    scenes: Path, run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, said = run("extract", scenes, "--out", "r")
+    assert code == 2
+    assert said == (
+        f"Error: nothing is named that makes the regions. These are built-in scenes; train a detector of them: diptych "
+        f"regions train {scenes} --out runs/own and then: diptych regions extract {scenes} --detector own:runs/own "
+        "--out r\n"
+    )
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ USAGE = {
     "demo --qiuck": (
         "there is no option '--qiuck'; did you mean '--quick'? There are: --out, --quick, --device, --help"
     ),
+    "demo region": "there is no demo 'region'; did you mean 'regions'? There are: clip, regions",
     "train clip tiny --data scenes": "Missing option '--out'. Run diptych train --help to see what it takes.",
     f"{TRAIN} --set optim.lrr=1": (
         "there is no setting 'optim.lrr'; did you mean 'optim.lr'? There are: optim.lr, optim.betas, optim.eps, "

@@ -1,29 +1,24 @@
-"""`diptych demo`: draw the picture world, pretrain a small CLIP on it, show what it learned."""
+"""`diptych demo`: draw the picture world, train something small on it, show what it learned."""
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from diptych.cli import screen
-from diptych.errors import DataError
+from diptych.errors import UsageError, unknown
 
-if TYPE_CHECKING:
-    from diptych.data.table import Table
-    from diptych.progress import Progress
-    from diptych.train.run import Run
-
-NUM_SCENES = 40_000
-SIZE_PX = 64
-QUICK_SCENES = 2_000
+NAMES = ("clip", "regions")
 QUICK_STEPS = 60
 
 
 def demo(
+    what: Annotated[
+        str, typer.Argument(metavar="clip|regions", help="A CLIP, or a detector and the regions that it finds.")
+    ] = "clip",
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; runs/demo, or runs/demo-quick, if left out.")
     ] = None,
@@ -35,52 +30,36 @@ def demo(
     """Draw a world of pictures, train a small CLIP on it, and show what it learned.
 
     About three minutes on two cores. Ctrl-C keeps what is there; the same command goes on from it.
+
+    `diptych demo regions` trains a detector of the same pictures and shows what it finds: about a quarter of an hour.
     """
-    from diptych.cli.train import show, train_and_review
     from diptych.train.device import resolve_device
 
+    if what not in NAMES:
+        raise UsageError(unknown("demo", what, NAMES))
     resolve_device(device)  # a misspelt one is told before anything is drawn
     out = out or Path("runs/demo-quick" if quick else "runs/demo")
-    with screen.progress() as progress:
-        table = _scenes(out / "scenes", QUICK_SCENES if quick else NUM_SCENES, progress)
-    again = f"The same command goes on: diptych demo{' --quick' if quick else ''} --out {shlex.quote(str(out))}"
-    review = train_and_review(_run(quick), table, out, resume=True, device=device, asked="test", go_on=again)
-    assert review is not None, "the demo is one process"
-    show(review)
-    screen.next_step(
-        f"diptych data show {shlex.quote(str(out / 'scenes'))} --html {shlex.quote(str(out / 'scenes.html'))}"
-    )
+    command = ["diptych", "demo", *([what] if what != "clip" else []), *(["--quick"] if quick else [])]
+    again = f"The same command goes on: {shlex.join([*command, '--out', str(out)])}"
+    match what:
+        case "regions":
+            from diptych.cli.demo_regions import demo_regions
+
+            demo_regions(out, quick=quick, device=device, go_on=again)
+        case _:
+            _clip(out, quick=quick, device=device, go_on=again)
 
 
-def _run(quick: bool) -> Run:
+def _clip(out: Path, *, quick: bool, device: str, go_on: str) -> None:
     from diptych import systems
+    from diptych.cli.demo_world import SCENES, scenes
+    from diptych.cli.train import show, train_and_review
     from diptych.overrides import apply_overrides
 
-    run = systems.recipe("clip", "demo")
-    return apply_overrides(run, [f"training.steps={QUICK_STEPS}"]) if quick else run
-
-
-def _scenes(folder: Path, num: int, progress: Progress) -> Table:
-    """The picture world in `folder`, drawn as far as it is not there yet.
-
-    Raises:
-        DataError: another world, or another table, lies there.
-    """
-    from diptych.data.loader import usable_cores
-    from diptych.data.scenes import draw_scenes, easy
-    from diptych.data.scenes.drawing import world_of
-    from diptych.data.table import open_table
-
-    world = easy(num=num, size_px=SIZE_PX)
-    if not folder.exists():
-        draw_scenes(folder, world, progress=progress, workers=usable_cores())
-    table = open_table(folder)
-    found, wanted = table.meta.get("settings") or {}, json.loads(json.dumps(world_of(world)))["settings"]
-    if found != wanted:
-        differing = [name for name in wanted if found.get(name) != wanted[name]]
-        raise DataError(
-            f"{folder} holds another world than this demo draws: "
-            f"{', '.join(f'{name} {found.get(name)} (expected {wanted[name]})' for name in differing[:3])}. "
-            "Choose another --out, or remove that folder"
-        )
-    return table
+    with screen.progress() as progress:
+        table = scenes(out, quick, progress)
+    run = apply_overrides(systems.recipe("clip", "demo"), [f"training.steps={QUICK_STEPS}"] if quick else [])
+    review = train_and_review(run, table, out, resume=True, device=device, asked="test", go_on=go_on)
+    assert review is not None, "the demo is one process"
+    show(review)
+    screen.next_step(shlex.join(["diptych", "data", "show", f"{out / SCENES}", "--html", f"{out / SCENES}.html"]))

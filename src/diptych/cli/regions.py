@@ -15,9 +15,11 @@ from diptych.errors import UsageError
 from diptych.progress import SILENT
 
 if TYPE_CHECKING:
-    from diptych.data.regions import RegionDetector, RegionSpec
+    from diptych.data.regions import RegionDetector, RegionSpec, RegionStore
+    from diptych.data.table import Table
     from diptych.prepare.extraction import ExtractionResult
     from diptych.progress import Progress
+    from diptych.report.region_summary import RegionSummary
     from diptych.systems.detectors import NamedDetector
 
 FORMAT = 1
@@ -25,6 +27,9 @@ DAMAGE_TOLD = 10
 """Damaged rows that are named."""
 RANK_TIMEOUT_S = 24 * 3600.0
 """One process may be done long before another."""
+GO_ON = "What was extracted is kept, shard by shard: the same command goes on from there."
+NUM_SHOWN, BOXES = 24, 12
+"""Pictures on a page, and regions drawn over each."""
 
 regions_app = typer.Typer(help="Regions of pictures: what UNITER and Oscar read in place of pixels.", cls=Verbs)
 regions_app.command("train")(regions_train.train)
@@ -36,10 +41,13 @@ regions_app.command("compare")(regions_files.compare)
 @regions_app.command("extract")
 def extract(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A table of pictures.")],
-    detector: Annotated[
-        str, typer.Option(metavar="NAME:WEIGHTS", help="butd:PATH, own:RUN, windows:CLIP or grid:CLIP.")
-    ],
     out: Annotated[Path, typer.Option(metavar="REGIONS", help="Folder of the new store.")],
+    tower: Annotated[
+        str | None, typer.Option(metavar="CLIP", help="Windows over the image tower of a CLIP: no detector is needed.")
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(metavar="NAME:WEIGHTS", help="butd:PATH, own:RUN, windows:CLIP or grid:CLIP.")
+    ] = None,
     boxes: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Regions are the boxes of this column, e.g. objects.")
     ] = None,
@@ -70,10 +78,11 @@ def extract(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")] = None,
 ) -> None:
-    """Make regions of every picture of a table: `diptych regions extract flickr --detector windows:runs/first --out r`.
+    """Make regions of every picture of a table: `diptych regions extract flickr --tower runs/first --out r`.
 
     Disk and time are predicted first. Stopped, the same command goes on. `torchrun` shares the pictures out.
     """
+    from diptych.cli.regions_default import chosen_detector
     from diptych.data.region_shards import RegionShards
     from diptych.data.table import open_table
     from diptych.prepare.extraction import Asked, extract_regions
@@ -83,6 +92,7 @@ def extract(
     from diptych.systems.detectors import named_detector
 
     table = open_table(data)
+    named = chosen_detector(table, out, detector, tower)
     asked = Asked(
         splits=tuple(splits or ()),
         limit=limit,
@@ -97,11 +107,11 @@ def extract(
     if boxes is not None:
         check_boxes_column(table, boxes)
     with (
-        join_ranks(device, RANK_TIMEOUT_S) as ranks,
+        join_ranks(device, RANK_TIMEOUT_S, go_on=GO_ON) as ranks,
         screen.progress() if ranks.leads else nullcontext(SILENT) as progress,
     ):
         found = named_detector(
-            detector, preset=asked.preset, settings=settings or (), soft_labels=soft_labels, device=device
+            named, preset=asked.preset, settings=settings or (), soft_labels=soft_labels, device=device
         )
         for line in (*screen.left_out(found.ignored), *(f"Note: {note}" for note in found.notes)):
             progress.say(f"{line}.")
@@ -121,8 +131,8 @@ def show(
     regions: Annotated[Path, typer.Argument(metavar="REGIONS", help=regions_files.SOURCE_HELP)],
     data: Annotated[Path | None, typer.Option(help="The table of the pictures; needed for a page.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw regions over pictures on this page.")] = None,
-    num: Annotated[int, typer.Option(min=1, help="Pictures on the page, evenly spread over the store.")] = 24,
-    boxes: Annotated[int, typer.Option(min=1, help="Regions drawn over each, the best.")] = 12,
+    num: Annotated[int, typer.Option(min=1, help="Pictures on the page, evenly spread over the store.")] = NUM_SHOWN,
+    boxes: Annotated[int, typer.Option(min=1, help="Regions drawn over each, the best.")] = BOXES,
     classes: regions_files.Classes = None,
     attributes: regions_files.Attributes = None,
     labels: regions_files.Labels = None,
@@ -130,11 +140,8 @@ def show(
 ) -> None:
     """Say what a store holds, and draw boxes, names and attributes over the pictures."""
     from diptych.cli.json_file import write_json
-    from diptych.data.durable import write_whole
     from diptych.data.table import open_table
-    from diptych.report.page import render
     from diptych.report.region_summary import describe_regions
-    from diptych.report.regions import regions_page
 
     if html is not None and data is None:
         raise UsageError("a page shows the pictures; name their table too: --data DATA")
@@ -149,11 +156,21 @@ def show(
         words = ["diptych", "regions", "show", str(regions), "--data", "DATA" if data is None else str(data)]
         screen.next_step(shlex.join([*words, "--html", f"{regions.resolve().name}.html"]))
         return
-    table = open_table(data)
-    html.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(html, render(regions_page(store, table, found, num=num, boxes=boxes)).encode())
+    draw_page(store, open_table(data), found, html, num=num, boxes=boxes)
     screen.out(f"Page: {html}")
     screen.next_step(screen.look_at(html))
+
+
+def draw_page(
+    store: RegionStore, table: Table, summary: RegionSummary, html: Path, *, num: int = NUM_SHOWN, boxes: int = BOXES
+) -> None:
+    """Writes the page of `regions show`."""
+    from diptych.data.durable import write_whole
+    from diptych.report.page import render
+    from diptych.report.regions import regions_page
+
+    html.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(html, render(regions_page(store, table, summary, num=num, boxes=boxes)).encode())
 
 
 def _named(
