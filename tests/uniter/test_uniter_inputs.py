@@ -45,7 +45,15 @@ def tokenizer(tmp_path_factory):
 @pytest.fixture(scope="module")
 def inputs(tokenizer):
     config = UniterConfig(
-        width=8, depth=1, heads=2, context=6, positions=9, feature_width=3, max_regions=4, vocab_size=len(WORDS)
+        width=8,
+        depth=1,
+        heads=2,
+        context=6,
+        positions=9,
+        feature_width=3,
+        num_classes=2,
+        max_regions=4,
+        vocab_size=len(WORDS),
     )
     return UniterInputs(config, InputSettings(), tokenizer)
 
@@ -130,6 +138,10 @@ def test_tokens_are_counted_before_they_are_drawn(inputs):
         (sample(found=regions(0)), "a has no regions; make them with `diptych regions extract"),
         (replace(sample(), fields={}), "a has no regions; make them with `diptych regions extract"),
         (sample(found=regions(2, width=5)), "a has region features of 5 numbers; this model reads 3"),
+        (
+            sample(found=regions(2, soft_labels=np.full((2, 4), 0.25, dtype=np.float16))),
+            "a has soft labels of 4 classes, background among them; this model knows 3",
+        ),
     ],
 )
 def test_rows_that_cannot_be_read(inputs, bad, told):
@@ -169,8 +181,8 @@ def rows(tmp_path):
     return open_table(tmp_path / "t").split("train")
 
 
-def store(out, spec=SPEC):
-    with RegionWriter(out, spec, num_classes_kept=0, num_attributes_kept=0, soft_labels=True) as writer:
+def store(out, spec=SPEC, **settings):
+    with RegionWriter(out, spec, num_classes_kept=0, num_attributes_kept=0, soft_labels=True, **settings) as writer:
         found = regions(2)
         writer.add("a", replace(found, boxes=found.boxes * np.array([16, 8, 16, 8], dtype=np.float32)))
     return open_region_table(out)
@@ -189,6 +201,8 @@ def test_the_config_takes_what_the_regions_are(inputs, rows, tmp_path):
     found = with_regions(UniterConfig(), join_regions(rows, [store(tmp_path / "r")]), told.append)
     assert (found.feature_width, found.num_classes, found.detector, found.detector_hash) == (3, 2, "toy", "one")
     assert told == ["Regions of toy, 3 numbers each."]
+    unnamed = join_regions(rows, [store(tmp_path / "s", replace(SPEC, classes=()), num_soft_labels=3)])
+    assert with_regions(UniterConfig(), unnamed, told.append).num_classes == 2, "by the soft labels"
     with pytest.raises(DataError, match="has no regions beside it; make them with `diptych regions extract"):
         with_regions(UniterConfig(), rows, told.append)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diptych.errors import WeightsError
+from diptych.errors import DataError, WeightsError
 from diptych.uniter.heads import NAMES, HeadSizes, new_heads, sizes_in
 from diptych.uniter.layouts import released
 from diptych.uniter.model import UNITER, UniterConfig
@@ -175,4 +175,7 @@ def test_what_the_weights_mean_is_not_changed_to_fit(state):
     _, config, _ = fitted(state, CONFIG, wanted)
     assert (config.feature_width, config.num_classes) == (5, 3)
     assert config.detector_hash == "abc", "which detector it was is not known, so that any may be"
-    assert fitted(state, replace(CONFIG, detector_hash="def"), wanted)[1].detector_hash == "def"
+    with pytest.raises(
+        DataError, match=r"regions are of .* \(weights abc\), and .* with those of R101 \(weights def\)"
+    ):
+        fitted(state, replace(CONFIG, detector="R101", detector_hash="def"), wanted)

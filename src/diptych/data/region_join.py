@@ -119,6 +119,18 @@ def spec_of(rows: Rows) -> RegionSpec | None:
     return next((store.stores[0].spec for store in rows.stores if isinstance(store, RegionColumns)), None)
 
 
+def num_classes_of(rows: Rows) -> int | None:
+    """Classes of the regions that are joined to rows, by their names or their soft labels; None where neither is there.
+
+    Background is not counted.
+    """
+    stores = next((joined.stores for joined in rows.stores if isinstance(joined, RegionColumns)), ())
+    if not stores or stores[0].spec.classes:
+        return len(stores[0].spec.classes) if stores else None
+    first = next((store.regions(key) for store in stores for key in store.keys()), None)  # noqa: SIM118 - no dict
+    return None if first is None or first.soft_labels is None else first.soft_labels.shape[1] - 1
+
+
 def check_same(first: RegionStore, second: RegionStore) -> None:
     """Refuses a mixture.
 

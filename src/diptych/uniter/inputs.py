@@ -13,8 +13,8 @@ from torch import Tensor
 
 from diptych.data.batch import Batch, RegionPart, TextPart, pad
 from diptych.data.region_checks import COMMAND
-from diptych.data.region_join import spec_of
-from diptych.data.regions import Regions, RegionSpec
+from diptych.data.region_join import num_classes_of, spec_of
+from diptych.data.regions import Regions
 from diptych.data.sample import Item, ItemRegions, Rng, Sample, hash64
 from diptych.data.table import Rows
 from diptych.data.tokenizers import Tokenizer
@@ -75,6 +75,12 @@ class UniterInputs:
             raise DataError(
                 f"{key} has region features of {found.features.shape[1]} numbers; this model reads "
                 f"{self.config.feature_width}: use regions of the detector that it was trained with"
+            )
+        num_labels = None if found.soft_labels is None else found.soft_labels.shape[1]
+        if num_labels not in (None, 1 + self.config.num_classes):
+            raise DataError(
+                f"{key} has soft labels of {num_labels} classes, background among them; this model knows "
+                f"{1 + self.config.num_classes}: use regions of the detector that it was trained with"
             )
         most = self.config.max_regions
         boxes, soft = _tensor(found.boxes[:most]).float(), found.soft_labels
@@ -155,25 +161,12 @@ def with_regions(config: UniterConfig, rows: Rows, tell: Callable[[str], None]) 
         raise DataError(
             f"{rows.path} has no regions beside it; make them with {COMMAND}, and name the store with --regions"
         )
-    check_spec(config, spec)
+    config.check_detector(spec.detector, spec.detector_hash)
     tell(f"Regions of {spec.detector}, {spec.feature_width} numbers each.")
     return replace(
         config,
         feature_width=spec.feature_width,
-        num_classes=len(spec.classes) or config.num_classes,
+        num_classes=num_classes_of(rows) or config.num_classes,
         detector=spec.detector,
         detector_hash=spec.detector_hash or config.detector_hash,
     )
-
-
-def check_spec(config: UniterConfig, spec: RegionSpec) -> None:
-    """Refuses regions that a model was not trained with.
-
-    Raises:
-        DataError: told in what they differ.
-    """
-    if config.detector_hash and spec.detector_hash and config.detector_hash != spec.detector_hash:
-        raise DataError(
-            f"the regions are of {spec.detector} (weights {spec.detector_hash[:12]}), and the model was trained with "
-            f"those of {config.detector} (weights {config.detector_hash[:12]}); extract them with that detector"
-        )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.data.batch import Batch, RegionPart, TextPart
-from diptych.errors import ShapeError, UsageError
+from diptych.errors import DataError, ShapeError, UsageError
 from diptych.nn.bert import EPS, BertEncoder, BertPooler, BertTextEmbedding, draw_as_bert
 from diptych.nn.packing import Packing
 from diptych.nn.transformer import LayerNorm
@@ -61,6 +61,21 @@ class UniterConfig:
             raise UsageError(
                 f"model.context is {self.context} and the table of positions has {self.positions} rows; choose a "
                 f"context of at most {self.positions}"
+            )
+
+    def check_detector(self, name: str, weights: str) -> None:
+        """Refuses regions of another detector than the model's, where both are known.
+
+        Args:
+            name: of the detector whose regions are at hand.
+            weights: its hash; "": not known.
+        Raises:
+            DataError: naming both.
+        """
+        if self.detector_hash and weights and self.detector_hash != weights:
+            raise DataError(
+                f"the regions are of {name} (weights {weights[:12]}), and the model was trained with those of "
+                f"{self.detector} (weights {self.detector_hash[:12]}); extract them with that detector"
             )
 
 

@@ -33,7 +33,7 @@ ONLY_REGIONS = "regions."
 """How the names of ours begin that no BERT has."""
 COPIED_TYPES = {3: 1, 4: 0}
 """Rows of a grown table of types -> the row that the new ones begin as: NLVR2's models, and VCR's."""
-FREE = ("dropout", "attention_dropout", "context", "max_regions", "detector", "end_id")
+FREE = ("dropout", "attention_dropout", "context", "max_regions", "detector", "detector_hash", "end_id")
 """Settings that may change before weights are trained on, or that weights do not tell."""
 
 
@@ -122,15 +122,17 @@ def fitted(
 
     The table of types grows as the release lets it: NLVR2's third row begins as row 1, VCR's two as row 0. What a BERT
     has no weights of is drawn anew, and may be of any size.
+
+    Raises:
+        DataError: `wanted` is for regions of another detector than the weights.
     """
+    config.check_detector(wanted.detector, wanted.detector_hash)
     fresh = tuple(name for name in (ONLY_REGIONS, "pooler.") if not any(one.startswith(name) for one in state))
     free = {name: getattr(wanted, name) for name in FREE}
     if ONLY_REGIONS in fresh:
         free |= {"feature_width": wanted.feature_width}
     if not any(name.startswith("heads.mrc.") for name in state):  # nothing in the weights is of classes
         free |= {"num_classes": wanted.num_classes}
-    if not config.detector_hash:
-        free |= {"detector_hash": wanted.detector_hash}
     if wanted.types > config.types and wanted.types in COPIED_TYPES:
         table = state["text.types.weight"]
         grown = [table, *[table[COPIED_TYPES[wanted.types]][None]] * (wanted.types - config.types)]
