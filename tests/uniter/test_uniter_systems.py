@@ -18,6 +18,7 @@ from diptych.data.regions import Regions
 from diptych.data.sample import Sample
 from diptych.errors import DataError, UsageError, WeightsError
 from diptych.overrides import apply_overrides
+from diptych.systems import trained
 from diptych.tasks.matcher import FusedMatcher
 from diptych.uniter.heads import HeadSizes, new_heads
 from diptych.uniter.model import UNITER, UniterConfig
@@ -178,6 +179,19 @@ def test_a_training_begins_with_released_weights_and_their_heads(released):
         begun(released, "num_classes=4")
     with pytest.raises(WeightsError, match=r"model\.feature_width: 5 there, 6 here"):
         begun(released, "num_classes=3", "feature_width=6")
+
+
+def test_a_bert_by_its_name_on_the_hub(bert, monkeypatch):
+    asked: list[str] = []
+
+    def download_first(repository, names):
+        found = next(bert / name for name in names if (bert / name).is_file())
+        asked.append(f"{repository}/{found.name}")
+        return found
+
+    monkeypatch.setattr(trained, "download_first", download_first)
+    assert systems.describe("someone/a-bert").layout == "bert"
+    assert asked == [f"someone/a-bert/{name}" for name in ("config.json", "model.safetensors", "vocab.txt")]
 
 
 def test_a_training_begins_with_a_bert(bert):

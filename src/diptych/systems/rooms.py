@@ -130,6 +130,7 @@ def room(system: str) -> Room:
                     read=released.read_weights,
                     write=released.write_weights,
                     fitted=released.fitted,
+                    hub_files=released.HUB_FILES,
                     vocabulary="bert-base-cased",
                     more_words=True,
                 ),

@@ -187,8 +187,8 @@ def _from_hub(name: str) -> Path:
             "or Hugging Face, or a name on the hub such as openai/clip-vit-base-patch32"
         )
     repository = found[2]
-    needed = {config: groups for system in NAMES for config, groups in room(system).weights.hub_files.items()}
-    config = download_first(repository, tuple(needed))
-    for group in needed[config.name]:
+    configs = dict.fromkeys(config for system in NAMES for config in room(system).weights.hub_files)
+    config = download_first(repository, tuple(configs))
+    for group in room(system_of(config.parent)).weights.hub_files.get(config.name, ()):
         download_first(repository, group)
     return config.parent

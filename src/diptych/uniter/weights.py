@@ -27,8 +27,10 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 EXPECTED = (
     f"UNITER's .pt, a folder of its tensors ({WEIGHT_FILES[0]} and {CONFIG_FILE}), or, to begin a training with, "
-    "Hugging Face's folder of a BERT"
+    "Hugging Face's folder of a BERT or its name on the hub"
 )
+HUB_FILES = {CONFIG_FILE: (WEIGHT_FILES, ("vocab.txt", "tokenizer.json"))}
+"""The file that says the config -> groups of files on the hub, of each the first that is there is needed. Of a BERT."""
 ONLY_REGIONS = "regions."
 """How the names of ours begin that no BERT has."""
 COPIED_TYPES = {3: 1, 4: 0}
