@@ -78,8 +78,8 @@ def test_states_and_words_are_those_of_bert(sizes, tmp_path, kind, safe):
     assert all("sentence" in reason or "count" in reason for reason in published.ignored.values())
 
 
-def test_another_activation_is_refused(sizes, tmp_path):
-    changed = transformers.BertConfig(**{**sizes.to_dict(), "hidden_act": "relu"})
-    saved("BertModel", changed, tmp_path)
-    with pytest.raises(WeightsError, match="4 heads with relu; expected a width that the heads divide, and gelu"):
+@pytest.mark.parametrize(("name", "value"), [("hidden_act", "relu"), ("layer_norm_eps", 1e-5)])
+def test_another_kind_of_bert_is_refused(sizes, tmp_path, name, value):
+    saved("BertModel", transformers.BertConfig(**{**sizes.to_dict(), name: value}), tmp_path)
+    with pytest.raises(WeightsError, match=f"{name} is {value!r}; BERT's and UNITER's is"):
         read_weights(tmp_path)

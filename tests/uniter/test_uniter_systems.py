@@ -149,7 +149,8 @@ def test_what_a_strangers_file_is(released, bert, tmp_path, capsys):
     assert "nlvr2_paired_attn (as fine-tuned for NLVR2)" in told
     told = run(capsys, "weights", "identify", bert)
     assert "layout bert" in told and "none: the text side of a UNITER" in told
-    assert f"diptych train uniter base_indomain --init {bert}" in told
+    assert f"diptych train uniter base_indomain --init {bert} --set model.width=8 --set model.depth=1" in told
+    assert "--set model.positions=9 --set model.context=9 --data DATA" in told
 
 
 def test_there_and_back(released, tmp_path, capsys):

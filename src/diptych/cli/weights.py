@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -54,9 +54,7 @@ def identify(
 def _next(source: str, config: str | None, found: Description) -> str:
     """What is done with such weights next: conversion into a folder that is not there yet, a training, or regions."""
     if found.layout == "bert":
-        return (
-            f"diptych train uniter base_indomain --init {shlex.quote(source)} --data DATA --regions REGIONS --out RUN"
-        )
+        return _begin_with(source, found.config)
     if found.layout == "diptych" and found.system in ("detector", "bottom-up attention"):
         return _extraction("own" if found.system == "detector" else "butd", source)
     layout = "diptych"
@@ -67,6 +65,20 @@ def _next(source: str, config: str | None, found: Description) -> str:
     out = next(folder for folder in candidates if not folder.exists())
     words = ["diptych", "weights", "convert", source, str(out), "--to", layout]
     return shlex.join([*words, *([] if config is None else ["--config", config])])
+
+
+def _begin_with(source: str, config: Any) -> str:
+    """The command that begins UNITER's pre-training with these weights, of whatever size they are."""
+    from diptych import systems
+
+    words = ["diptych", "train", "uniter", "base_indomain", "--init", source]
+    recipe = systems.recipe("uniter", "base_indomain").model
+    for name in ("width", "depth", "heads", "mlp_width", "positions"):
+        if getattr(config, name) != getattr(recipe, name):
+            words += ["--set", f"model.{name}={getattr(config, name)}"]
+    if config.positions < recipe.context:
+        words += ["--set", f"model.context={config.positions}"]
+    return shlex.join([*words, "--data", "DATA", "--regions", "REGIONS", "--out", "RUN"])
 
 
 @weights_app.command("convert")

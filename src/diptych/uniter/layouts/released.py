@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diptych.checkpoint.keymap import KeyMap, Rule, without_prefixes
 from diptych.errors import WeightsError
+from diptych.nn.bert import EPS
 from diptych.uniter.heads import HeadSizes
 from diptych.uniter.model import UniterConfig
 
@@ -27,6 +28,8 @@ WRITTEN_TIED = {"cls.predictions.bias": "cls.predictions.decoder.weight", "feat_
 """A tensor of a tied head -> the second name that the release writes with it."""
 ENTAILMENT = ("contradiction", "entailment", "neutral")
 """The answers of SNLI-VE, whose head has VQA's name."""
+FIXED = {"hidden_act": "gelu", "layer_norm_eps": EPS, "position_embedding_type": "absolute"}
+"""Settings of a config file for which there is one value here."""
 HEAD_WIDTH = 64
 """Numbers of an attention head, in BERT of every size."""
 
@@ -147,11 +150,14 @@ def infer_config(theirs: Mapping[str, Tensor], told: Mapping[str, Any], source: 
         raise WeightsError(f"{source} holds no BERT or UNITER: {error} is missing or of another shape") from error
     layers = {int(found[1]) for key in theirs if (found := re.match(r"uniter\.encoder\.layer\.(\d+)\.", key))}
     heads = int(told.get("num_attention_heads", width // HEAD_WIDTH))
-    if heads < 1 or width % heads or told.get("hidden_act", "gelu") != "gelu":
+    if heads < 1 or width % heads:
         raise WeightsError(
-            f"{source}: states of {width} numbers in {heads} heads with {told.get('hidden_act', 'gelu')}; expected a "
-            "width that the heads divide, and gelu. Put the config file of these weights beside them"
+            f"{source}: states of {width} numbers in {heads} heads; expected a width that the heads divide. Put the "
+            "config file of these weights beside them"
         )
+    for name, expected in FIXED.items():
+        if told.get(name, expected) != expected:
+            raise WeightsError(f"{source}: {name} is {told[name]!r}; BERT's and UNITER's is {expected!r}")
     features, classes = theirs.get(f"uniter.{MARK}"), theirs.get("region_classifier.net.3.weight")
     return UniterConfig(
         width=width,
