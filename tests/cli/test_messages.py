@@ -42,7 +42,7 @@ USAGE = {
     "train clip tiny --data scenes": "Missing option '--out'. Run diptych train --help to see what it takes.",
     f"{TRAIN} --set optim.lrr=1": (
         "there is no setting 'optim.lrr'; did you mean 'optim.lr'? There are: optim.lr, optim.betas, optim.eps, "
-        "optim.weight_decay, optim.warmup_steps, optim.schedule, optim.clip_norm, optim.ema"
+        "optim.weight_decay, optim.warmup_steps, optim.schedule, optim.clip_norm, optim.ema, optim.arithmetic"
     ),
     f"{TRAIN} --set optim.lr": "--set 'optim.lr' has no '='; write --set FIELD=VALUE, e.g. --set optim.lr=3e-4",
     f"{TRAIN} --set optim.lr=fast": "optim.lr is 'fast'; expected a number",
@@ -54,13 +54,13 @@ USAGE = {
     f"{TRAIN} --device gpu": "there is no device 'gpu'; expected auto, cpu, cuda, cuda:N or mps.",
     f"{TRAIN} --set inputs.tokenizer=train:bep": (
         "there is no tokenizer 'train:bep'; did you mean 'train:bpe'? "
-        "There are: train:bpe, train:wordpiece, clip, or the path of a vocabulary"
+        "There are: train:bpe, train:wordpiece, clip, bert-base-cased, or the path of a vocabulary"
     ),
     "train clip tinny --data scenes --out runs/new": (
         f"there is no recipe 'tinny'; did you mean 'tiny'? There are: {RECIPES}"
     ),
     "train clop tiny --data scenes --out runs/new": (
-        "there is no system 'clop'; did you mean 'clip'? There are: clip, detector"
+        "there is no system 'clop'; did you mean 'clip'? There are: clip, uniter, detector"
     ),
     "train clip --data scenes --out runs/new": f"which recipe of clip? There are: {RECIPES}",
     "train tiny --data scenes --out runs/new": "tiny is a recipe of clip; write: diptych train clip tiny",
@@ -96,7 +96,7 @@ USAGE = {
     ),
     "evaluate runs/old --task retreival --data scenes": (
         "there is no task 'retreival'; did you mean 'retrieval'? "
-        "There are: retrieval, zero_shot, linear_probe, choices, detection"
+        "There are: retrieval, zero_shot, linear_probe, choices, matching, detection"
     ),
     "evaluate runs/old --task linear_probe --data scenes --split train --device cpu": (
         "the probe is fitted on the split 'train'; ask about another, e.g. --split test"
@@ -113,7 +113,7 @@ USAGE = {
         "one run, runs/old, cannot be compared; name two or more: diptych report compare RUN RUN"
     ),
     "weights convert runs/old new --to huggingfase": (
-        "there is no layout 'huggingfase'; did you mean 'huggingface'? There are: open_clip, huggingface, diptych"
+        "there is no layout 'huggingfase'; did you mean 'huggingface'? There are: open_clip, huggingface, uniter, diptych"
     ),
 }
 """The command itself is off: exit code 2."""
