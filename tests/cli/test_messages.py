@@ -113,7 +113,8 @@ USAGE = {
         "one run, runs/old, cannot be compared; name two or more: diptych report compare RUN RUN"
     ),
     "weights convert runs/old new --to huggingfase": (
-        "there is no layout 'huggingfase'; did you mean 'huggingface'? There are: open_clip, huggingface, uniter, diptych"
+        "there is no layout 'huggingfase'; did you mean 'huggingface'? There are: open_clip, huggingface, uniter, "
+        "diptych"
     ),
 }
 """The command itself is off: exit code 2."""

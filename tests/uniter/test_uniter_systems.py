@@ -97,6 +97,16 @@ def odds(source: Path) -> torch.Tensor:
     return diptych.load(source, device="cpu").match(ROWS, TEXTS, PAIRS)
 
 
+def test_each_word_is_shared_out_among_the_regions(released):
+    model = diptych.load(released, device="cpu")
+    found = model.align(ROWS[2], TEXTS[2])
+    assert found.words == ("dog", "##s", "on", "grass", "!")
+    assert found.shares.shape == (5, len(ROWS[2].fields["regions"]))
+    assert (found.shares >= 0).all()
+    assert_close(found.shares.sum(dim=1), torch.ones(5))
+    assert found.odds == pytest.approx(float(model.match(ROWS, TEXTS, [(2, 2)])), abs=1e-5)
+
+
 def test_a_released_file_is_loaded_and_asked(released):
     model = diptych.load(released / "model.safetensors", device="cpu")
     assert isinstance(model, FusedMatcher)

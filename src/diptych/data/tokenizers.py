@@ -90,6 +90,10 @@ class Tokenizer:
         # One by one: the library's own batches start threads, and a process that forks after that is warned about.
         return [self.encode(text, context) for text in texts]
 
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """Each id as the vocabulary has it, control words too, e.g. ["[CLS]", "red", "##dish", "[SEP]"]."""
+        return [self.rust.id_to_token(number) or "" for number in ids]
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text that `ids` spell, cleaned as it was for encoding, without control words."""
         controls = {self.start_id, self.end_id} | ({self.pad_id} if self.kind == "wordpiece" else set())

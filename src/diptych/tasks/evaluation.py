@@ -25,7 +25,7 @@ from diptych.tasks.encoder import Towers
 from diptych.tasks.evidence import choices_scores, classes_scores, found_by, retrieval_scores
 from diptych.tasks.linear_probe import linear_probe
 from diptych.tasks.matcher import REGIONS, Matcher
-from diptych.tasks.matching import matching
+from diptych.tasks.matching import alignments, matching
 from diptych.tasks.prompts import DEFAULT, templates
 from diptych.tasks.rerank import TOP, rerank
 from diptych.tasks.retrieval import retrieval
@@ -290,14 +290,15 @@ def _linear_probe(encoder: Towers, table: Table, asked: Asked, progress: Progres
 
 
 def _matching(matcher: Matcher, table: Table, asked: Asked, progress: Progress) -> Evaluation:
-    result = matching(matcher, table.split(asked.split), limit=asked.limit, seed=asked.seed, progress=progress)
+    rows = table.split(asked.split)
+    result = matching(matcher, rows, limit=asked.limit, seed=asked.seed, progress=progress)
     return Evaluation(
         task="matching",
         headline=matching_headline(result.right, len(result.keys)),
         scores=tuple(result.scores()),
         details={"num_texts": len(result.keys)},
         rejects=(),
-        sections=lambda _: [],
+        sections=lambda _: alignments(result, matcher, rows, asked.seed),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,8 +13,10 @@ from diptych.data.batch import Batch
 from diptych.data.region_checks import COMMAND
 from diptych.data.regions import Regions
 from diptych.data.sample import Item, ItemRegions, Sample
+from diptych.data.tokenizers import Tokenizer
 from diptych.errors import DataError, UsageError
 from diptych.objectives.objective import Fused
+from diptych.objectives.transport import cosine_cost, transport_plan
 from diptych.progress import SILENT, Progress
 from diptych.tasks.encoder import at_rest
 
@@ -40,8 +43,32 @@ class Matcher(Protocol):
         """(P,) float32, how much each (sample, text) of `pairs` belongs together."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """Which words of a text go with which regions of a picture."""
+
+    words: tuple[str, ...]
+    """(M) pieces of the text, without start and end."""
+    shares: Tensor
+    """(M, R) float32: how much of each word goes to each region, of its own 1."""
+    odds: float
+    """Of a match, as a logarithm."""
+
+
+@runtime_checkable
+class Aligner(Matcher, Protocol):
+    """A matcher that also says which words go with which regions."""
+
+    def align(self, sample: Sample, text: str) -> Alignment:
+        """Of one pair."""
+
+
 class FusedInputs(Protocol):
     """A room's way from a text and a picture's regions to a batch."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of its texts."""
 
     def text_ids(self, text: str) -> Tensor:
         """(T,) int64 with start and end."""
@@ -106,11 +133,7 @@ class FusedMatcher:
             UsageError: the model was never trained to tell matches.
             DataError: a sample has no regions, or they are of another detector.
         """
-        if HEAD not in self.model.heads:
-            raise UsageError(
-                f"{self.name} has no head for image-text matching, only {', '.join(self.model.heads) or 'none at all'}"
-                "; train it with a share of that task (objective.share.itm)"
-            )
+        self._check_head()
         ids = [self.inputs.text_ids(text) for text in texts]
         regions = [self._regions(sample) for sample in samples]
         # Pairs of like length together: little padding.
@@ -123,12 +146,40 @@ class FusedMatcher:
                     Item(key="", group=0, text_ids=ids[text], regions=regions[sample])
                     for sample, text in (pairs[place] for place in places)
                 ]
-                odds[places] = self._odds(self.inputs.collate(items).to(self.device))
+                odds[places] = self._odds(self.model(self.inputs.collate(items).to(self.device)))
                 bar.advance(len(places))
         return odds
 
-    def _odds(self, batch: Batch) -> Tensor:
-        logits = self.model.heads[HEAD](self.model(batch).pooled).float()  # (B, 2), the second for a match
+    def align(self, sample: Sample, text: str) -> Alignment:
+        """The transport plan between the words of a text and the regions of a picture.
+
+        UNITER, arXiv:1909.11740, section 3.2: word-region alignment; start and end take part in the plan, and are left
+        out here. Of a model that was not trained to align it says little.
+
+        Raises:
+            UsageError: the model was never trained to tell matches.
+            DataError: as in `match`.
+        """
+        self._check_head()
+        ids = self.inputs.text_ids(text)
+        batch = self.inputs.collate([Item(key="", group=0, text_ids=ids, regions=self._regions(sample))])
+        with at_rest(self.model):
+            fused = self.model(batch.to(self.device))
+            cost = cosine_cost(fused.text, fused.regions, fused.text_mask, fused.region_mask)
+            plan = transport_plan(cost, fused.text_mask, fused.region_mask)[0].cpu()  # (T, R)
+            odds = self._odds(fused)
+        words, shares = self.inputs.tokenizer.pieces(ids.tolist()), plan / plan.sum(dim=1, keepdim=True)
+        return Alignment(words=tuple(words[1:-1]), shares=shares[1:-1].clone(), odds=float(odds))
+
+    def _check_head(self) -> None:
+        if HEAD not in self.model.heads:
+            raise UsageError(
+                f"{self.name} has no head for image-text matching, only {', '.join(self.model.heads) or 'none at all'}"
+                "; train it with a share of that task (objective.share.itm)"
+            )
+
+    def _odds(self, fused: Fused) -> Tensor:
+        logits = self.model.heads[HEAD](fused.pooled).float()  # (B, 2), the second for a match
         return (logits[:, 1] - logits[:, 0]).cpu()
 
     def _regions(self, sample: Sample) -> ItemRegions:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
+from diptych.data.images import decode
+from diptych.data.region_join import spec_of
+from diptych.data.regions import Regions, RegionSpec
 from diptych.data.sample import Sample, random_for
 from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows
 from diptych.errors import DataError
 from diptych.progress import SILENT, Progress
+from diptych.report.alignment import Aligned, alignment_section
+from diptych.report.found import drawn
+from diptych.report.page import Section
+from diptych.report.regions import names_of
 from diptych.report.scores import Score, share
-from diptych.tasks.matcher import REGIONS, Matcher
+from diptych.tasks.matcher import REGIONS, Aligner, Alignment, Matcher
 
 NAME = "matching_accuracy"
+ALIGNED = 6
+"""Pairs whose words and regions a page shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +83,40 @@ def matching(
         keys=tuple(sample.key for sample in samples),
         others=tuple(samples[other].key for other in others),
         margins=tuple((odds[:, 0] - odds[:, 1]).tolist()),
+    )
+
+
+def alignments(result: MatchingResult, matcher: Matcher, rows: Rows, seed: int) -> list[Section]:
+    """Words and regions of some pairs, none chosen by hand; nothing of a matcher that cannot say."""
+    spec = spec_of(rows)
+    if spec is None or not isinstance(matcher, Aligner):
+        return []
+    places = drawn(ALIGNED, len(result.keys), seed=seed, purpose="alignment")
+    found = rows.find([result.keys[place] for place in places])
+    samples = [rows.sample(row, (REGIONS,)) for row in found if row is not None]
+    samples = [sample for sample in samples if sample.image is not None]
+    return [
+        alignment_section(
+            "Words and regions",
+            f"{len(samples)} texts drawn by seed {seed} with their own pictures. The transport plan that carries every "
+            "word to the regions at little cost, the cost being how unlike their states are.",
+            [_aligned(sample, matcher.align(sample, sample.texts[0]), spec) for sample in samples],
+        )
+    ]
+
+
+def _aligned(sample: Sample, found: Alignment, spec: RegionSpec) -> Aligned:
+    regions: Regions = sample.fields[REGIONS]
+    assert sample.image is not None, "what is drawn has a picture"
+    num = found.shares.shape[1]  # of the regions those that the model reads
+    return Aligned(
+        key=sample.key,
+        picture=decode(sample.image),
+        boxes=regions.boxes[:num],
+        names=names_of(regions, spec)[:num],
+        words=found.words,
+        shares=found.shares.numpy(),
+        remark=f"{100 / (1 + math.exp(-found.odds)):.0f} % sure that they belong together",
     )
 
 

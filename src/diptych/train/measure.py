@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from diptych.data.rejects import Reject
@@ -11,6 +12,7 @@ from diptych.data.table import Rows, Table
 from diptych.errors import DiptychError
 from diptych.progress import SILENT, Progress
 from diptych.report.found import Found
+from diptych.report.page import Section
 from diptych.report.scores import Score
 from diptych.tasks.choices import COLUMN as QUESTIONS
 from diptych.tasks.choices import ChoicesResult, choices
@@ -19,7 +21,7 @@ from diptych.tasks.encoder import Towers
 from diptych.tasks.evaluation import Asking
 from diptych.tasks.evidence import choices_scores, classes_scores, found_by, retrieval_scores
 from diptych.tasks.matcher import Matcher
-from diptych.tasks.matching import MatchingResult, matching
+from diptych.tasks.matching import MatchingResult, alignments, matching
 from diptych.tasks.prompts import DEFAULT, templates
 from diptych.tasks.retrieval import retrieval
 from diptych.tasks.zero_shot import ZeroShotResult, zero_shot
@@ -44,6 +46,8 @@ class Measured:
     """Questions with the split that they are about."""
     matching: MatchingResult | None = None
     """Of a model that reads text and regions at once."""
+    aligned: Callable[[int], list[Section]] | None = None
+    """By a seed: which words of some of its texts go with which regions."""
     detection: DetectionResult | None = None
     """Of a detector, which is asked nothing else."""
 
@@ -102,12 +106,19 @@ def _objects(detector: Detector, table: Table, split: str, limit: int, progress:
 
 def _matches(matcher: Matcher, table: Table, split: str, limit: int, progress: Progress) -> Measured:
     try:
-        result = matching(matcher, table.split(split), limit=limit, progress=progress)
+        rows = table.split(split)
+        result = matching(matcher, rows, limit=limit, progress=progress)
     except DiptychError as error:
         return Measured(why_not=str(error))
     questions = tuple(_questions(matcher, table, split, limit, progress))
     scores = (*result.scores(), *choices_scores(*(answers for answers, _ in questions)))
-    return Measured(scores=scores, split=split, matching=result, questions=questions)
+    return Measured(
+        scores=scores,
+        split=split,
+        matching=result,
+        questions=questions,
+        aligned=partial(alignments, result, matcher, rows),
+    )
 
 
 def _with_classes(

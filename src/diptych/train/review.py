@@ -137,8 +137,8 @@ def _pictures(measured: Measured, *, seed: int, progress: Progress) -> list[Sect
     """What can only be shown with a model: what it finds, what it takes classes for, and what it does not know."""
     if measured.detection is not None:
         return [by_class(measured.detection)]
-    if measured.matching is not None:
-        return _near_chance(measured, seed)
+    if measured.aligned is not None:
+        return [*measured.aligned(seed), *_near_chance(measured, seed)]
     if measured.found is None:
         return [missing("Found", "What the model finds for texts and for pictures.", measured.why_not)]
     found = retrieval_sections(measured.found, seed=seed, progress=progress)
