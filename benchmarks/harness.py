@@ -100,7 +100,8 @@ def show(title: str, rates: Mapping[str, Sequence[float]], baseline: str, unit: 
     found = {}
     for name, values in rates.items():
         rate, ratio = statistics.median(values), median_ratio(rates, name, baseline)
-        print(f"  {name:44} {rate:10,.1f} {unit}/s   {ratio:5.2f} x", flush=True)
+        digits = 1 if rate >= 1 else 4
+        print(f"  {name:44} {rate:10,.{digits}f} {unit}/s   {ratio:5.2f} x", flush=True)
         found[name] = {"median": rate, "rounds": list(values), "ratio": ratio}
     return {"unit": f"{unit}/s", "baseline": baseline, "ways": found}
 
