@@ -213,3 +213,13 @@ def test_regions_of_another_detector_are_refused(rows, tmp_path):
         with_regions(trained, join_regions(rows, [store(tmp_path / "r")]), lambda text: None)
     unknown = join_regions(rows, [store(tmp_path / "s", replace(SPEC, detector_hash=""))])
     assert with_regions(trained, unknown, lambda text: None).detector_hash == "two", "nothing speaks against it"
+
+
+def test_rows_of_another_detector_are_told_before_they_are_read(inputs, rows, tmp_path):
+    known = replace(inputs, config=replace(inputs.config, detector="other", detector_hash="two"))
+    joined = join_regions(rows, [store(tmp_path / "r")])
+    inputs.check_rows(joined)
+    with pytest.raises(DataError, match="trained with those of other"):
+        known.check_rows(joined)
+    with pytest.raises(DataError, match="has no regions beside it"):
+        inputs.check_rows(rows)

@@ -24,7 +24,7 @@ from diptych.tasks.detection import Detector, by_class, detection, detection_hea
 from diptych.tasks.encoder import Towers
 from diptych.tasks.evidence import choices_scores, classes_scores, found_by, retrieval_scores
 from diptych.tasks.linear_probe import linear_probe
-from diptych.tasks.matcher import REGIONS, Matcher
+from diptych.tasks.matcher import REGIONS, FusedMatcher, Matcher
 from diptych.tasks.matching import alignments, matching
 from diptych.tasks.prompts import DEFAULT, templates
 from diptych.tasks.rerank import TOP, rerank
@@ -96,6 +96,8 @@ def evaluate(
         UsageError: there is no such task; the nearest name is told. Or it is not for such a model.
         DataError: the table has not what the task needs.
     """
+    if isinstance(model, FusedMatcher):
+        model.check_rows(table.split(asked.split))
     match task:
         case "retrieval" if isinstance(model, Matcher):
             return _reranked(model, recall, table, asked, progress)

@@ -13,6 +13,7 @@ from diptych.data.batch import Batch
 from diptych.data.region_checks import COMMAND
 from diptych.data.regions import Regions
 from diptych.data.sample import Item, ItemRegions, Sample
+from diptych.data.table import Rows
 from diptych.data.tokenizers import Tokenizer
 from diptych.errors import DataError, UsageError
 from diptych.objectives.objective import Fused
@@ -79,6 +80,9 @@ class FusedInputs(Protocol):
     def collate(self, items: Sequence[Item]) -> Batch:
         """Items with both parts as a batch."""
 
+    def check_rows(self, rows: Rows) -> None:
+        """Raises DataError of rows without regions, or with those of another detector than the model's."""
+
 
 class FusedModel(Protocol):
     """A room's model as the matcher uses it; an `nn.Module`."""
@@ -109,6 +113,14 @@ class FusedMatcher:
         self.device = device
         self.name = name
         model.to(device)
+
+    def check_rows(self, rows: Rows) -> None:
+        """Sees that rows come with regions that the model can read, before any of them is read.
+
+        Raises:
+            DataError: they come without regions, or with those of another detector.
+        """
+        self.inputs.check_rows(rows)
 
     def match(
         self,

@@ -91,6 +91,14 @@ class UniterInputs:
             soft_labels=None if soft is None else _tensor(soft[:most]),
         )
 
+    def check_rows(self, rows: Rows) -> None:
+        """Sees that rows come with regions of the detector that the model was trained with.
+
+        Raises:
+            DataError: they come without regions, or with those of another.
+        """
+        with_regions(self.config, rows, lambda text: None)
+
     def num_tokens(self, sample: Sample) -> int:
         """Of the longest text that is read, with start and end, and of the regions."""
         context = self.config.context
