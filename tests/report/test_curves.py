@@ -8,6 +8,7 @@ from diptych.report.curves import (
     lines_chart,
     loss_chart,
     norm_chart,
+    parts_chart,
     rates_chart,
     recall_chart,
     recall_while_training_chart,
@@ -82,3 +83,10 @@ def test_smoothing_neither_lags_nor_moves_a_straight_line():
     line = [3.0 - 0.5 * step for step in range(101)]
     assert smoothed(line) == pytest.approx(line)
     assert smoothed([0.0] * 50 + [1.0] + [0.0] * 50) == pytest.approx(smoothed([0.0] * 50 + [1.0] + [0.0] * 50)[::-1])
+
+
+def test_parts_of_a_loss_are_told_apart_where_there_are_several():
+    steps = [{"step": step, "loss": 1.0, "terms": {("mlm", "itm")[step % 2]: 2.0 - step / 8}} for step in range(8)]
+    chart = parts_chart(history(steps=steps))
+    assert chart is not None and "Loss mlm" in chart and "Loss itm" in chart
+    assert parts_chart(history(steps=[{"step": 1, "loss": 1.0, "terms": {"contrastive": 1.0}}])) is None

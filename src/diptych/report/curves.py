@@ -41,6 +41,22 @@ def loss_chart(log: History) -> str | None:
     )
 
 
+def parts_chart(log: History) -> str | None:
+    """Each part of the training loss over steps, unweighted, on a logarithmic scale; None where there is one alone."""
+    names = dict.fromkeys(name for event in log.steps for name in event.get("terms") or {})
+    lines = {name: series([{**event, **(event.get("terms") or {})} for event in log.steps], name) for name in names}
+    if len(lines) < 2:
+        return None
+    figure, (ax,) = new_chart()
+    for hue, (name, line) in enumerate(lines.items()):
+        _line(ax, *line, hue=hue % len(HUES), name=name, faint=False)
+    ax.set_yscale("log")
+    ax.set_ylabel("loss")
+    _over_steps(ax)
+    legend(ax)
+    return to_svg(figure, name="parts", alt="".join(_told(f" Loss {name}", *line) for name, line in lines.items()))
+
+
 def recall_while_training_chart(log: History) -> str | None:
     """R@1, 5 and 10 of the evaluations while training; None where there are fewer than two."""
     events = [event | event["metrics"] for event in log.evals if isinstance(event.get("metrics"), dict)]

@@ -8,6 +8,7 @@ from typing import Any
 from diptych.report.curves import (
     loss_chart,
     norm_chart,
+    parts_chart,
     precision_while_training_chart,
     rates_chart,
     recall_while_training_chart,
@@ -74,11 +75,32 @@ PRECISION: tuple[str, str, str, Chart] = (
 """In the place of recall, where the run trained a detector."""
 
 
+LOSS_BY_PART: tuple[str, str, str, Chart] = (
+    "Loss by part",
+    "Each part of the loss before it is weighted, on a logarithmic scale. Where steps take turns between tasks, each "
+    "line has the steps of its own.",
+    "",
+    parts_chart,
+)
+"""Where the loss has several."""
+
+
 def training_sections(history: History) -> list[Section]:
     """Loss, recall or precision, rates, speed and norm over steps; what the log lacks is said."""
-    detects = any("map50" in (event.get("metrics") or {}) for event in history.evals)
-    parts = [PRECISION if detects and part[-1] is recall_while_training_chart else part for part in PARTS]
-    return [_section(title, how, why_not, chart(history)) for title, how, why_not, chart in parts]
+    sections = [_section(title, how, why_not, chart(history)) for title, how, why_not, chart in _parts(history)]
+    title, how, why_not, chart = LOSS_BY_PART
+    drawn = chart(history)
+    return sections if drawn is None else [sections[0], _section(title, how, why_not, drawn), *sections[1:]]
+
+
+def _parts(history: History) -> list[tuple[str, str, str, Chart]]:
+    """PARTS with what the evaluations measured in the place of recall; without it where that was the loss alone."""
+    measured = [event.get("metrics") for event in history.evals]
+    if any("map50" in (metrics or {}) for metrics in measured):
+        return [PRECISION if part[-1] is recall_while_training_chart else part for part in PARTS]
+    if measured and all(metrics == {} for metrics in measured):
+        return [part for part in PARTS if part[-1] is not recall_while_training_chart]
+    return list(PARTS)
 
 
 def machine_section(history: History, run: Mapping[str, Any]) -> Section:

@@ -41,6 +41,8 @@ FIGURES = (
 """The scores that stand large at the top, and what they are."""
 NOTHING_YET = "Even the right picture for a text is found no better than by guessing: the run has not learned yet."
 
+NO_MATCH_YET = "The run has not learned yet to tell whether a text and a picture belong together."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
@@ -118,7 +120,7 @@ def _page(
         lead=[status_line(metrics["status"], history)],
         figures=_figures(history, scores),
         sections=[
-            results_section(scores, split=measured.split, why_not=measured.why_not, remark=_remark(scores)),
+            results_section(scores, split=measured.split, why_not=measured.why_not, remark=_remark(scores, measured)),
             *training_sections(history),
             *_pictures(measured, seed=seed, progress=progress),
             machine_section(history, run),
@@ -127,8 +129,10 @@ def _page(
     )
 
 
-def _remark(scores: Sequence[Score]) -> str:
+def _remark(scores: Sequence[Score], measured: Measured) -> str:
     """Why something stays near chance: the nature of two towers, unless nothing was learned at all."""
+    if measured.matching is not None:
+        return NO_MATCH_YET if any(score.name == MATCHING and score.near_chance for score in scores) else ""
     first = next((score for score in scores if score.name == "text_to_image_r1"), None)
     return NOTHING_YET if first is not None and first.near_chance else TWO_TOWERS
 
