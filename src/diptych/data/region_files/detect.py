@@ -8,17 +8,19 @@ from pathlib import Path
 
 from diptych.data.layout import TABLE_FILE, partial_of
 from diptych.data.region_files.butd_tsv import LAYOUTS, ButdTsv
+from diptych.data.region_files.labels import is_label_row
 from diptych.data.region_files.lines import Lines
 from diptych.data.region_files.oscar import OscarTsv, feature_file, is_feature_row
 from diptych.data.region_files.uniter_lmdb import UniterLmdb
 from diptych.data.region_files.uniter_npz import UniterNpz
+from diptych.data.region_files.vinvl import VinvlTsv, is_vinvl_row, vinvl_file
 from diptych.data.region_store import open_region_table
 from diptych.data.regions import RegionSpec, RegionStore
 from diptych.errors import DataError, UsageError, neighbour
 
-FIRST = 3
-"""Rows that are looked at; one of them is whole."""
-NAMES = ("diptych", "uniter-lmdb", "uniter-npz", *LAYOUTS, "oscar-tsv")
+FIRST = 20
+"""Rows of two columns that are looked at; one of them is whole and has regions."""
+NAMES = ("diptych", "uniter-lmdb", "uniter-npz", *LAYOUTS, "oscar-tsv", "vinvl-tsv")
 
 
 def open_regions(
@@ -46,6 +48,8 @@ def open_regions(
             return UniterLmdb(path, told_spec(path), classes, attributes)
         case "uniter-npz":
             return UniterNpz(path, told_spec(path), classes, attributes)
+        case "vinvl-tsv":
+            return VinvlTsv(path, told_spec(vinvl_file(path)), classes, attributes)
         case "oscar-tsv":
             return OscarTsv(path, told_spec(feature_file(path)), classes, attributes, labels)
         case _:
@@ -78,15 +82,32 @@ def detect(path: Path) -> str:
         return "uniter-npz"
     if (path / "features.tsv").is_file():
         return "oscar-tsv"
-    if path.is_file():
-        lines = Lines(path)
-        rows = (lines.columns(start) for start in islice(lines.starts(), FIRST))
-        return "oscar-tsv" if any(is_feature_row(cells) for cells in rows) else "butd-tsv"
+    if path.is_file() or vinvl_file(path).is_file():
+        return _tsv(vinvl_file(path))
     found = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
     raise DataError(
         f"{path} holds no regions that diptych knows; found {found}. Expected a store ({TABLE_FILE}), an LMDB "
         "(data.mdb), .npz files, or a .tsv of features"
     )
+
+
+def _tsv(file: Path) -> str:
+    lines, some = Lines(file), []
+    for start in islice(lines.starts(), FIRST):
+        cells = lines.columns(start)
+        some.append(cells)
+        if is_feature_row(cells):
+            return "oscar-tsv"
+        if is_vinvl_row(cells):
+            return "vinvl-tsv"
+        if len(cells) >= len(LAYOUTS["butd-tsv"]):
+            return "butd-tsv"
+    if any(is_label_row(cells) for cells in some):
+        raise DataError(
+            f"{file} holds labels without features; give the file of features, and these with --labels where they lie "
+            "elsewhere"
+        )
+    return "butd-tsv"
 
 
 def side_file(path: Path) -> Path:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
+import json
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from diptych.errors import DataError
+
+CHECKED = 100
+"""Rows that lists of offsets and keys are compared in."""
+LINE_END = ord("\n")
 
 
 class Lines:
@@ -31,6 +37,14 @@ class Lines:
             yield start
             end = self._map.find(b"\n", start)
             start = self._size if end < 0 else end + 1
+
+    def begins(self, start: int) -> bool:
+        """Whether a row begins there."""
+        return start == 0 or (start < self._size and self._map[start - 1] == LINE_END)
+
+    def is_last(self, start: int) -> bool:
+        """Whether the row at `start` is the last one."""
+        return start < self._size and self._map.find(b"\n", start) in (-1, self._size - 1)
 
     def ends_whole(self) -> bool:
         """Whether the last row has its line end."""
@@ -92,12 +106,19 @@ def array(cell: bytes, dtype: str, rows: int, width: int | None = None) -> np.nd
 def index(path: Path) -> tuple[Lines, dict[str, int]]:
     """The rows of a TSV by the key in their first column.
 
+    Where X.lineidx lies beside X.tsv and agrees with it, the file is not searched for line ends; where imageid2idx.json
+    does so too, its keys are not read.
+
     Raises:
         DataError: a key comes twice.
     """
     lines = Lines(path)
+    starts = _listed_starts(path, lines)
+    keys = None if starts is None else _listed_keys(path, lines, starts)
+    if starts is not None and keys is not None:
+        return lines, dict(zip(keys, starts, strict=True))
     places: dict[str, int] = {}
-    for start in lines.starts():
+    for start in lines.starts() if starts is None else starts:
         try:
             key = lines.key(start)
         except UnicodeDecodeError as error:
@@ -107,3 +128,37 @@ def index(path: Path) -> tuple[Lines, dict[str, int]]:
         if key:
             places[key] = start
     return lines, places
+
+
+def _listed_starts(path: Path, lines: Lines) -> list[int] | None:
+    """The offsets in X.lineidx; None where there is none, or where it is of another file."""
+    file = path.with_suffix(".lineidx")
+    if not file.is_file():
+        return None
+    try:
+        starts = [int(line) for line in file.read_bytes().split()]
+    except ValueError:
+        return None
+    rising = starts and starts[0] == 0 and all(one < other for one, other in itertools.pairwise(starts))
+    if not rising or not all(lines.begins(start) for start in _some(starts)) or not lines.is_last(starts[-1]):
+        return None
+    return starts
+
+
+def _listed_keys(path: Path, lines: Lines, starts: list[int]) -> list[str] | None:
+    """The keys in imageid2idx.json in the order of the rows; None where there are none, or of other rows."""
+    file = path.with_name("imageid2idx.json")
+    if not file.is_file():
+        return None
+    try:
+        rows = {int(row): key for key, row in json.loads(file.read_bytes()).items()}
+        keys = [rows[row] for row in range(len(starts))]
+        same = len(rows) == len(keys) and all(lines.key(starts[row]) == keys[row] for row in _some(range(len(keys))))
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
+    return keys if same else None
+
+
+def _some(values: Sequence[int]) -> Sequence[int]:
+    """At most CHECKED of them, evenly spread, the last among them."""
+    return [*values[:: max(1, -(-len(values) // CHECKED))], values[-1]]

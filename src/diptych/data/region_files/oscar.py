@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from diptych.data.region_files.labels import Object, Size, Vocabulary, names_in, objects_of
 from diptych.data.region_files.lines import Lines, array, index
 from diptych.data.region_files.old_store import OldStore, first_whole, named, without_torn_row
 from diptych.data.regions import Regions, RegionSpec
@@ -45,12 +43,12 @@ class OscarTsv(OldStore):
         lines, places = index(self.features)
         lines.check_first()
         self._label_places = index(self.labels)[1] if self.labels is not None else {}
-        if not classes and self.labels is not None and not (spec is not None and spec.classes):
-            classes = tuple(sorted(set(self._names())))  # nobody tells their order
         width = first_whole(self.features, places.values(), lambda place: _width(lines.columns(place)))
         super().__init__(path, places, spec or _spec(width, self.labels is not None))
         self.spec = named(self.spec, classes, attributes)
-        self._ids = {name: id_ for id_, name in enumerate(self.spec.classes)}
+        if self.labels is not None and not self.spec.classes:
+            self.spec = named(self.spec, *names_in(Lines(self.labels), self._label_places.values()))
+        self._vocabulary = Vocabulary(self.spec)
         without_torn_row(self, lines, places)
 
     def tags(self, key: str, threshold: float = 0.0) -> tuple[str, ...]:
@@ -72,10 +70,7 @@ class OscarTsv(OldStore):
             scores=np.ones(num, dtype=np.float32),
         )
         if objects and len(objects) == num:
-            conf = np.array([float(one.get("conf", 1)) for one in objects], dtype=np.float32)
-            ids = np.array([[self._ids[one["class"]]] for one in objects], dtype=np.int32)
-            boxes = np.array([one["rect"] for one in objects], dtype=np.float32).reshape(num, 4)
-            return replace(found, boxes=boxes, scores=conf, class_ids=ids, class_probs=conf[:, None])
+            return replace(found, **self._vocabulary.parts(objects))
         if self.spec.box_unit == "unit":
             return found
         if size[0] is None or size[1] is None:
@@ -87,21 +82,11 @@ class OscarTsv(OldStore):
             self._opened = Lines(self.features), None if self.labels is None else Lines(self.labels)
         return self._opened
 
-    def _objects(self, key: str) -> tuple[tuple[int | None, int | None], list[Mapping[str, Any]]]:
+    def _objects(self, key: str) -> tuple[Size, list[Object]]:
         lines = self._files()[1]
         if lines is None or key not in self._label_places:
             return (None, None), []
-        found = json.loads(lines.columns(self._label_places[key])[1])
-        if isinstance(found, list):
-            return (None, None), found
-        return (found.get("image_h"), found.get("image_w")), found["objects"]
-
-    def _names(self) -> Iterator[str]:
-        lines = self._files()[1]
-        assert lines is not None
-        for place in self._label_places.values():
-            for name in re.findall(rb'"class": *("(?:[^"\\]|\\.)*")', lines.columns(place)[-1]):
-                yield json.loads(name)
+        return objects_of(lines.columns(self._label_places[key])[1])
 
 
 def feature_file(path: Path) -> Path:

@@ -1,0 +1,103 @@
+"""Detections as JSON, in Oscar's files of labels and in VinVL's predictions: class, rect, conf, and attributes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from diptych.data.region_files.lines import Lines
+from diptych.data.regions import RegionSpec
+
+ATTRIBUTES_KEPT = 3
+"""Of a region; where it has fewer, the others have the probability 0."""
+NO_ATTRIBUTE = "__no_attribute__"
+_CLASS = re.compile(rb'"class": *("(?:[^"\\]|\\.)*")')
+_ATTRIBUTES = re.compile(rb'"attributes": *(\[(?:[^"\]]|"(?:[^"\\]|\\.)*")*\])')
+
+Size = tuple[int | None, int | None]
+"""Height and width of a picture."""
+Object = Mapping[str, Any]
+
+
+class Vocabulary:
+    """Ids of the names that detections go by."""
+
+    def __init__(self, spec: RegionSpec) -> None:
+        """Those of a store."""
+        self._classes = {name: id_ for id_, name in enumerate(spec.classes)}
+        self._attributes = {name: id_ for id_, name in enumerate(spec.attributes)}
+
+    def parts(self, objects: Sequence[Object]) -> dict[str, Any]:
+        """What detections say of their regions, by the names of `Regions`' fields.
+
+        Raises:
+            KeyError, ValueError, TypeError: one of them is not as it should be.
+        """
+        conf = np.array([float(one.get("conf", 1)) for one in objects], dtype=np.float32)
+        parts: dict[str, Any] = {
+            "boxes": np.array([one["rect"] for one in objects], dtype=np.float32).reshape(len(objects), 4),
+            "scores": np.array([float(one.get("score", one.get("conf", 1))) for one in objects], dtype=np.float32),
+            "class_ids": np.array([[_id(one["class"], self._classes)] for one in objects], dtype=np.int32).reshape(
+                -1, 1
+            ),
+            "class_probs": conf[:, None],
+        }
+        if self._attributes and any("attributes" in one for one in objects):
+            found = [self._kept(one) for one in objects]
+            parts["attribute_ids"] = np.array([[id_ for id_, _ in one] for one in found], dtype=np.int32)
+            parts["attribute_probs"] = np.array([[prob for _, prob in one] for one in found], dtype=np.float32)
+        return parts
+
+    def _kept(self, one: Object) -> list[tuple[int, float]]:
+        names, probs = one.get("attributes", []), one.get("attr_scores", [])
+        pairs = [
+            (_id(name, self._attributes), float(prob))
+            for name, prob in zip(names, probs, strict=True)
+            if name != NO_ATTRIBUTE
+        ]
+        pairs.sort(key=lambda pair: -pair[1])
+        return (pairs + [(0, 0.0)] * ATTRIBUTES_KEPT)[:ATTRIBUTES_KEPT]
+
+
+def _id(name: str, ids: Mapping[str, int]) -> int:
+    if name not in ids:
+        raise ValueError(f"{name!r} is not among the {len(ids):,} names of the vocabulary")
+    return ids[name]
+
+
+def objects_of(cell: bytes) -> tuple[Size, list[Object]]:
+    """The picture's size, where it is told, and the detections of a row.
+
+    Raises:
+        KeyError, ValueError, TypeError: it is no such JSON.
+    """
+    found = json.loads(cell)
+    if isinstance(found, list):
+        return (None, None), found
+    if not isinstance(found, dict):
+        raise ValueError("no list of detections")
+    return (found.get("image_h"), found.get("image_w")), found["objects"]
+
+
+def is_label_row(cells: list[bytes]) -> bool:
+    """Whether the columns of a row are a key and detections."""
+    try:
+        return len(cells) == 2 and all("class" in one for one in objects_of(cells[1])[1])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def names_in(lines: Lines, places: Iterable[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The classes and attributes of all rows, sorted, since nobody tells their order: a pass over the whole file."""
+    classes: set[bytes] = set()
+    attributes: set[bytes] = set()
+    for place in places:
+        cell = lines.columns(place)[-1]
+        classes.update(_CLASS.findall(cell))
+        attributes.update(_ATTRIBUTES.findall(cell))
+    named = {name for names in map(json.loads, attributes) for name in names} - {NO_ATTRIBUTE}
+    return tuple(sorted(map(json.loads, classes))), tuple(sorted(named))
