@@ -9,6 +9,8 @@ import multiprocessing
 import pickle
 import re
 import shutil
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from diptych.data.region_files.lines import Lines
 from diptych.data.region_files.uniter_lmdb import UniterLmdb, UniterTexts
 from diptych.data.region_files.uniter_values import msgpack_fields, npz_fields, num_kept
 from diptych.data.region_importing import import_regions
+from diptych.data.region_join import check_same
 from diptych.data.region_store import RegionWriter, open_region_table
 from diptych.data.regions import Regions, RegionSpec
 from diptych.data.rejects import read_rejects
@@ -430,7 +433,7 @@ def _store(out: Path, num: int = 9):
 def test_what_is_exported_and_imported_again_is_the_same(format_, tmp_path):
     store = _store(tmp_path / "r")
     out = tmp_path / {"butd-tsv": "a.tsv", "lxmert-tsv": "b.tsv"}.get(format_, "folder")
-    assert export_regions(store, out, format=format_) == 9
+    assert export_regions(store, out, format=format_).pictures == 9
     back = open_regions(out)
     assert back.format == format_ and back.spec.detector_hash == SPEC.detector_hash
     result = import_regions(back, tmp_path / "again")
@@ -445,6 +448,72 @@ def test_what_is_exported_and_imported_again_is_the_same(format_, tmp_path):
             np.testing.assert_array_equal(new.soft_labels, old.soft_labels)
         if format_ != "butd-tsv" and len(old):
             np.testing.assert_array_equal(new.class_ids[:, 0], old.class_ids[:, 0])
+
+
+def _of_rule_b(out: Path):
+    """Scores that are not the class's probability, two classes and an attribute of each region, no soft labels."""
+    regions = Regions(
+        height_px=32,
+        width_px=64,
+        boxes=np.array([[0, 0, 8, 8], [1, 2, 30, 31]], np.float32),
+        features=np.ones((2, 3), np.float16),
+        scores=np.array([0.75, 0.25], np.float32),
+        class_ids=np.array([[1, 0], [0, 1]], np.int32),
+        class_probs=np.array([[0.5, 0.25], [0.5, 0.125]], np.float32),
+        attribute_ids=np.array([[1], [0]], np.int32),
+        attribute_probs=np.array([[0.5], [0.25]], np.float32),
+    )
+    with RegionWriter(out, replace(SPEC, attributes=("brown", "wet")), num_attributes_kept=1) as writer:
+        writer.add("a", regions)
+    return open_region_table(out)
+
+
+LEFT_OUT = {
+    "butd-tsv": {"scores", "classes", "attributes"},
+    "lxmert-tsv": {"scores", "classes behind the likeliest"},
+    "oscar-tsv": {"classes behind the likeliest"},
+    "uniter-npz": {"the pictures' sizes", "classes", "attributes", "digits of boxes and scores that float16 has not"},
+}
+
+
+@pytest.mark.parametrize("format_", NAMES)
+def test_what_a_format_does_not_hold_is_told_and_never_invented(format_, tmp_path):
+    store = _of_rule_b(tmp_path / "r")
+    result = export_regions(store, tmp_path / "out", format=format_)
+    assert set(result.left_out) == LEFT_OUT[format_]
+    back = open_regions(tmp_path / "out")
+    import_regions(back, tmp_path / "again")
+    again = open_region_table(tmp_path / "again")
+    kind = {"butd-tsv": "none", "lxmert-tsv": "class"}.get(format_, "rule")
+    assert again.spec.score_kind == back.spec.score_kind == kind
+    found, was = (one.regions(next(one.keys())) for one in (again, store))
+    expected = {"none": np.ones(2), "class": was.class_probs[:, 0], "rule": was.scores}[kind]
+    np.testing.assert_array_equal(found.scores, expected)
+    if format_ in ("lxmert-tsv", "oscar-tsv"):
+        np.testing.assert_array_equal(found.attribute_ids[:, :1], was.attribute_ids)
+        np.testing.assert_array_equal(found.attribute_probs[:, :1], was.attribute_probs)
+    else:
+        assert found.class_ids is None and found.attribute_ids is None
+    with pytest.raises(DataError, match="not made alike") if kind != "rule" else nullcontext():
+        check_same(replace_spec(store, box_unit=again.spec.box_unit), again)
+
+
+def replace_spec(store, **changes):
+    store.spec = replace(store.spec, **changes)
+    return store
+
+
+def test_files_of_others_say_what_their_scores_are():
+    assert open_regions(DETECTOR / "sample_butd.tsv").spec.score_kind == "none"
+    assert open_regions(DETECTOR / "sample_lxmert.tsv").spec.score_kind == "class"
+    assert open_regions(DETECTOR / "sample_uniter.npz").spec.score_kind == "rule"
+    assert open_regions(OSCAR / "retrieval").spec.score_kind == "class"
+
+
+def test_no_attributes_are_read_out_of_columns_of_zeros(tmp_path):
+    store = _store(tmp_path / "r")
+    export_regions(store, tmp_path / "out", format="lxmert-tsv")
+    assert open_regions(tmp_path / "out").regions("picture3").attribute_ids is None
 
 
 @pytest.mark.parametrize("format_", ["butd-tsv", "oscar-tsv", "uniter-npz"])

@@ -128,6 +128,8 @@ def test_the_summary_counts_and_names() -> None:
     assert sorted(found.names) == [("cat & mouse", 4), ("dog", 4)]
     rows = dict(found.rows())
     assert rows["classes"] == "2 and 2 attributes" and rows["for"] == "no released weights"
+    assert "scores" not in rows
+    assert dict(replace(found, spec=replace(SPEC, score_kind="none")).rows())["scores"].startswith("1, since")
     assert describe_regions(Store(0)).rows()[1] == ("regions a picture", "0")
 
 

@@ -70,8 +70,10 @@ def export(
         raise UsageError(unknown("format", to, NAMES))
     store = opened(regions, classes, attributes, labels)
     with screen.progress() as progress:
-        pictures = export_regions(store, out, format=to, progress=progress)
-    screen.out(f"Written: {out} ({to}, {pictures:,} pictures)")
+        result = export_regions(store, out, format=to, progress=progress)
+    screen.out(f"Written: {out} ({to}, {result.pictures:,} pictures)")
+    if result.left_out:
+        screen.out(f"Left out, since {to} does not hold them: {', '.join(result.left_out)}")
     screen.next_step(shlex.join(["diptych", "regions", "compare", str(out), str(regions)]))
 
 

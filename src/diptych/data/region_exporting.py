@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from diptych.data.durable import flush_to_disk, write_whole
 from diptych.data.layout import partial_of
 from diptych.data.region_files.detect import side_file
 from diptych.data.region_files.lines import Lines
-from diptych.data.regions import BoxUnit, Regions, RegionSpec, RegionStore, box_shares
+from diptych.data.region_files.writers import (
+    SCORES,
+    butd_row,
+    left_out,
+    lxmert_row,
+    npz,
+    oscar_features,
+    oscar_labels,
+)
+from diptych.data.regions import BoxUnit, Regions, RegionSpec, RegionStore, ScoreKind
 from diptych.errors import DataError, InterruptedRunError, RunExistsError, UsageError, unknown
 from diptych.progress import SILENT, Bar, Progress
 
@@ -26,12 +31,28 @@ FLUSH_EVERY = 64
 """Pictures between two waits for the disk."""
 
 
-def export_regions(store: RegionStore, out: Path, *, format: str, progress: Progress = SILENT) -> int:  # noqa: A002
-    """Writes all regions of `store` in another format; returns the pictures written.
+@dataclass(frozen=True, kw_only=True)
+class RegionExportResult:
+    """What came of an export."""
+
+    out: Path
+    pictures: int
+    left_out: tuple[str, ...]
+    """What the regions have and the format does not hold, in words."""
+
+
+def export_regions(
+    store: RegionStore,
+    out: Path,
+    *,
+    format: str,  # noqa: A002
+    progress: Progress = SILENT,
+) -> RegionExportResult:
+    """Writes all regions of `store` in another format.
 
     Goes on from an unfinished attempt of the same call: rows that are in are skipped, and a torn last row is cut off.
-    What the regions were made with goes to `OUT.regions.json` (for Oscar: features.tsv.regions.json in the folder),
-    where `open_regions` reads it.
+    What the regions were made with, and what of them is left out, goes to `OUT.regions.json` (for Oscar:
+    features.tsv.regions.json in the folder), where `open_regions` reads it.
 
     Args:
         store: of `open_regions`.
@@ -52,28 +73,36 @@ def export_regions(store: RegionStore, out: Path, *, format: str, progress: Prog
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, about = partial_of(out), out.with_name(f"{out.name}.partial.json")
     _begin(partial, about, _about(store, format))
+    lost: set[str] = set()
     try:
         with progress.bar("Exporting", len(store), "pictures") as bar:
             match format:
                 case "uniter-npz":
-                    _npz_files(store, partial, bar)
+                    lost = _npz_files(store, partial, bar)
                 case "oscar-tsv":
-                    _oscar_files(store, partial, bar)
+                    lost = _oscar_files(store, partial, bar)
                 case _:
-                    row = _butd_row if format == "butd-tsv" else _lxmert_row
-                    _append(store, [(partial, row)], bar)
+                    row = butd_row if format == "butd-tsv" else lxmert_row
+                    lost = _append(store, format, [(partial, row)], bar)
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
             f"stopped; what was exported is kept in {partial}, and the same command goes on from there"
         ) from error
     unit: BoxUnit = "unit" if format == "uniter-npz" else "pixel"
-    told = replace(store.spec, box_unit=unit, plus_one=store.spec.plus_one and unit == "pixel")
+    scores: ScoreKind = "none" if format == "butd-tsv" else "class"
+    told = replace(
+        store.spec,
+        box_unit=unit,
+        plus_one=store.spec.plus_one and unit == "pixel",
+        score_kind=scores if SCORES in lost else store.spec.score_kind,
+    )
     side = side_file(partial / "features.tsv" if format == "oscar-tsv" else out)
-    write_whole(side, (json.dumps({"spec": asdict(told), "source": str(store.path)}, indent=2) + "\n").encode())
+    about_it = {"spec": asdict(told), "source": str(store.path), "left_out": sorted(lost)}
+    write_whole(side, (json.dumps(about_it, indent=2) + "\n").encode())
     partial.rename(out)
     about.unlink()
     flush_to_disk(out.parent)
-    return len(store)
+    return RegionExportResult(out=out, pictures=len(store), left_out=tuple(sorted(lost)))
 
 
 def _about(store: RegionStore, format: str) -> str:  # noqa: A002
@@ -92,16 +121,23 @@ def _begin(partial: Path, about: Path, wanted: str) -> None:
     write_whole(about, wanted.encode())
 
 
-def _append(store: RegionStore, files: list[tuple[Path, Callable[[str, Regions, RegionSpec], str]]], bar: Bar) -> None:
-    """Writes one row a picture to each file, in step; whole rows of an earlier attempt stay."""
+def _append(
+    store: RegionStore,
+    format: str,  # noqa: A002
+    files: list[tuple[Path, Callable[[str, Regions, RegionSpec], str]]],
+    bar: Bar,
+) -> set[str]:
+    """Writes one row a picture to each file, in step; those of an earlier attempt stay. Returns what is left out."""
     done = min(_whole_rows(path) for path, _ in files)
     handles = [_opened_behind(path, done) for path, _ in files]
+    lost: set[str] = set()
     try:
         for number, key in enumerate(store.keys()):
+            regions = store.regions(key)
+            lost |= left_out(format, regions)
             if number >= done:
                 if any(mark in key for mark in "\t\n\r") or key != key.strip():
                     raise DataError(f"the key {key!r} does not fit into a TSV; it has white space that would be lost")
-                regions = store.regions(key)
                 for handle, (_, row) in zip(handles, files, strict=True):
                     handle.write(f"{key}\t{row(key, regions, store.spec)}\n".encode())
                 if number % FLUSH_EVERY == FLUSH_EVERY - 1:
@@ -111,6 +147,7 @@ def _append(store: RegionStore, files: list[tuple[Path, Callable[[str, Regions, 
     finally:
         for handle in handles:
             handle.close()
+    return lost
 
 
 def _whole_rows(path: Path) -> int:
@@ -137,102 +174,28 @@ def _flush(handles: list[Any]) -> None:
         os.fsync(handle.fileno())
 
 
-def _butd_row(key: str, regions: Regions, spec: RegionSpec) -> str:
-    height, width = _size(key, regions)
-    boxes = _text(_pixels(key, regions, spec), "<f4")
-    return f"{width}\t{height}\t{len(regions)}\t{boxes}\t{_text(regions.features, '<f4')}"
-
-
-def _lxmert_row(key: str, regions: Regions, spec: RegionSpec) -> str:
-    height, width = _size(key, regions)
-    if regions.class_ids is None or regions.class_probs is None:
-        raise DataError(f"the regions of {key!r} have no classes, which LXMERT's TSV holds; write a butd-tsv")
-    none = np.zeros((len(regions), 1))
-    attributes = none if regions.attribute_ids is None else regions.attribute_ids
-    probs = none if regions.attribute_probs is None else regions.attribute_probs
-    cells = [
-        _text(regions.class_ids[:, 0], "<i8"),
-        _text(regions.class_probs[:, 0], "<f4"),
-        _text(attributes[:, 0], "<i8"),
-        _text(probs[:, 0], "<f4"),
-        str(len(regions)),
-        _text(_pixels(key, regions, spec), "<f4"),
-        _text(regions.features, "<f4"),
-    ]
-    return "\t".join([str(height), str(width), *cells])
-
-
-def _oscar_files(store: RegionStore, folder: Path, bar: Bar) -> None:
+def _oscar_files(store: RegionStore, folder: Path, bar: Bar) -> set[str]:
     folder.mkdir(exist_ok=True)
-    files = {"features": _oscar_features, "predictions": _oscar_labels}
-    _append(store, [(folder / f"{name}.tsv", row) for name, row in files.items()], bar)
+    files = {"features": oscar_features, "predictions": oscar_labels}
+    lost = _append(store, "oscar-tsv", [(folder / f"{name}.tsv", row) for name, row in files.items()], bar)
     for name in files:
         starts = Lines(folder / f"{name}.tsv").starts()
         write_whole(folder / f"{name}.lineidx", "".join(f"{start}\n" for start in starts).encode())
     rows = {key: row for row, key in enumerate(store.keys())}
     write_whole(folder / "imageid2idx.json", json.dumps(rows).encode())
+    return lost
 
 
-def _oscar_features(key: str, regions: Regions, spec: RegionSpec) -> str:
-    numbers = np.concatenate([regions.features.astype(np.float32), _spatial(key, regions, spec)], axis=1)
-    return f"{len(regions)}\t{_text(numbers, '<f4')}"
-
-
-def _oscar_labels(key: str, regions: Regions, spec: RegionSpec) -> str:
-    if regions.class_ids is None or regions.class_probs is None or not spec.classes:
-        raise DataError(f"the regions of {key!r} have no named classes, which Oscar's label file holds")
-    height, width = _size(key, regions)
-    parts = zip(regions.class_ids[:, 0], regions.class_probs[:, 0], _pixels(key, regions, spec), strict=True)
-    objects = [
-        {"class": spec.classes[id_], "conf": float(prob), "rect": [float(side) for side in box]}
-        for id_, prob, box in parts
-    ]
-    return json.dumps({"image_h": height, "image_w": width, "objects": objects})
-
-
-def _npz_files(store: RegionStore, folder: Path, bar: Bar) -> None:
+def _npz_files(store: RegionStore, folder: Path, bar: Bar) -> set[str]:
     folder.mkdir(exist_ok=True)
+    lost: set[str] = set()
     for key in store.keys():  # noqa: SIM118 - a store is no dict
         name = key if key.endswith(".npz") else f"{key}.npz"
         if Path(name).name != name or name.startswith("."):
             raise DataError(f"the key {key!r} is no name of a file, and may not lead out of the folder")
+        regions = store.regions(key)
+        lost |= left_out("uniter-npz", regions)
         if not (folder / name).exists():
-            write_whole(folder / name, _npz(key, store.regions(key), store.spec))
+            write_whole(folder / name, npz(key, regions, store.spec))
         bar.advance()
-
-
-def _npz(key: str, regions: Regions, spec: RegionSpec) -> bytes:
-    arrays = {
-        "norm_bb": _spatial(key, regions, spec),
-        "features": regions.features,
-        "conf": regions.scores[:, None],
-    }
-    if regions.soft_labels is not None:
-        arrays["soft_labels"] = regions.soft_labels
-    file = io.BytesIO()
-    halves: dict[str, Any] = {name: value.astype(np.float16) for name, value in arrays.items()}
-    np.savez_compressed(file, **halves)
-    return file.getvalue()
-
-
-def _spatial(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
-    """(R, 6): x0, y0, x1, y1, w, h as shares of the picture."""
-    boxes = box_shares(key, regions, spec)
-    return np.concatenate([boxes, boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float32)
-
-
-def _pixels(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
-    if spec.box_unit == "pixel":
-        return regions.boxes
-    height, width = _size(key, regions)
-    return regions.boxes * np.array([width, height] * 2, dtype=np.float32)
-
-
-def _size(key: str, regions: Regions) -> tuple[int, int]:
-    if regions.height_px is None or regions.width_px is None:
-        raise DataError(f"the size of the picture {key!r} is not known, and this format holds it; write uniter-npz")
-    return regions.height_px, regions.width_px
-
-
-def _text(values: np.ndarray, dtype: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode()
+    return lost

@@ -17,6 +17,7 @@ from diptych.errors import DataError
 BoxKind = Literal["proposal", "regressed", "window", "given"]
 BoxUnit = Literal["pixel", "unit"]
 Colour = Literal["RGB", "BGR"]
+ScoreKind = Literal["rule", "class", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,9 @@ class RegionSpec:
     """True where x1 and y1 are the last pixels inside, as in the original Caffe code: the width is x1 - x0 + 1."""
     colour: Colour = "RGB"
     """The order of channels that the network was fed."""
+    score_kind: ScoreKind = "rule"
+    """What the scores are: the confidence that the rule ordered by; the probability of the class, of a file that holds
+    no other; or 1, of a file that holds none."""
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> RegionSpec:

@@ -18,6 +18,7 @@ from diptych.errors import DataError
 LOOKED_AT = 500
 """Pictures that are read, evenly spread over the store."""
 NAMES_SHOWN = 10
+SCORES = {"class": "probabilities of the classes: the file holds no others", "none": "1, since the file holds none"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ class RegionSummary:
                 f"{len(spec.classes):,}" + (f" and {len(spec.attributes):,} attributes" if spec.attributes else ""),
             ),
         ]
+        if spec.score_kind != "rule":
+            rows.append(("scores", SCORES[spec.score_kind]))
         if self.damaged:
             rows.append(("damaged", f"{len(self.damaged):,} of {self.looked_at:,} pictures looked at"))
         if self.names:

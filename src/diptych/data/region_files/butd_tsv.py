@@ -70,12 +70,12 @@ def _decoded(cells: list[bytes], columns: tuple[str, ...]) -> Regions:
     num = int(cell["num_boxes"])
     labels = {}
     if "objects_id" in cell:
-        labels = {
-            "class_ids": array(cell["objects_id"], "<i8", num)[:, None].astype(np.int32),
-            "class_probs": array(cell["objects_conf"], "<f4", num)[:, None],
-            "attribute_ids": array(cell["attrs_id"], "<i8", num)[:, None].astype(np.int32),
-            "attribute_probs": array(cell["attrs_conf"], "<f4", num)[:, None],
-        }
+        labels["class_ids"] = array(cell["objects_id"], "<i8", num)[:, None].astype(np.int32)
+        labels["class_probs"] = array(cell["objects_conf"], "<f4", num)[:, None]
+        attributes, probs = array(cell["attrs_id"], "<i8", num), array(cell["attrs_conf"], "<f4", num)
+        if probs.any():  # who has no attributes fills the columns with zeros
+            labels["attribute_ids"] = attributes[:, None].astype(np.int32)
+            labels["attribute_probs"] = probs[:, None]
     return Regions(
         height_px=int(cell.get("image_h", cell.get("img_h", b""))),
         width_px=int(cell.get("image_w", cell.get("img_w", b""))),
@@ -97,4 +97,5 @@ def _spec(name: str, width: int) -> RegionSpec:
         box_kind="regressed" if regressed else "proposal",
         plus_one=not regressed,
         colour="BGR",
+        score_kind="none" if name == "butd-tsv" else "class",
     )

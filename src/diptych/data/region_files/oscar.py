@@ -21,7 +21,8 @@ SPATIAL = 6
 class OscarTsv(OldStore):
     """A feature file with the label file of the same pictures; either order, whatever the counts.
 
-    Boxes are the labels' where they are as many as the features, else those in the last six numbers.
+    Boxes, scores and classes are the labels' where they are as many as the features; else boxes are those in the last
+    six numbers, and the scores 1.
     """
 
     format = "oscar-tsv"
@@ -142,4 +143,5 @@ def _spec(width: int, labelled: bool) -> RegionSpec:
         box_kind="proposal",
         box_unit="pixel" if labelled else "unit",
         colour="BGR",
+        score_kind="class" if labelled else "none",
     )
