@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diptych.data.region_exporting import export_regions
 from diptych.data.region_files.detect import open_regions
 from diptych.data.region_join import RegionColumns, TagRule, join_regions, spec_of
+from diptych.data.region_shards import RegionShards
 from diptych.data.region_store import RegionTable, RegionWriter, open_region_table
 from diptych.data.regions import Regions, RegionSpec, box_shares
 from diptych.data.table import open_table
@@ -134,3 +136,26 @@ def test_pixels_of_a_picture_of_unknown_size_are_refused():
     assert box_shares("a", unknown, replace(SPEC, box_unit="unit")) is unknown.boxes
     with pytest.raises(DataError, match="do not say how large the picture is"):
         box_shares("a", unknown, SPEC)
+
+
+def test_tags_of_label_files_take_the_whole_rule(tmp_path):
+    store = _store(tmp_path / "r", ["a"])
+    export_regions(store, tmp_path / "oscar", format="oscar-tsv")
+    listed = RegionColumns((open_regions(tmp_path / "oscar"),), TagRule(attribute_threshold=0.1))
+    ours = RegionColumns((store,), TagRule(attribute_threshold=0.1))
+    assert listed.stored("a", "tags") == ours.stored("a", "tags")
+    assert " " in ours.stored("a", "tags")[0]
+
+
+def test_a_vocabulary_without_names_is_counted_by_its_soft_labels(rows, tmp_path):
+    unnamed = replace(SPEC, classes=(), attributes=())
+    shards = RegionShards(tmp_path / "r", unnamed, soft_labels=True, num_soft_labels=4, source="test")
+    found = replace(_regions([0], [0.9]), class_ids=None, class_probs=None, attribute_ids=None, attribute_probs=None)
+    shards.begin()
+    shards.write(0, [shards.row("a", replace(found, soft_labels=np.full((1, 4), 0.25, np.float32)))])
+    shards.finish()
+    store = open_region_table(tmp_path / "r")
+    assert store.regions("a").soft_labels.shape == (1, 4)
+    join_regions(rows, [store], num_classes=3)
+    with pytest.raises(DataError, match="a vocabulary of 3 classes and the model expects 7"):
+        join_regions(rows, [store], num_classes=7)

@@ -14,7 +14,7 @@ from diptych.train.run import InputSettings
 from diptych.uniter.inputs import UniterInputs, box_features
 from diptych.uniter.model import UniterConfig
 
-pytest.importorskip("lmdb")
+pytest.importorskip("msgpack")
 
 
 @pytest.fixture(scope="module")

@@ -62,14 +62,17 @@ def test_the_best_keep_all_their_parts() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_store_says_whether_the_weights_match(name: str) -> None:
     chosen = preset(name)
-    rule = f"{chosen.rule}(min={chosen.min_boxes}, max={chosen.max_boxes}, ...)"
-    fitting = replace(SPEC, feature_width=2048, rule=rule)
+    rule = f"{chosen.rule}(min={chosen.min_boxes}, max={chosen.max_boxes}, {chosen.thresholds}"
+    fitting = replace(SPEC, feature_width=2048, rule=rule, box_kind=chosen.box_kind, colour="BGR")
     assert chosen.matched(fitting, "butd").consumer.startswith(chosen.consumer)
     assert chosen.warning(fitting, "butd") is None
     for other in (
         replace(fitting, feature_width=64),
         replace(fitting, rule=f"{chosen.rule}(min=1, max=7, ...)"),
         replace(fitting, rule="given boxes"),
+        replace(fitting, rule=rule.replace(chosen.thresholds, "conf=0.9, nms=0.3)")),
+        replace(fitting, box_kind="given"),
+        replace(fitting, colour="RGB"),
         replace(fitting, classes=("dog", "cat")),
     ):
         assert chosen.warning(other, "butd") is not None

@@ -84,7 +84,7 @@ def extract(
     """
     from diptych.cli.regions_default import chosen_detector
     from diptych.data.region_shards import RegionShards
-    from diptych.data.table import open_table
+    from diptych.data.table import check_pictures, open_table
     from diptych.prepare.extraction import Asked, extract_regions
     from diptych.prepare.given import check_boxes_column
     from diptych.prepare.presets import preset as named_preset
@@ -92,6 +92,7 @@ def extract(
     from diptych.systems.detectors import named_detector
 
     table = open_table(data)
+    check_pictures(table)
     named = chosen_detector(table, out, detector, tower)
     asked = Asked(
         splits=tuple(splits or ()),
@@ -115,12 +116,18 @@ def extract(
         )
         for line in (*screen.left_out(found.ignored), *(f"Note: {note}" for note in found.notes)):
             progress.say(f"{line}.")
-        warning = None if asked.preset is None else asked.preset.warning(found.detector.spec, found.name)
-        if warning is not None:
-            progress.say(f"Note: {warning}.")
         finds = _named(found, words, clip, template, soft_labels, device, progress)
         spec = asked.spec(finds, found.name)
-        shards = RegionShards(out, spec, soft_labels=soft_labels, source=asked.source(table))
+        warning = None if asked.preset is None else asked.preset.warning(spec, found.name)
+        if warning is not None:
+            progress.say(f"Note: {warning}.")
+        shards = RegionShards(
+            out,
+            spec,
+            soft_labels=soft_labels,
+            num_soft_labels=getattr(found.detector, "num_soft_labels", None),
+            source=asked.source(table),
+        )
         result = extract_regions(finds, table, shards, asked, ranks=ranks, progress=progress)
     if ranks.leads:
         _tell(result, spec, data, json_file)

@@ -93,7 +93,7 @@ def export_regions(
     told = replace(
         store.spec,
         box_unit=unit,
-        plus_one=store.spec.plus_one and unit == "pixel",
+        plus_one=format == "butd-tsv",
         score_kind=scores if SCORES in lost else store.spec.score_kind,
     )
     side = side_file(partial / "features.tsv" if format == "oscar-tsv" else out)

@@ -65,7 +65,7 @@ class RegionColumns:
         """Oscar's files list tags apart from the regions, and not as many."""
         listed = getattr(store, "tags", None)
         if listed is not None:
-            found = listed(key, self.tags.threshold)
+            found = listed(key, self.tags.threshold, self.tags.attribute_threshold)
             return tuple(dict.fromkeys(found)) if self.tags.unique else found
         return tags_of(
             store.regions(key),
@@ -110,7 +110,8 @@ def region_columns(
         raise DataError(f"there is no store of regions to join; make one with {COMMAND}")
     for store in stores[1:]:
         check_same(stores[0], store)
-    check_vocabulary(stores[0].path, stores[0].spec, num_classes)
+    if num_classes is not None:
+        check_vocabulary(stores[0].path, _num_classes(stores), num_classes)
     return RegionColumns(tuple(stores), tags, key_of)
 
 
@@ -124,9 +125,12 @@ def num_classes_of(rows: Rows) -> int | None:
 
     Background is not counted.
     """
-    stores = next((joined.stores for joined in rows.stores if isinstance(joined, RegionColumns)), ())
-    if not stores or stores[0].spec.classes:
-        return len(stores[0].spec.classes) if stores else None
+    return next((_num_classes(joined.stores) for joined in rows.stores if isinstance(joined, RegionColumns)), None)
+
+
+def _num_classes(stores: Sequence[RegionStore]) -> int | None:
+    if stores[0].spec.classes:
+        return len(stores[0].spec.classes)
     first = next((store.regions(key) for store in stores for key in store.keys()), None)  # noqa: SIM118 - no dict
     return None if first is None or first.soft_labels is None else first.soft_labels.shape[1] - 1
 
@@ -145,14 +149,14 @@ def check_same(first: RegionStore, second: RegionStore) -> None:
         )
 
 
-def check_vocabulary(path: Path, spec: RegionSpec, num_classes: int | None) -> None:
-    """Refuses classes that are not as many as a model's.
+def check_vocabulary(path: Path, found: int | None, expected: int) -> None:
+    """Refuses classes that are not as many as a model's; None: nobody knows how many there are.
 
     Raises:
         DataError: with both numbers.
     """
-    if num_classes is not None and spec.classes and len(spec.classes) != num_classes:
+    if found not in (None, expected):
         raise DataError(
-            f"{path} has a vocabulary of {len(spec.classes):,} classes and the model expects {num_classes:,}; "
+            f"{path} has a vocabulary of {found:,} classes and the model expects {expected:,}; "
             "use regions of the detector that it was trained with"
         )

@@ -41,8 +41,8 @@ class RegionRows:
     ) -> None:
         """As `RegionWriter` has them."""
         self._spec = spec
-        self._classes = _fewer(num_classes_kept, spec.classes)
-        self._attributes = _fewer(num_attributes_kept, spec.attributes)
+        self._classes = _fewer(num_classes_kept, len(spec.classes) or (num_soft_labels or 1) - 1)
+        self._attributes = _fewer(num_attributes_kept, len(spec.attributes))
         self._softmax = (num_soft_labels or 1 + len(spec.classes)) if soft_labels else 0
 
     @property
@@ -82,8 +82,9 @@ def likeliest(probs: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
     return ids.astype(np.int32), np.take_along_axis(probs, ids, axis=1)
 
 
-def _fewer(num: int, names: tuple[str, ...]) -> int:
-    return min(num, len(names)) if names else num
+def _fewer(num: int, there: int) -> int:
+    """`num`, or what there are where that is fewer; 0: not known."""
+    return min(num, there) if there else num
 
 
 def column_types(spec: RegionSpec, classes: int, attributes: int, softmax: int) -> dict[str, pa.DataType]:

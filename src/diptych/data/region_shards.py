@@ -22,20 +22,30 @@ class RegionShards:
     A shard is there whole or not at all, whatever is killed; what a shard holds must follow from its number alone.
     """
 
-    def __init__(self, out: Path, spec: RegionSpec, *, soft_labels: bool = False, source: str) -> None:
+    def __init__(
+        self,
+        out: Path,
+        spec: RegionSpec,
+        *,
+        soft_labels: bool = False,
+        num_soft_labels: int | None = None,
+        source: str,
+    ) -> None:
         """Touches nothing yet.
 
         Args:
             out: the folder that will be the store.
             spec: what all its regions are made with.
             soft_labels: keep the whole softmax of every region too.
+            num_soft_labels: 1 + C where the spec names no classes.
             source: what the store is made of; a resume must be of the same.
         """
         self.out = out
         self.folder = layout.partial_of(out)
         """Where it is until it is whole."""
-        self._spec, self._soft_labels, self._source = spec, soft_labels, source
-        self._columns = RegionRows(spec, soft_labels=soft_labels)
+        self._spec, self._source = spec, source
+        self._soft_labels, self._num_soft_labels = soft_labels, num_soft_labels
+        self._columns = RegionRows(spec, soft_labels=soft_labels, num_soft_labels=num_soft_labels)
         self._writer: RegionWriter | None = None
 
     def begin(self) -> None:
@@ -46,7 +56,12 @@ class RegionShards:
             DataError: the unfinished one is of something else.
         """
         self._writer = RegionWriter(
-            self.out, self._spec, soft_labels=self._soft_labels, source=self._source, resume=True
+            self.out,
+            self._spec,
+            soft_labels=self._soft_labels,
+            num_soft_labels=self._num_soft_labels,
+            source=self._source,
+            resume=True,
         )
 
     def has(self, number: int) -> bool:

@@ -41,6 +41,19 @@ def open_table(path: Path) -> Table:
     return Table(path, content, check_files(path, content, checksum=size <= CHECKSUM_LIMIT))
 
 
+def check_pictures(table: Table) -> None:
+    """Refuses a store, whose rows are what was made of pictures, where the pictures are wanted.
+
+    Raises:
+        DataError: it is one.
+    """
+    if table.kind == layout.STORE:
+        raise DataError(
+            f"{table.path} is a store of what was made of pictures; expected the table of the pictures themselves, as "
+            "`diptych data import` makes it"
+        )
+
+
 def check_files(path: Path, content: Layout, *, checksum: bool) -> pa.Schema:
     """Checks every shard and index; returns the schema that all shards share.
 

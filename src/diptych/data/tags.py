@@ -32,14 +32,15 @@ def tags_of(
     for row in range(len(regions)):
         if regions.class_probs[row, 0] < threshold:
             continue
-        tag = _first_name(spec.classes[regions.class_ids[row, 0]])
+        tag = first_name(spec.classes[regions.class_ids[row, 0]])
         if attribute_threshold is not None and regions.attribute_ids is not None and spec.attributes:
             assert regions.attribute_probs is not None
             if regions.attribute_probs[row, 0] >= attribute_threshold:
-                tag = f"{_first_name(spec.attributes[regions.attribute_ids[row, 0]])} {tag}"
+                tag = f"{first_name(spec.attributes[regions.attribute_ids[row, 0]])} {tag}"
         tags.append(tag)
     return tuple(dict.fromkeys(tags)) if unique else tuple(tags)
 
 
-def _first_name(names: str) -> str:
+def first_name(names: str) -> str:
+    """Of a class's names, with commas between them, the first."""
     return names.split(",")[0].strip().lower()

@@ -74,6 +74,11 @@ class BottomUpAttention(TwoStageDetector):
         attributes = self.model.predictor.attributes
         super().__init__(spec, rule, attributes, torch.device(device), keep=keep, soft_labels=soft_labels)
 
+    @property
+    def num_soft_labels(self) -> int:
+        """1 + C, which the spec does not tell where its classes have no names."""
+        return 1 + self.config.num_classes
+
     def look(self, picture: Image.Image) -> Looked:
         """The picture as the release resized it, through the backbone."""
         prepared = prepare(picture, self.preprocessing)

@@ -8,12 +8,13 @@ from typing import Any, Literal
 import numpy as np
 
 from diptych.data.region_files.uniter_values import num_kept
-from diptych.data.regions import Regions, RegionSpec
+from diptych.data.regions import BoxKind, Regions, RegionSpec
 from diptych.errors import UsageError, unknown
 
 NAMES = ("uniter", "oscar", "fixed36")
 FEATURE_WIDTH = 2048
 NUM_CLASSES = 1600
+COLOUR = "BGR"
 """Of bottom-up attention as released."""
 
 
@@ -28,6 +29,9 @@ class Preset:
     """What these weights' features came from: a name of `systems.detectors`."""
     rule: Literal["butd", "lxmert"]
     """The rule of selection, of those of bottom-up attention."""
+    thresholds: str
+    """Its other numbers, as a spec tells them."""
+    box_kind: BoxKind
     min_boxes: int
     """Fewest regions that the detector is asked for."""
     max_boxes: int
@@ -63,10 +67,10 @@ class Preset:
 
     def _fits(self, spec: RegionSpec, detector: str) -> bool:
         """By all that a spec tells; whether the weights are those that the consumer was trained with, it cannot."""
-        asked = f"{self.rule}(min={self.min_boxes}, max={self.max_boxes},"
         return (
             detector == self.detector
-            and spec.rule.startswith(asked)
+            and spec.rule.startswith(f"{self.rule}(min={self.min_boxes}, max={self.max_boxes}, {self.thresholds}")
+            and (spec.box_kind, spec.colour) == (self.box_kind, COLOUR)
             and spec.feature_width == FEATURE_WIDTH
             and len(spec.classes) in (0, NUM_CLASSES)
         )
@@ -85,6 +89,8 @@ def preset(name: str) -> Preset:
                 consumer="UNITER base and large, as released",
                 detector="butd",
                 rule="butd",
+                thresholds="conf=0.2, nms=0.3)",
+                box_kind="proposal",
                 min_boxes=100,
                 max_boxes=100,
                 min_kept=10,
@@ -97,6 +103,8 @@ def preset(name: str) -> Preset:
                 consumer="Oscar base and large, as released (not Oscar+, which reads VinVL's)",
                 detector="butd",
                 rule="butd",
+                thresholds="conf=0.2, nms=0.3)",
+                box_kind="proposal",
                 min_boxes=10,
                 max_boxes=100,
                 min_kept=10,
@@ -108,6 +116,8 @@ def preset(name: str) -> Preset:
                 consumer="LXMERT and VisualBERT, as released for unc-nlp/frcnn-vg-finetuned",
                 detector="butd",
                 rule="lxmert",
+                thresholds="nms=",
+                box_kind="regressed",
                 min_boxes=36,
                 max_boxes=36,
                 min_kept=36,

@@ -16,6 +16,9 @@ from diptych.data.regions import Regions, RegionSpec
 from diptych.errors import UsageError
 from diptych.prepare.boxes import clipped
 
+MOST_ACROSS = 64
+"""Finer cells than any tower's map has."""
+
 
 class Layout(Protocol):
     """Where windows lie, the same in every picture."""
@@ -66,8 +69,8 @@ class Windows:
 
 def _windows(scale: int, across: int) -> np.ndarray:
     """(across², 4): windows of 1 / scale of each side, evenly spread from edge to edge, row by row."""
-    if scale < 1:
-        raise UsageError(f"found a scale of {scale}; expected 1 (the whole picture) or more")
+    if not 1 <= scale <= MOST_ACROSS:
+        raise UsageError(f"found a scale of {scale}; expected 1 (the whole picture) to {MOST_ACROSS}")
     low = np.linspace(0, 1 - 1 / scale, across)
     y0, x0 = (axis.ravel() for axis in np.meshgrid(low, low, indexing="ij"))
     corners = np.stack([x0, y0, x0 + 1 / scale, y0 + 1 / scale], axis=1)

@@ -9,6 +9,7 @@ import json
 import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from diptych.errors import DataError
 
 CHECKED = 100
 """Rows that lists of offsets and keys are compared in."""
-LINE_END = ord("\n")
+T = TypeVar("T")
 
 
 class Lines:
@@ -38,9 +39,9 @@ class Lines:
             end = self._map.find(b"\n", start)
             start = self._size if end < 0 else end + 1
 
-    def begins(self, start: int) -> bool:
-        """Whether a row begins there."""
-        return start == 0 or (start < self._size and self._map[start - 1] == LINE_END)
+    def ends(self, start: int, stop: int) -> bool:
+        """Whether the row at `start` ends where the next begins, at `stop`."""
+        return self._map.find(b"\n", start, stop) == stop - 1
 
     def is_last(self, start: int) -> bool:
         """Whether the row at `start` is the last one."""
@@ -140,9 +141,10 @@ def _listed_starts(path: Path, lines: Lines) -> list[int] | None:
     except ValueError:
         return None
     rising = starts and starts[0] == 0 and all(one < other for one, other in itertools.pairwise(starts))
-    if not rising or not all(lines.begins(start) for start in _some(starts)) or not lines.is_last(starts[-1]):
+    if not rising or not lines.is_last(starts[-1]):
         return None
-    return starts
+    rows = [*itertools.pairwise(starts)]  # of which some are looked at: to see all would be the pass that is spared
+    return starts if all(lines.ends(start, stop) for start, stop in _some(rows)) else None
 
 
 def _listed_keys(path: Path, lines: Lines, starts: list[int]) -> list[str] | None:
@@ -159,6 +161,6 @@ def _listed_keys(path: Path, lines: Lines, starts: list[int]) -> list[str] | Non
     return keys if same else None
 
 
-def _some(values: Sequence[int]) -> Sequence[int]:
+def _some(values: Sequence[T]) -> Sequence[T]:
     """At most CHECKED of them, evenly spread, the last among them."""
-    return [*values[:: max(1, -(-len(values) // CHECKED))], values[-1]]
+    return [*values[:: max(1, -(-len(values) // CHECKED))], *values[-1:]]

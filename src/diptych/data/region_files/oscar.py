@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from diptych.data.region_files.labels import Object, Size, Vocabulary, names_in,
 from diptych.data.region_files.lines import Lines, array, index
 from diptych.data.region_files.old_store import OldStore, first_whole, named, without_torn_row
 from diptych.data.regions import Regions, RegionSpec
+from diptych.data.tags import first_name
 
 LABEL_FILES = ("predictions.tsv", "predictions_gt.tsv")
 SPATIAL = 6
@@ -52,10 +55,10 @@ class OscarTsv(OldStore):
         self._vocabulary = Vocabulary(self.spec)
         without_torn_row(self, lines, places)
 
-    def tags(self, key: str, threshold: float = 0.0) -> tuple[str, ...]:
-        """The classes of the label file in its order, which need not be as many as the features."""
+    def tags(self, key: str, threshold: float = 0.0, attribute_threshold: float | None = None) -> tuple[str, ...]:
+        """The classes of the label file in its order, which need not be as many as the features; see `tags_of`."""
         _, objects = self._objects(key)
-        return tuple(one["class"] for one in objects if float(one.get("conf", 1)) >= threshold)
+        return tuple(_tag(one, attribute_threshold) for one in objects if float(one.get("conf", 1)) >= threshold)
 
     def _read(self, key: str, place: int) -> Regions:
         num, numbers = _numbers(self._files()[0].columns(place))
@@ -88,6 +91,14 @@ class OscarTsv(OldStore):
         if lines is None or key not in self._label_places:
             return (None, None), []
         return objects_of(lines.columns(self._label_places[key])[1])
+
+
+def _tag(said: Mapping[str, Any], attribute_threshold: float | None) -> str:
+    """The class of one object, behind its likeliest attribute where that reaches the threshold."""
+    tag, scores = first_name(said["class"]), said.get("attr_scores")
+    if attribute_threshold is None or not scores or float(scores[0]) < attribute_threshold:
+        return tag
+    return f"{first_name(said['attributes'][0])} {tag}"
 
 
 def feature_file(path: Path) -> Path:

@@ -48,9 +48,9 @@ def _scores_are_probs(regions: Regions) -> bool:
 
 
 def butd_row(key: str, regions: Regions, spec: RegionSpec) -> str:
-    """The columns of bottom-up attention's TSV behind the key."""
+    """The columns of bottom-up attention's TSV behind the key; in boxes there the last pixel is inside."""
     height, width = _size(key, regions)
-    boxes = _text(_pixels(key, regions, spec), "<f4")
+    boxes = _text(_pixels(key, regions, spec, plus_one=True), "<f4")
     return f"{width}\t{height}\t{len(regions)}\t{boxes}\t{_text(regions.features, '<f4')}"
 
 
@@ -121,11 +121,13 @@ def _spatial(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
     return np.concatenate([boxes, boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float32)
 
 
-def _pixels(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
-    if spec.box_unit == "pixel":
-        return regions.boxes
+def _pixels(key: str, regions: Regions, spec: RegionSpec, *, plus_one: bool = False) -> np.ndarray:
+    """(R, 4) float32 in pixels; x1 and y1 are edges, or with `plus_one` the last pixels inside."""
     height, width = _size(key, regions)
-    return regions.boxes * np.array([width, height] * 2, dtype=np.float32)
+    sides = np.array([width, height] * 2 if spec.box_unit == "unit" else [1] * 4, dtype=np.float32)
+    boxes = regions.boxes * sides
+    boxes[:, 2:] = np.maximum(boxes[:, 2:] + (spec.plus_one - plus_one), boxes[:, :2])
+    return boxes
 
 
 def _size(key: str, regions: Regions) -> tuple[int, int]:
