@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -299,6 +300,7 @@ def test_signals_to_the_whole_group_leave_no_process(rows: Rows, sent: signal.Si
         from tests.data.test_loader import ByteInputs, NoDraw
         stopped = []
         signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
         rows = pickle.loads(bytes.fromhex(sys.argv[2]))
         order = Order(num_rows=len(rows), batch=5, seed=0)
         try:
@@ -321,10 +323,14 @@ def test_signals_to_the_whole_group_leave_no_process(rows: Rows, sent: signal.Si
         start_new_session=True,
         text=True,
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    os.killpg(process.pid, sent)
-    output, _ = process.communicate(timeout=60)
-    assert (process.returncode, output) == (0, "left 0\n")
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, sent)
+        output, _ = process.communicate(timeout=60)
+        assert (process.returncode, output) == (0, "left 0\n")
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
