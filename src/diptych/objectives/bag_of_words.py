@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from diptych.data.batch import IGNORE, Batch, Targets
 from diptych.data.sample import Item, Rng
-from diptych.objectives.objective import Encode, Loss
+from diptych.objectives.objective import Encode, Loss, RowsApart
 
 
 class WordPredictor(nn.Module):
@@ -30,7 +30,7 @@ class WordPredictor(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BagOfWordsPrediction:
+class BagOfWordsPrediction(RowsApart):
     """The words of the text in no order, from the picture. CLIP, arXiv:2103.00020, section 2.3 and figure 2.
 
     CLIP names Joulin et al. (arXiv:1511.02251) and gives no formula. Of the two losses that they compare, one over the
@@ -43,22 +43,9 @@ class BagOfWordsPrediction:
         """Its term's and its head's name."""
         return "bag_of_words"
 
-    @property
-    def couples_rows(self) -> bool:
-        """Every text is predicted from its own picture."""
-        return False
-
-    def chance_loss(self, num_rows: int) -> float | None:
-        """None: what a guess costs hangs on the vocabulary."""
-        return None
-
     def heads(self, config: Any) -> dict[str, nn.Module]:
         """One linear layer."""
         return {self.name: WordPredictor(config.embed_dim, config.vocab_size)}
-
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        """None: no other row is needed."""
-        return None
 
     def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
         """The target is the bag; nothing is left to chance."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from diptych.data.batch import Batch, Targets
 from diptych.data.sample import Item, Rng
 from diptych.nn.transformer import Activation, LayerNorm, Transformer
-from diptych.objectives.objective import Encode, Loss
+from diptych.objectives.objective import Encode, Loss, RowsApart
 
 
 class Captioner(nn.Module):
@@ -73,7 +73,7 @@ class Captioner(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Captioning:
+class Captioning(RowsApart):
     """Language modelling of the text, given the picture. CLIP, arXiv:2103.00020, section 2.3 and figure 2.
 
     Its Transformer is as wide and deep as the model's text Transformer would be: the paper's had 63 million parameters,
@@ -88,15 +88,6 @@ class Captioning:
         """Its term's and its head's name."""
         return "captioning"
 
-    @property
-    def couples_rows(self) -> bool:
-        """Every text is predicted from its own picture."""
-        return False
-
-    def chance_loss(self, num_rows: int) -> float | None:
-        """None: what a guess costs hangs on the vocabulary."""
-        return None
-
     def heads(self, config: Any) -> dict[str, nn.Module]:
         """The decoder."""
         decoder = Captioner(
@@ -110,10 +101,6 @@ class Captioning:
             prefix=self.prefix,
         )
         return {self.name: decoder}
-
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        """None: no other row is needed."""
-        return None
 
     def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
         """Nothing to draw: the text is the target."""

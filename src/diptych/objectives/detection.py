@@ -14,7 +14,7 @@ from diptych.data.batch import Batch, Targets
 from diptych.data.sample import Item, Rng
 from diptych.errors import DataError
 from diptych.metrics.detection import Found, Truth
-from diptych.objectives.objective import Encode, Loss, Term
+from diptych.objectives.objective import Encode, Loss, RowsApart, Term
 
 BETA = 1 / 9
 """Where the smooth L1 loss of box deltas turns from a square to a line. Faster R-CNN's code; its paper says 1."""
@@ -60,7 +60,7 @@ class Detected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detection:
+class Detection(RowsApart):
     """Faster R-CNN's four losses, arXiv:1506.01497, equation 1, and one of attributes.
 
     Differs: a term is a mean over each picture's own drawn boxes, and the pictures are what is counted. Where all
@@ -76,22 +76,9 @@ class Detection:
         """What its draws are seeded by."""
         return "detection"
 
-    @property
-    def couples_rows(self) -> bool:
-        """Every picture stands alone."""
-        return False
-
-    def chance_loss(self, num_rows: int) -> float | None:
-        """None: what a guess costs hangs on the number of classes."""
-        return None
-
     def heads(self, config: Any) -> dict[str, nn.Module]:
         """None: the stages are the model's own."""
         return {}
-
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        """None: no other row is needed."""
-        return None
 
     def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
         """The seed of what the model samples among anchors and proposals, which it alone knows."""

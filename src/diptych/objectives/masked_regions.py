@@ -14,28 +14,15 @@ from diptych.data.sample import Item, Rng
 from diptych.errors import DataError
 from diptych.nn.heads import ClassHead, FeatureHead
 from diptych.objectives.masking import PROBABILITY, hide_regions
-from diptych.objectives.objective import Encode, Fused, Loss
+from diptych.objectives.objective import Encode, Fused, Loss, RowsApart
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskedRegions:
+class MaskedRegions(RowsApart):
     """What both forms share. UNITER, arXiv:1909.11740, section 3.2: all words are seen; boxes are never hidden."""
 
     probability: float = PROBABILITY
     """That a region is chosen."""
-
-    @property
-    def couples_rows(self) -> bool:
-        """Every row stands alone."""
-        return False
-
-    def chance_loss(self, num_rows: int) -> float | None:
-        """None: what a guess costs hangs on the regions."""
-        return None
-
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        """None: no other row is needed."""
-        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +45,7 @@ class MaskedRegionFeatures(MaskedRegions):
     def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
         """Numbers to be found: the loss is a mean over regions and over what each is described by."""
         assert batch.regions is not None
-        return {self.name: len(_hidden(batch).nonzero()) * batch.regions.features.shape[2]}
+        return {self.name: int(_hidden(batch).sum()) * batch.regions.features.shape[2]}
 
     def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
         """Sum of squared errors over the numbers of hidden regions."""
@@ -107,7 +94,7 @@ class MaskedRegionClasses(MaskedRegions):
 
     def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
         """Hidden regions."""
-        num = len(_hidden(batch).nonzero())
+        num = int(_hidden(batch).sum())
         return {self.name: num * targets[self.name].shape[2] if self._per_class else num}
 
     def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:

@@ -14,11 +14,11 @@ from diptych.data.sample import Item, Rng
 from diptych.errors import DataError
 from diptych.nn.heads import WordHead
 from diptych.objectives.masking import PROBABILITY, hide_regions, mask_words
-from diptych.objectives.objective import Encode, Fused, Loss
+from diptych.objectives.objective import Encode, Fused, Loss, RowsApart
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskedWords:
+class MaskedWords(RowsApart):
     """MLM. BERT, arXiv:1810.04805, section 3.1; UNITER, arXiv:1909.11740, section 3.2: all regions are seen."""
 
     probability: float = PROBABILITY
@@ -31,22 +31,9 @@ class MaskedWords:
         """Its term's and its head's name."""
         return "mlm"
 
-    @property
-    def couples_rows(self) -> bool:
-        """Every row stands alone."""
-        return False
-
-    def chance_loss(self, num_rows: int) -> float | None:
-        """None: what a guess costs hangs on the vocabulary."""
-        return None
-
     def heads(self, config: Any) -> dict[str, nn.Module]:
         """BERT's, tied to the embedded words."""
         return {self.name: WordHead(config.width, config.vocab_size)}
-
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        """None: no other row is needed."""
-        return None
 
     def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
         """The item with masked words; "mlm" (T,) what stood there, IGNORE elsewhere.

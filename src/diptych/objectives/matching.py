@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from diptych.data.batch import Batch, Targets
 from diptych.data.sample import Item, Rng, random_for
 from diptych.nn.heads import MatchHead
-from diptych.objectives.objective import Encode, Fused, Loss
+from diptych.objectives.objective import Encode, Fused, Loss, RowsApart
 from diptych.objectives.transport import transport_distance
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matching:
+class Matching(RowsApart):
     """ITM, and WRA on the same states. UNITER, arXiv:1909.11740, section 3.2.
 
     A text keeps its picture, or gets that of any other row of the table, drawn anew every epoch. Nothing is masked.
@@ -35,15 +35,6 @@ class Matching:
     def name(self) -> str:
         """Its head's name, and that of the matching's term."""
         return "itm"
-
-    @property
-    def couples_rows(self) -> bool:
-        """Every row stands alone, once it has its picture."""
-        return False
-
-    def chance_loss(self, num_rows: int) -> float | None:
-        """None: with the alignment there are two terms."""
-        return None
 
     def heads(self, config: Any) -> dict[str, nn.Module]:
         """Two logits, the second for a match."""

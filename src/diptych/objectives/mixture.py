@@ -12,31 +12,23 @@ from torch import nn
 
 from diptych.data.batch import Batch, Targets
 from diptych.data.sample import Item, Rng, random_for
-from diptych.objectives.objective import Encode, Loss, Objective
+from diptych.objectives.objective import Encode, Loss, Objective, RowsApart
 
 TASK = "task"
 """(B,) among the targets: the place of the step's objective."""
 
 
-class Mixture:
+class Mixture(RowsApart):
     """One objective a step, drawn by its share from the seed and the step: the same on all ranks, and after a resume.
 
-    Rows of a batch are all drawn by that one, so that a batch says whose it is, and no step needs to be told.
+    None that is mixed may couple its rows: parts are divided by counts alone. Rows of a batch are all drawn by one, so
+    that a batch says whose it is, and no step needs to be told.
     """
 
     @property
     @abstractmethod
     def shares(self) -> tuple[tuple[Objective, float], ...]:
         """The objectives, with numbers in proportion to their steps."""
-
-    @property
-    def couples_rows(self) -> bool:
-        """None of those that are mixed may: their parts are divided by counts alone."""
-        return False
-
-    def chance_loss(self, num_rows: int) -> float | None:
-        """None: each objective has its own."""
-        return None
 
     def heads(self, config: Any) -> dict[str, nn.Module]:
         """Those of all objectives."""

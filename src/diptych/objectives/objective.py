@@ -145,6 +145,23 @@ class Encode(Protocol):
         """The room's Encoding of `batch`."""
 
 
+class RowsApart:
+    """What objectives share whose rows do not see each other; most of them need no other row either."""
+
+    @property
+    def couples_rows(self) -> bool:
+        """Every row stands alone."""
+        return False
+
+    def chance_loss(self, num_rows: int) -> float | None:
+        """None: what a guess costs hangs on more than the number of rows, a vocabulary for instance."""
+        return None
+
+    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
+        """None: no other row is needed."""
+        return None
+
+
 class Objective(Protocol):
     """One training objective: a frozen dataclass whose fields are its settings."""
 
