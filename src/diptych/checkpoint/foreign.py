@@ -1,4 +1,4 @@
-"""Tensors out of files that others made, without running anything that those files hold."""
+"""Tensors out of files that others made, without running anything that those files hold; and into such files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diptych.checkpoint.files import PARTIAL
+from diptych.data.durable import flush_to_disk
 from diptych.errors import WeightsError
 
 
@@ -43,6 +45,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise WeightsError(f"{path} holds no state dict (names with tensors), nor one under 'state_dict' or 'model'")
     return dict(found)
+
+
+def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A safetensors file as other libraries take it: there whole or not at all."""
+    partial = file.with_name(file.name + PARTIAL)
+    save_file(dict(tensors), partial, metadata={"format": "pt"})
+    flush_to_disk(partial)
+    partial.rename(file)
 
 
 def tensor_names(path: Path) -> frozenset[str]:

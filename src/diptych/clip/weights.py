@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from diptych.checkpoint.files import PARTIAL, write_whole
-from diptych.checkpoint.foreign import is_torchscript, read_tensors, read_torchscript
+from diptych.checkpoint.files import write_whole
+from diptych.checkpoint.foreign import is_torchscript, read_tensors, read_torchscript, write_tensors
 from diptych.checkpoint.keymap import without_prefixes
 from diptych.clip.layouts import huggingface, open_clip, openai
 from diptych.clip.layouts.layout import read_json
 from diptych.clip.model import CLIP, ClipConfig
-from diptych.data.durable import flush_to_disk
 from diptych.errors import WeightsError
 from diptych.nn.unfilled import unfilled
 
@@ -118,10 +116,7 @@ def write_weights(folder: Path, config: ClipConfig, state: Mapping[str, Tensor],
     towers = {name: tensor for name, tensor in state.items() if not name.startswith("heads.")}
     towers["logit_scale"] = towers["logit_scale"].clamp(max=math.log(config.max_scale))
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / (weights_file + PARTIAL)
-    save_file(keys.to_theirs(towers), partial, metadata={"format": "pt"})
-    flush_to_disk(partial)
-    partial.rename(folder / weights_file)
+    write_tensors(folder / weights_file, keys.to_theirs(towers))
     for name, settings in configs.items():
         write_whole(folder / name, json.dumps(settings, indent=2) + "\n")
 

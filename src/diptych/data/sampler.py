@@ -78,6 +78,8 @@ class StepOrder(Protocol):
     @property
     def seed(self) -> int: ...  # noqa: D102
     @property
+    def rank(self) -> int: ...  # noqa: D102
+    @property
     def world_size(self) -> int: ...  # noqa: D102
     @property
     def batch_rows(self) -> int:
@@ -92,6 +94,14 @@ class StepOrder(Protocol):
         """(epoch, row) of this rank's part of the step's global batch."""
 
 
+def check_order(order: StepOrder) -> None:
+    """Raises UsageError of an order of no rows, or for a rank that is none."""
+    if order.num_rows < 1:
+        raise UsageError("the split to train on has no rows; expected at least one")
+    if not 0 <= order.rank < order.world_size:
+        raise UsageError(f"rank must be in [0, {order.world_size}), found {order.rank}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """Which rows make up which step. The unit is the global batch, of which each rank takes its slice."""
@@ -104,12 +114,9 @@ class Order:
     world_size: int = 1
 
     def __post_init__(self) -> None:
-        if self.num_rows < 1:
-            raise UsageError("the split to train on has no rows; expected at least one")
+        check_order(self)
         if self.batch < 1:
             raise UsageError(f"training.batch is {self.batch}; expected at least one row a step")
-        if not 0 <= self.rank < self.world_size:
-            raise UsageError(f"rank must be in [0, {self.world_size}), found {self.rank}")
         if self.batch_rows < self.world_size:
             raise UsageError(f"a batch of {self.batch_rows} rows cannot be shared by {self.world_size} ranks")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from diptych.data.batch import Inputs
 from diptych.data.sample import Sample
-from diptych.data.sampler import permute_many
+from diptych.data.sampler import check_order, permute_many
 from diptych.data.table import Rows
 from diptych.errors import DataError, UsageError
 from diptych.progress import Progress
@@ -84,10 +84,7 @@ class TokenOrder:
     world_size: int = 1
 
     def __post_init__(self) -> None:
-        if self.num_rows < 1:
-            raise UsageError("the split to train on has no rows; expected at least one")
-        if not 0 <= self.rank < self.world_size:
-            raise UsageError(f"rank must be in [0, {self.world_size}), found {self.rank}")
+        check_order(self)
 
     @property
     def num_rows(self) -> int:

@@ -9,15 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from safetensors.torch import save_file
 from torch import Tensor
 
-from diptych.checkpoint.files import PARTIAL, damage_in, write_sums, write_whole
-from diptych.checkpoint.foreign import read_tensors
+from diptych.checkpoint.files import damage_in, write_sums, write_whole
+from diptych.checkpoint.foreign import read_tensors, write_tensors
 from diptych.checkpoint.hashing import weights_hash
 from diptych.checkpoint.hub import download_first
 from diptych.checkpoint.pickled_arrays import read_pickled_arrays
-from diptych.data.durable import flush_to_disk
 from diptych.detector.inputs import DETECTRON2, Preprocessing
 from diptych.detector.layouts import detectron2, lxmert
 from diptych.detector.model import C4Detector, DetectorConfig
@@ -124,10 +122,7 @@ def read_weights(
 def write_release(folder: Path, release: Release) -> None:
     """Writes a folder that `read_weights` reads: settings, names and origin in JSON beside safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / (WEIGHTS_FILE + PARTIAL)
-    save_file({name: tensor.contiguous() for name, tensor in release.state.items()}, partial, {"format": "pt"})
-    flush_to_disk(partial)
-    partial.rename(folder / WEIGHTS_FILE)
+    write_tensors(folder / WEIGHTS_FILE, {name: tensor.contiguous() for name, tensor in release.state.items()})
     rule = {"name": str(release.rule).partition("(")[0], **to_plain(release.rule)}
     told = {
         "format": FORMAT,

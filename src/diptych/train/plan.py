@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from diptych.data.batch import Inputs
-from diptych.data.region_checks import COMMAND
 from diptych.data.sampler import Order, StepOrder
 from diptych.data.table import Rows, Table
 from diptych.data.token_batches import TokenInputs, TokenOrder, lengths_of
@@ -68,15 +67,12 @@ def check_columns(job: Job, rows: Rows) -> None:
     """That the rows have what the room reads: else each of them would be left out as bad.
 
     Raises:
-        DataError: a column is missing; of regions, how they are made.
+        DataError: a column is missing.
     """
     for name in job.inputs.columns:
         if name not in rows.all_columns:
-            told = _REGIONS_WANTED if name == "regions" else unknown("column", name, rows.all_columns)
+            told = unknown("column", name, rows.all_columns)
             raise DataError(f"{job.run.system} reads the column {name!r}, which {rows.path} has not: {told}")
-
-
-_REGIONS_WANTED = f"make them with {COMMAND}, and name them with --regions REGIONS"
 
 
 def _order(settings: TrainingSettings, rows: Rows, inputs: Inputs, ranks: Ranks, progress: Progress) -> StepOrder:

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from diptych.checkpoint.files import PARTIAL, write_whole
-from diptych.checkpoint.foreign import read_tensors, tensor_names
-from diptych.data.durable import flush_to_disk
+from diptych.checkpoint.files import write_whole
+from diptych.checkpoint.foreign import read_tensors, tensor_names, write_tensors
 from diptych.errors import WeightsError
 from diptych.nn.unfilled import unfilled
 from diptych.uniter.heads import HeadSizes, new_heads
@@ -110,10 +108,7 @@ def write_weights(folder: Path, config: UniterConfig, state: Mapping[str, Tensor
         if head in theirs:
             theirs[name] = theirs[released.TIED[name]].clone()
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / (WEIGHT_FILES[0] + PARTIAL)
-    save_file(theirs, partial, metadata={"format": "pt"})
-    flush_to_disk(partial)
-    partial.rename(folder / WEIGHT_FILES[0])
+    write_tensors(folder / WEIGHT_FILES[0], theirs)
     write_whole(folder / CONFIG_FILE, json.dumps(_released_config(config), indent=1) + "\n")
 
 
