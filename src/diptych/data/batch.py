@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -19,8 +19,34 @@ Targets = Mapping[str, Tensor]
 """What an objective drew for the rows of a batch, by its own names, batch first."""
 
 
+class Rowwise:
+    """What has a row for each of a batch: a dataclass of tensors and tuples, batch first, and of others like it."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on `device`."""
+        return self._changed(lambda value: _moved(value, device))
+
+    def rows(self, start: int, stop: int) -> Self:
+        """The rows [start, stop)."""
+        return self._changed(lambda value: value.rows(start, stop) if isinstance(value, Rowwise) else value[start:stop])
+
+    def _changed(self, change: Callable[[Any], Any]) -> Self:
+        values = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+        return replace(self, **{name: change(value) for name, value in values.items() if value is not None})  # type: ignore[type-var]
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
+    match value:
+        case Rowwise():
+            return value.to(device)
+        case Tensor():
+            return value.to(device, non_blocking=True)
+        case _:
+            return value
+
+
 @dataclass(frozen=True, kw_only=True)
-class TextPart:
+class TextPart(Rowwise):
     """Words of a batch."""
 
     ids: Tensor
@@ -30,17 +56,9 @@ class TextPart:
     types: Tensor | None = None
     """(B, T) int64: which text of several a token belongs to; None: there is one."""
 
-    def to(self, device: torch.device) -> TextPart:
-        """The same part on `device`."""
-        return _changed(self, lambda tensor: tensor.to(device, non_blocking=True))
-
-    def rows(self, start: int, stop: int) -> TextPart:
-        """The rows [start, stop)."""
-        return _changed(self, lambda tensor: tensor[start:stop])
-
 
 @dataclass(frozen=True, kw_only=True)
-class ImagePart:
+class ImagePart(Rowwise):
     """Pictures of a batch."""
 
     pixels: Tensor
@@ -48,18 +66,9 @@ class ImagePart:
     sizes: tuple[tuple[int, int], ...] | None = None
     """Height and width of each picture, the rest being padding at the right and below; None: all fill the tensor."""
 
-    def to(self, device: torch.device) -> ImagePart:
-        """The same part on `device`."""
-        return replace(self, pixels=self.pixels.to(device, non_blocking=True))
-
-    def rows(self, start: int, stop: int) -> ImagePart:
-        """The rows [start, stop)."""
-        sizes = None if self.sizes is None else self.sizes[start:stop]
-        return ImagePart(pixels=self.pixels[start:stop], sizes=sizes)
-
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectPart:
+class ObjectPart(Rowwise):
     """What is known to be in the pictures of a batch."""
 
     boxes: Tensor
@@ -75,22 +84,9 @@ class ObjectPart:
     seeds: tuple[int, ...]
     """Of what a model samples for each picture."""
 
-    def to(self, device: torch.device) -> ObjectPart:
-        """The same part on `device`."""
-        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in _OBJECT_TENSORS}
-        return replace(self, **moved)
-
-    def rows(self, start: int, stop: int) -> ObjectPart:
-        """The rows [start, stop)."""
-        kept = {name: getattr(self, name)[start:stop] for name in (*_OBJECT_TENSORS, "seeds")}
-        return replace(self, **kept)
-
-
-_OBJECT_TENSORS = ("boxes", "mask", "labels", "attributes", "crowd")
-
 
 @dataclass(frozen=True, kw_only=True)
-class RegionPart:
+class RegionPart(Rowwise):
     """Regions of the pictures of a batch, to be read; see `ItemRegions`."""
 
     features: Tensor
@@ -106,27 +102,13 @@ class RegionPart:
     hidden: Tensor | None = None
     """(B, R) bool: the model does not see these features; None: it sees all."""
 
-    def to(self, device: torch.device) -> RegionPart:
-        """The same part on `device`."""
-        return _changed(self, lambda tensor: tensor.to(device, non_blocking=True))
-
-    def rows(self, start: int, stop: int) -> RegionPart:
-        """The rows [start, stop)."""
-        return _changed(self, lambda tensor: tensor[start:stop])
-
-
-P = TypeVar("P", TextPart, RegionPart)
-
-
-def _changed(part: P, change: Callable[[Tensor], Tensor]) -> P:
-    """The part with every tensor changed."""
-    tensors = {one.name: getattr(part, one.name) for one in fields(part)}
-    return replace(part, **{name: change(tensor) for name, tensor in tensors.items() if tensor is not None})
-
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Rows with the parts that a room reads; a part that it does not read is None."""
+class Batch(Rowwise):
+    """Rows with the parts that a room reads; a part that it does not read is None.
+
+    Cut into micro-batches, texts and regions keep their padded length.
+    """
 
     keys: tuple[str, ...]
     group: Tensor
@@ -138,30 +120,6 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.keys)
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch on `device`."""
-        device = torch.device(device)
-        return replace(
-            self,
-            group=self.group.to(device, non_blocking=True),
-            text=None if self.text is None else self.text.to(device),
-            image=None if self.image is None else self.image.to(device),
-            objects=None if self.objects is None else self.objects.to(device),
-            regions=None if self.regions is None else self.regions.to(device),
-        )
-
-    def rows(self, start: int, stop: int) -> Batch:
-        """The rows [start, stop), for micro-batches; texts and regions keep their padded length."""
-        return replace(
-            self,
-            keys=self.keys[start:stop],
-            group=self.group[start:stop],
-            text=None if self.text is None else self.text.rows(start, stop),
-            image=None if self.image is None else self.image.rows(start, stop),
-            objects=None if self.objects is None else self.objects.rows(start, stop),
-            regions=None if self.regions is None else self.regions.rows(start, stop),
-        )
 
 
 class Inputs(Protocol):

@@ -146,7 +146,8 @@ class FusedMatcher:
             DataError: a sample has no regions, or they are of another detector.
         """
         self._check_head()
-        ids = [self.inputs.text_ids(text) for text in texts]
+        different = {text: self.inputs.text_ids(text) for text in dict.fromkeys(texts)}  # questions repeat theirs
+        ids = [different[text] for text in texts]
         regions = [self._regions(sample) for sample in samples]
         # Pairs of like length together: little padding.
         order = sorted(range(len(pairs)), key=lambda place: len(regions[pairs[place][0]]) + len(ids[pairs[place][1]]))
