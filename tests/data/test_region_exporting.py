@@ -1,0 +1,238 @@
+"""Regions as files of others and back: what each form holds, what it leaves out, and a killed export."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych.data import region_exporting
+from diptych.data.region_compare import compare_regions
+from diptych.data.region_exporting import NAMES, export_regions
+from diptych.data.region_files.detect import detect, open_regions
+from diptych.data.region_files.uniter_lmdb import UniterLmdb
+from diptych.data.region_importing import import_regions
+from diptych.data.region_join import check_same
+from diptych.data.region_store import RegionWriter, open_region_table
+from diptych.data.regions import Regions, RegionSpec
+from diptych.data.rejects import read_rejects
+from diptych.errors import DataError, UsageError
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+DETECTOR = GOLDEN / "detector"
+IMAGES = GOLDEN / "uniter" / "fixtures" / "img"
+OSCAR = GOLDEN / "oscar" / "fixtures"
+
+
+SPEC = RegionSpec(
+    detector="toy",
+    detector_hash="ab" * 32,
+    rule="all",
+    feature_kind="drawn",
+    feature_width=3,
+    classes=("cat", "dog"),
+    box_kind="given",
+)
+
+
+def _store(out: Path, num: int = 9):
+    rng = np.random.default_rng(0)
+    with RegionWriter(out, SPEC, soft_labels=True, pictures_per_shard=4) as writer:
+        for i in range(num):
+            corner = rng.integers(0, 16, (i % 4, 2)) / 32
+            boxes = np.concatenate([corner, corner + 0.25], axis=1) * [64, 32, 64, 32]
+            softmax = rng.dirichlet(np.ones(3), i % 4)
+            regions = Regions(
+                height_px=32,
+                width_px=64,
+                boxes=boxes.astype(np.float32),
+                features=rng.normal(size=(i % 4, 3)).astype(np.float16),
+                scores=softmax[:, 1:].max(axis=1, initial=0).astype(np.float32),
+                soft_labels=softmax.astype(np.float32),
+            )
+            writer.add(f"picture{i}", regions)
+    return open_region_table(out)
+
+
+@pytest.mark.parametrize("format_", NAMES)
+def test_what_is_exported_and_imported_again_is_the_same(format_, tmp_path):
+    store = _store(tmp_path / "r")
+    out = tmp_path / {"butd-tsv": "a.tsv", "lxmert-tsv": "b.tsv"}.get(format_, "folder")
+    assert export_regions(store, out, format=format_).pictures == 9
+    back = open_regions(out)
+    assert back.format == format_ and back.spec.detector_hash == SPEC.detector_hash
+    assert back.spec.plus_one == (format_ == "butd-tsv")  # as whoever reads such files takes them
+    result = import_regions(back, tmp_path / "again")
+    assert (result.pictures, result.rejects) == (9, 0)
+    again = open_region_table(tmp_path / "again")
+    for key in list(store.keys()):
+        old, new = store.regions(key), again.regions(key + ".npz" if format_ == "uniter-npz" else key)
+        assert new.features.tobytes() == old.features.tobytes()
+        scale = [64, 32, 64, 32] if format_ == "uniter-npz" else 1
+        inside = np.float32([0, 0, 1, 1] if again.spec.plus_one else 0)  # the last pixels there, edges here
+        np.testing.assert_array_equal(new.boxes * np.float32(scale) + inside, old.boxes)
+        if format_ == "uniter-npz":
+            np.testing.assert_array_equal(new.soft_labels, old.soft_labels)
+        if format_ != "butd-tsv" and len(old):
+            np.testing.assert_array_equal(new.class_ids[:, 0], old.class_ids[:, 0])
+
+
+def _of_rule_b(out: Path):
+    """Scores that are not the class's probability, two classes and an attribute of each region, no soft labels."""
+    regions = Regions(
+        height_px=32,
+        width_px=64,
+        boxes=np.array([[0, 0, 8, 8], [1, 2, 30, 31]], np.float32),
+        features=np.ones((2, 3), np.float16),
+        scores=np.array([0.75, 0.25], np.float32),
+        class_ids=np.array([[1, 0], [0, 1]], np.int32),
+        class_probs=np.array([[0.5, 0.25], [0.5, 0.125]], np.float32),
+        attribute_ids=np.array([[1], [0]], np.int32),
+        attribute_probs=np.array([[0.5], [0.25]], np.float32),
+    )
+    with RegionWriter(out, replace(SPEC, attributes=("brown", "wet")), num_attributes_kept=1) as writer:
+        writer.add("a", regions)
+    return open_region_table(out)
+
+
+LEFT_OUT = {
+    "butd-tsv": {"scores", "classes", "attributes"},
+    "lxmert-tsv": {"scores", "classes behind the likeliest"},
+    "oscar-tsv": {"classes behind the likeliest"},
+    "uniter-npz": {"the pictures' sizes", "classes", "attributes", "digits of boxes and scores that float16 has not"},
+}
+
+
+@pytest.mark.parametrize("format_", NAMES)
+def test_what_a_format_does_not_hold_is_told_and_never_invented(format_, tmp_path):
+    store = _of_rule_b(tmp_path / "r")
+    result = export_regions(store, tmp_path / "out", format=format_)
+    assert set(result.left_out) == LEFT_OUT[format_]
+    back = open_regions(tmp_path / "out")
+    import_regions(back, tmp_path / "again")
+    again = open_region_table(tmp_path / "again")
+    kind = {"butd-tsv": "none", "lxmert-tsv": "class"}.get(format_, "rule")
+    assert again.spec.score_kind == back.spec.score_kind == kind
+    found, was = (one.regions(next(one.keys())) for one in (again, store))
+    expected = {"none": np.ones(2), "class": was.class_probs[:, 0], "rule": was.scores}[kind]
+    np.testing.assert_array_equal(found.scores, expected)
+    if format_ in ("lxmert-tsv", "oscar-tsv"):
+        np.testing.assert_array_equal(found.attribute_ids[:, :1], was.attribute_ids)
+        np.testing.assert_array_equal(found.attribute_probs[:, :1], was.attribute_probs)
+    else:
+        assert found.class_ids is None and found.attribute_ids is None
+    with pytest.raises(DataError, match="not made alike") if kind != "rule" else nullcontext():
+        check_same(replace_spec(store, box_unit=again.spec.box_unit), again)
+
+
+def replace_spec(store, **changes):
+    store.spec = replace(store.spec, **changes)
+    return store
+
+
+def test_files_of_others_say_what_their_scores_are():
+    assert open_regions(DETECTOR / "sample_butd.tsv").spec.score_kind == "none"
+    assert open_regions(DETECTOR / "sample_lxmert.tsv").spec.score_kind == "class"
+    assert open_regions(DETECTOR / "sample_uniter.npz").spec.score_kind == "rule"
+    assert open_regions(OSCAR / "retrieval").spec.score_kind == "class"
+
+
+def test_no_attributes_are_read_out_of_columns_of_zeros(tmp_path):
+    store = _store(tmp_path / "r")
+    export_regions(store, tmp_path / "out", format="lxmert-tsv")
+    assert open_regions(tmp_path / "out").regions("picture3").attribute_ids is None
+
+
+@pytest.mark.parametrize("format_", ["butd-tsv", "oscar-tsv", "uniter-npz"])
+def test_an_export_that_was_killed_goes_on_from_any_byte(format_, tmp_path):
+    store = _store(tmp_path / "r")
+    export_regions(store, tmp_path / "whole", format=format_)
+    partial = tmp_path / "out.partial"
+    main = tmp_path / "whole" if format_ == "butd-tsv" else sorted((tmp_path / "whole").iterdir())[-1]
+    if format_ == "oscar-tsv":
+        main = tmp_path / "whole" / "features.tsv"
+    for size in range(0, main.stat().st_size, 97):
+        if format_ == "butd-tsv":
+            partial.write_bytes(main.read_bytes()[:size])
+        else:
+            shutil.copytree(tmp_path / "whole", partial)
+            name = main.name if format_ == "oscar-tsv" else f".{main.name}.1.tmp"
+            (partial / name).write_bytes(main.read_bytes()[:size])
+        (tmp_path / "out.partial.json").write_text(region_exporting._about(store, format_))
+        export_regions(store, tmp_path / "out", format=format_)
+        if format_ == "butd-tsv":
+            assert (tmp_path / "out").read_bytes() == main.read_bytes()
+            (tmp_path / "out").unlink()
+        else:
+            for file in (tmp_path / "whole").iterdir():
+                if file.suffix != ".json":
+                    assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
+            shutil.rmtree(tmp_path / "out")
+
+
+def test_an_export_of_another_kind_is_not_gone_on_with(tmp_path):
+    store = _store(tmp_path / "r")
+    export_regions(store, tmp_path / "whole", format="butd-tsv")
+    (tmp_path / "out.partial").write_bytes((tmp_path / "whole").read_bytes()[:500])
+    (tmp_path / "out.partial.json").write_text(region_exporting._about(store, "butd-tsv"))
+    with pytest.raises(DataError, match="in another format; remove it"):
+        export_regions(store, tmp_path / "out", format="lxmert-tsv")
+    export_regions(store, tmp_path / "out", format="butd-tsv")
+    assert not (tmp_path / "out.partial.json").exists()
+
+
+def test_keys_may_not_lead_out_of_the_folder(tmp_path):
+    regions = _store(tmp_path / "r").regions("picture3")
+    with RegionWriter(tmp_path / "s", SPEC) as writer:
+        writer.add("../../up", regions)
+    with pytest.raises(DataError, match="may not lead out"):
+        export_regions(open_region_table(tmp_path / "s"), tmp_path / "out", format="uniter-npz")
+    with pytest.raises(UsageError, match="did you mean 'butd-tsv'"):
+        export_regions(open_region_table(tmp_path / "s"), tmp_path / "out", format="butd_tsv")
+
+
+def test_a_corrupt_row_costs_itself_and_a_line(tmp_path):
+    rows = (DETECTOR / "sample_butd.tsv").read_bytes().splitlines()
+    cells = rows[1].split(b"\t")
+    cells[4] = cells[4][:-8]
+    path = tmp_path / "a.tsv"
+    path.write_bytes(b"\n".join([rows[0], b"\t".join(cells), rows[2]]) + b"\n")
+    result = import_regions(open_regions(path), tmp_path / "out")
+    assert (result.pictures, result.rejects) == (2, 1)
+    assert list(open_region_table(tmp_path / "out").keys()) == ["7", "9"]
+    (reject,) = read_rejects(tmp_path / "out" / "rejects.jsonl")
+    assert reject.key == "8" and "bytes in a column; expected 3 rows of 4 numbers" in reject.reason
+
+
+def test_a_store_beside_itself_agrees_and_beside_another_does_not(tmp_path):
+    store = _store(tmp_path / "r")
+    same = compare_regions(store, store)
+    assert (same.pictures, same.missing) == (9, 0)
+    assert same.mean_iou == pytest.approx(1) and same.mean_cosine == pytest.approx(1, abs=1e-6)
+    with pytest.raises(DataError, match="features of 3 and of 128"):
+        compare_regions(store, open_regions(DETECTOR / "sample_butd.tsv"))
+
+
+def test_a_vocabulary_that_is_told_outlasts_oscars_labels(tmp_path):
+    store = _store(tmp_path / "r")
+    export_regions(store, tmp_path / "oscar", format="oscar-tsv")
+    back = open_regions(tmp_path / "oscar")
+    assert (back.spec.classes, back.spec.attributes) == (store.spec.classes, store.spec.attributes)
+    named = [key for key in list(back.keys()) if len(back.regions(key))]
+    assert named
+    for key in named:
+        np.testing.assert_array_equal(back.regions(key).class_ids[:, 0], store.regions(key).class_ids[:, 0])
+
+
+def test_detect_names_what_it_is(tmp_path):
+    _store(tmp_path / "r")
+    assert detect(tmp_path / "r") == "diptych"
+    assert detect(IMAGES / "vcr_train" / "feat_th0.2_max100_min10") == "uniter-lmdb"
+    assert isinstance(
+        pickle.loads(pickle.dumps(open_regions(IMAGES / "vcr_train/feat_th0.2_max100_min10"))), UniterLmdb
+    )
