@@ -20,8 +20,9 @@ from diptych.data.table_writer import TableWriter
 from diptych.detector.own import OwnDetector
 from diptych.errors import UsageError
 from diptych.report.scores import plain
+from diptych.tasks.asking import NAMES, OF_DETECTORS, OF_TOWERS
 from diptych.tasks.encoder import DualEncoder
-from diptych.tasks.evaluation import NAMES, OF_DETECTORS, OF_TOWERS, Asked, Evaluation, evaluate, possible
+from diptych.tasks.evaluation import Asked, Evaluation, evaluate, possible
 from diptych.tasks.matcher import FusedMatcher
 
 DOCS = Path(__file__).parents[2] / "docs"

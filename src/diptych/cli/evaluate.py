@@ -67,7 +67,7 @@ def evaluate(
     """Ask a trained model: `diptych evaluate runs/first --task retrieval --data scenes`."""
     from diptych.cli.train import split_to_evaluate, with_regions
     from diptych.data.table import open_table
-    from diptych.tasks.evaluation import NAMES
+    from diptych.tasks.asking import NAMES
 
     if task not in NAMES:
         raise UsageError(unknown("task", task, NAMES))
@@ -166,7 +166,8 @@ def _show(evaluation: Evaluation, json_file: Path | None, html: Path | None) -> 
 
 def _next(run: str, task: str, table: Table, split: str, html: Path | None, regions: Sequence[Path]) -> str:
     """Another task that the table can ask, a look at the page, or the same again with a page."""
-    from diptych.tasks.evaluation import OF_DETECTORS, OF_MATCHERS, OF_TOWERS, possible
+    from diptych.tasks.asking import OF_DETECTORS, OF_MATCHERS, OF_TOWERS
+    from diptych.tasks.evaluation import possible
 
     page = _page_of(run, task) if html is None else html
     if page is None:

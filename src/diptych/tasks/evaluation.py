@@ -17,6 +17,7 @@ from diptych.report.retrieval import retrieval_sections
 from diptych.report.scores import Score
 from diptych.report.sentences import matching_headline, of_100, retrieval_headline
 from diptych.tasks.answer_sections import class_answers, strengths, wrong_of_kind
+from diptych.tasks.asking import NAMES, Asking, as_detector, as_matcher, as_towers
 from diptych.tasks.choices import COLUMN as QUESTIONS
 from diptych.tasks.choices import choices
 from diptych.tasks.classified import Classified
@@ -30,14 +31,6 @@ from diptych.tasks.prompts import DEFAULT, templates
 from diptych.tasks.rerank import TOP, rerank
 from diptych.tasks.retrieval import retrieval
 from diptych.tasks.zero_shot import zero_shot
-
-NAMES = ("retrieval", "zero_shot", "linear_probe", "choices", "matching", "detection")
-OF_TOWERS = ("retrieval", "zero_shot", "linear_probe", "choices")
-OF_DETECTORS = ("detection",)
-OF_MATCHERS = ("retrieval", "choices", "matching")
-"""What models of two towers, detectors, and models that read text and regions at once are asked."""
-Asking = Towers | Matcher | Detector
-"""What can be asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,17 +95,17 @@ def evaluate(
         case "retrieval" if isinstance(model, Matcher):
             return _reranked(model, recall, table, asked, progress)
         case "retrieval":
-            return _retrieval(_towers(model, task), table, asked, progress)
+            return _retrieval(as_towers(model, task), table, asked, progress)
         case "zero_shot":
-            return _zero_shot(_towers(model, task), table, asked, progress)
+            return _zero_shot(as_towers(model, task), table, asked, progress)
         case "linear_probe":
-            return _linear_probe(_towers(model, task), table, asked, progress)
+            return _linear_probe(as_towers(model, task), table, asked, progress)
         case "choices":
-            return _choices(model if isinstance(model, Matcher) else _towers(model, task), table, asked, progress)
+            return _choices(model if isinstance(model, Matcher) else as_towers(model, task), table, asked, progress)
         case "matching":
-            return _matching(_matcher(model, task), table, asked, progress)
+            return _matching(as_matcher(model, task), table, asked, progress)
         case "detection":
-            return _detection(_detector(model, task), table, asked, progress)
+            return _detection(as_detector(model, task), table, asked, progress)
         case _:
             raise UsageError(unknown("task", task, NAMES))
 
@@ -153,35 +146,6 @@ def page(evaluation: Evaluation, *, model: str, data: str, split: str, progress:
             rejects_section(rejects),
         ],
     )
-
-
-def _towers(model: Asking, task: str) -> Towers:
-    if not isinstance(model, Towers):
-        raise UsageError(f"{task} is asked of a model with two towers, and {_kind(model)}")
-    return model
-
-
-def _matcher(model: Asking, task: str) -> Matcher:
-    if not isinstance(model, Matcher):
-        raise UsageError(f"{task} is asked of a model that reads text and regions at once, and {_kind(model)}")
-    return model
-
-
-def _detector(model: Asking, task: str) -> Detector:
-    if not isinstance(model, Detector):
-        raise UsageError(f"{task} is asked of a detector, and {_kind(model)}")
-    return model
-
-
-def _kind(model: Asking) -> str:
-    """What a model is, and what it can be asked."""
-    match model:
-        case Detector():
-            return f"{model.name} is one of objects; choose of {', '.join(OF_DETECTORS)}"
-        case Matcher():
-            return f"{model.name} is one of these; choose of {', '.join(OF_MATCHERS)}"
-        case _:
-            return f"{model.name} has two towers; choose of {', '.join(OF_TOWERS)}"
 
 
 def _retrieval(encoder: Towers, table: Table, asked: Asked, progress: Progress) -> Evaluation:

@@ -14,11 +14,11 @@ from diptych.progress import SILENT, Progress
 from diptych.report.found import Found
 from diptych.report.page import Section
 from diptych.report.scores import Score
+from diptych.tasks.asking import Asking
 from diptych.tasks.choices import COLUMN as QUESTIONS
 from diptych.tasks.choices import ChoicesResult, choices
 from diptych.tasks.detection import DetectionResult, Detector, detection, detection_numbers
 from diptych.tasks.encoder import Towers
-from diptych.tasks.evaluation import Asking
 from diptych.tasks.evidence import choices_scores, classes_scores, found_by, retrieval_scores
 from diptych.tasks.matcher import Matcher
 from diptych.tasks.matching import MatchingResult, alignments, matching

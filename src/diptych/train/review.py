@@ -20,8 +20,8 @@ from diptych.report.scores import Score, from_plain, plain, shown_tables, words
 from diptych.report.sentences import loss_headline, matching_headline, retrieval_headline, status_line
 from diptych.report.training import machine_section, training_sections
 from diptych.tasks.answer_sections import wrong_of_kind
+from diptych.tasks.asking import Asking
 from diptych.tasks.detection import by_class, detection_headline
-from diptych.tasks.evaluation import Asking
 from diptych.tasks.matching import NAME as MATCHING
 from diptych.train.measure import Measured, measure
 

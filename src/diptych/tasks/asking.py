@@ -1,0 +1,48 @@
+"""What models can be asked, and by which tasks: two towers, models of one stream, detectors."""
+
+from __future__ import annotations
+
+from diptych.errors import UsageError
+from diptych.tasks.detection import Detector
+from diptych.tasks.encoder import Towers
+from diptych.tasks.matcher import Matcher
+
+NAMES = ("retrieval", "zero_shot", "linear_probe", "choices", "matching", "detection")
+OF_TOWERS = ("retrieval", "zero_shot", "linear_probe", "choices")
+OF_DETECTORS = ("detection",)
+OF_MATCHERS = ("retrieval", "choices", "matching")
+"""What models of two towers, detectors, and models that read text and regions at once are asked."""
+Asking = Towers | Matcher | Detector
+"""What can be asked."""
+
+
+def as_towers(model: Asking, task: str) -> Towers:
+    """The model, where it has two towers; else UsageError."""
+    if not isinstance(model, Towers):
+        raise UsageError(f"{task} is asked of a model with two towers, and {_kind(model)}")
+    return model
+
+
+def as_matcher(model: Asking, task: str) -> Matcher:
+    """The model, where it reads text and regions at once; else UsageError."""
+    if not isinstance(model, Matcher):
+        raise UsageError(f"{task} is asked of a model that reads text and regions at once, and {_kind(model)}")
+    return model
+
+
+def as_detector(model: Asking, task: str) -> Detector:
+    """The model, where it finds objects; else UsageError."""
+    if not isinstance(model, Detector):
+        raise UsageError(f"{task} is asked of a detector, and {_kind(model)}")
+    return model
+
+
+def _kind(model: Asking) -> str:
+    """What a model is, and what it can be asked."""
+    match model:
+        case Detector():
+            return f"{model.name} is one of objects; choose of {', '.join(OF_DETECTORS)}"
+        case Matcher():
+            return f"{model.name} is one of these; choose of {', '.join(OF_MATCHERS)}"
+        case _:
+            return f"{model.name} has two towers; choose of {', '.join(OF_TOWERS)}"
