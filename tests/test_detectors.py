@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from diptych.detector.model import C4Detector, DetectorConfig
 from diptych.detector.weights import Release, write_release
 from diptych.errors import UsageError, WeightsError
 from diptych.prepare.presets import preset
-from diptych.systems.detectors import NAMES, named_detector
+from diptych.systems.detectors import NAMES, name_regions, named_detector
+from diptych.systems.rooms import recipe
+from diptych.train.run import plain_run
 
 CONFIG = DetectorConfig(
     stages=(1, 1, 1, 1), stem_width=4, width=8, bottleneck=3, anchor_sizes=(16.0, 32.0), anchor_ratios=(1.0,),
@@ -62,6 +66,47 @@ def test_settings_that_do_not_fit_are_told(weights: Path) -> None:
         rule(weights, None, "maxboxes=5")
     with pytest.raises(UsageError, match="no rule of selection 'buttd'"):
         rule(weights, None, "rule=buttd")
+
+
+def test_what_says_which_boxes_there_are_is_of_no_use_where_they_are_given(weights: Path) -> None:
+    for words in (f"butd:{weights}", "own:x", "windows:x"):
+        for idle in ("rule=butd", "max_boxes = 4", "scales=1"):
+            with pytest.raises(UsageError, match=f"--set {idle} says which boxes are found"):
+                named_detector(words, settings=[idle], boxes_given=True)
+    found = named_detector(
+        f"butd:{weights}", settings=[f"classes={weights.parent / 'names.txt'}"], boxes_given=True, device="cpu"
+    )
+    assert found.detector.spec.classes[0] == "thing 0"
+
+
+@pytest.mark.parametrize(
+    ("name", "system", "told"),
+    [
+        ("butd", "detector", "--detector own:"),
+        ("butd", "clip", "--detector windows:.* or --detector grid:"),
+        ("own", "clip", "--detector windows:"),
+        ("grid", "detector", "--detector own:"),
+    ],
+)
+def test_a_run_goes_by_the_name_of_its_kind(name: str, system: str, told: str, tmp_path: Path) -> None:
+    run = plain_run(recipe(system, "tiny"))
+    (tmp_path / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    with pytest.raises(WeightsError, match=f"is a run of {system}, not for {name}:; expected {told}"):
+        named_detector(f"{name}:{tmp_path}")
+
+
+def test_where_there_is_no_detector_only_detectors_are_expected(tmp_path: Path) -> None:
+    for where, told in ((tmp_path, "holds no detector"), (tmp_path / "none", "there is no file or folder")):
+        with pytest.raises(WeightsError, match=told) as error:
+            named_detector(f"own:{where}")
+        assert "run of `diptych regions train`" in str(error.value) and "CLIP" not in str(error.value)
+
+
+def test_a_word_that_comes_twice_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("cup\nkey\ncup\n", encoding="utf-8")
+    detector: Any = None
+    with pytest.raises(UsageError, match="'cup' stands in it twice"):
+        name_regions(detector, str(tmp_path / "no CLIP"), tmp_path / "words.txt")
 
 
 def test_names_come_from_files_where_the_weights_have_none(weights: Path) -> None:

@@ -313,6 +313,9 @@ def test_training_begins_with_given_weights(trained: Path) -> None:
     assert job.run.model.vocab_size == theirs.config.vocab_size
     with pytest.raises(WeightsError, match=r"model\.embed_dim: 32 there, 40 here"):
         systems.build(tiny("model.embed_dim=40"), init=trained)
+    for other in ("detector", "uniter"):
+        with pytest.raises(WeightsError, match=f"is a clip, and the model to be trained is a {other}; begin from"):
+            systems.build(systems.recipe(other, "tiny"), init=trained)
 
 
 def test_positions_are_resized_for_larger_pictures(tmp_path: Path) -> None:

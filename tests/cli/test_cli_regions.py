@@ -327,6 +327,10 @@ MISTAKES = [
     (["extract", "DATA", "--detector", "windows:x", "--out", "r", "--boxes", "texts"], 1, "expected a list of boxes"),
     (["extract", "DATA", "--detector", "windows:x", "--out", "r", "--preset", "unitr"], 2, "did you mean 'uniter'"),
     (["extract", "DATA", "--detector", "windows:x", "--out", "r", "--max-rejects", "nan"], 2, "--max-rejects is nan"),
+    (["extract", "DATA", "--tower", "x", "--out", "r", "--template", "a {}"], 2, "pass them: --words FILE"),
+    (["show", "notes.json"], 1, "notes.json holds no regions: none of its first rows has a tab. Expected a store"),
+    (["show", "DATA", "--data", "DATA", "--html", "."], 2, "'--html': file '.' is a directory"),
+    (["show", "DATA", "--json", "."], 2, "'--json': file '.' is a directory"),
     (["show", "DATA"], 1, "is a table, but no store of regions"),
     (["show", "DATA", "--html", "x.html"], 2, "name their table too: --data DATA"),
     (["shwo"], 2, "did you mean 'show'"),
@@ -344,6 +348,7 @@ def test_mistakes_are_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.json").write_text('{\n "a": 1,\n "b": {\n }\n}\n', encoding="utf-8")
     found, told, said = run(*[str(scenes) if word == "DATA" else word for word in words])
     assert found == code and message in said, said
     assert said.startswith("Error: ") and "Traceback" not in said and told == ""

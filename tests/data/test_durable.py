@@ -40,3 +40,9 @@ def test_macos_is_asked_to_empty_the_drives_own_memory(
     monkeypatch.setattr(os, "fsync", lambda handle: asked.append("fsync"))
     durable.flush_to_disk(tmp_path)
     assert asked == ([51] if supported else [51, "fsync"])
+
+
+def test_a_folder_in_place_of_a_file_is_told_by_its_own_name(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError) as error:
+        durable.write_whole(tmp_path, b"page")
+    assert error.value.filename == str(tmp_path) and not list(tmp_path.iterdir())

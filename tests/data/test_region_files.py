@@ -175,8 +175,11 @@ def test_what_is_none_of_them_is_told_with_what_was_found(tmp_path):
     (tmp_path / "a.txt").write_text("hello\n")
     with pytest.raises(DataError, match=r"holds no regions.*found a\.txt"):
         open_regions(tmp_path)
-    with pytest.raises(DataError, match=r"no whole row of regions \(1 columns; expected one of: image_id"):
+    with pytest.raises(DataError, match=r"a\.txt holds no regions: none of its first rows has a tab. Expected a store"):
         open_regions(tmp_path / "a.txt")
+    (tmp_path / "b.txt").write_text("hello\tworld\nhello\tagain\n")
+    with pytest.raises(DataError, match=r"no whole row of regions \(2 columns; expected one of: image_id"):
+        open_regions(tmp_path / "b.txt")
     with pytest.raises(DataError, match="did you mean"):
         open_regions(tmp_path / "a.tx")
     (tmp_path / "empty").touch()

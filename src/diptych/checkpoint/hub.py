@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from diptych.data.hub_file import hub_file
 from diptych.errors import WeightsError
 
 
@@ -14,13 +15,12 @@ def download_first(repository: str, names: Sequence[str]) -> Path:
     Raises:
         WeightsError: none can be had.
     """
-    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     reason: Exception | None = None
     for name in names:
         try:
-            return Path(hf_hub_download(repository, name))
+            return hub_file(repository, name)
         except EntryNotFoundError as error:  # also where it is not in the cache and there is no network
             reason = error
         except (OSError, ValueError, HfHubHTTPError) as error:

@@ -61,7 +61,9 @@ def import_(
     validation: Annotated[
         float, typer.Option(help="Share held out as validation where the source names no splits; 0: none.")
     ] = 0.05,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the counts to this file.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, help="Write the counts to this file.")
+    ] = None,
 ) -> None:
     """Make a table of pictures and texts that somebody has: folders, CSV, JSON lines, Parquet, COCO, tars ...
 
@@ -89,8 +91,10 @@ def import_(
 @data_app.command("show")
 def show(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a table.")],
-    html: Annotated[Path | None, typer.Option(help="Write a contact sheet to this file.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the counts to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(dir_okay=False, help="Write a contact sheet to this file.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, help="Write the counts to this file.")
+    ] = None,
 ) -> None:
     """Say what a table holds: rows, texts and their lengths, sizes of pictures, a few texts."""
     from diptych.data.contact_sheet import contact_sheet

@@ -38,7 +38,9 @@ class Finding:
 
 
 def doctor(
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it as JSON.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write it as JSON.")
+    ] = None,
 ) -> None:
     """Say what this machine has and what to do about anything wrong."""
     findings = [*_software(), *_devices(), *_resources(), *_extras()]

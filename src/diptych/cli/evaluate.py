@@ -58,10 +58,16 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the pictures on the page, and of what is set apart.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write the numbers here.")
+    ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the page with pictures here; left out: TASK.html in a run folder."),
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="Write the page with pictures here; left out: TASK.html in a run folder.",
+        ),
     ] = None,
 ) -> None:
     """Ask a trained model: `diptych evaluate runs/first --task retrieval --data scenes`."""

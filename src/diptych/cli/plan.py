@@ -58,7 +58,9 @@ def plan(
     ] = None,
     utilisation: Annotated[float, typer.Option(help="Share of the peak that a step reaches; assumed.")] = UTILISATION,
     gpus_per_node: Annotated[int, typer.Option(help="GPUs of a machine.")] = GPUS_PER_NODE,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it as JSON.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write it as JSON.")
+    ] = None,
 ) -> None:
     """Say by formula what a recipe takes: memory, exchange, speed, and the first thing that does not fit.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +16,10 @@ from diptych.errors import UsageError
 from diptych.progress import SILENT
 
 if TYPE_CHECKING:
-    from diptych.data.regions import RegionDetector, RegionSpec, RegionStore
+    from diptych.data.regions import RegionSpec, RegionStore
     from diptych.data.table import Table
     from diptych.prepare.extraction import ExtractionResult
-    from diptych.progress import Progress
     from diptych.report.region_summary import RegionSummary
-    from diptych.systems.detectors import NamedDetector
 
 FORMAT = 1
 DAMAGE_TOLD = 10
@@ -28,6 +27,8 @@ DAMAGE_TOLD = 10
 RANK_TIMEOUT_S = 24 * 3600.0
 """One process may be done long before another."""
 GO_ON = "What was extracted is kept, shard by shard: the same command goes on from there."
+PROMPTS = "photo"
+"""How words are put to a CLIP where nothing else is said."""
 NUM_SHOWN, BOXES = 24, 12
 """Pictures on a page, and regions drawn over each."""
 
@@ -60,7 +61,9 @@ def extract(
     clip: Annotated[
         str | None, typer.Option(metavar="CLIP", help="That names them; left out: the one of windows or grid.")
     ] = None,
-    template: Annotated[str, typer.Option(help="How a word is put to the CLIP: a text with {}, or a set.")] = "photo",
+    template: Annotated[
+        str | None, typer.Option(help="How a word is put to the CLIP: a text with {}, or a set; left out: photo.")
+    ] = None,
     splits: Annotated[
         list[str] | None, typer.Option("--split", help="Of these rows only; may be given several times.")
     ] = None,
@@ -76,7 +79,9 @@ def extract(
     shard: Annotated[int, typer.Option(min=1, help="Pictures of one file; a kill costs no more.")] = 256,
     max_rejects: Annotated[float, typer.Option(help="Share of bad pictures at which it stops.")] = 0.05,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write the numbers here.")
+    ] = None,
 ) -> None:
     """Make regions of every picture of a table: `diptych regions extract flickr --tower runs/first --out r`.
 
@@ -89,7 +94,7 @@ def extract(
     from diptych.prepare.given import check_boxes_column
     from diptych.prepare.presets import preset as named_preset
     from diptych.ranks import join_ranks
-    from diptych.systems.detectors import named_detector
+    from diptych.systems.detectors import name_regions, named_detector
 
     table = open_table(data)
     check_pictures(table)
@@ -104,19 +109,29 @@ def extract(
         max_rejects=max_rejects,
     )
     for name in asked.splits:
-        table.split(name)  # a wrong name is told before the model is loaded
+        table.split(name)  # what is wrong is told before the model is loaded
     if boxes is not None:
         check_boxes_column(table, boxes)
+    naming = _naming(named, words, clip, template, soft_labels)
     with (
         join_ranks(device, RANK_TIMEOUT_S, go_on=GO_ON) as ranks,
         screen.progress() if ranks.leads else nullcontext(SILENT) as progress,
     ):
         found = named_detector(
-            named, preset=asked.preset, settings=settings or (), soft_labels=soft_labels, device=device
+            named,
+            preset=asked.preset,
+            settings=settings or (),
+            boxes_given=boxes is not None,
+            soft_labels=soft_labels,
+            device=device,
         )
         for line in (*screen.left_out(found.ignored), *(f"Note: {note}" for note in found.notes)):
             progress.say(f"{line}.")
-        finds = _named(found, words, clip, template, soft_labels, device, progress)
+        finds = found.detector
+        if naming is not None:
+            finds = name_regions(
+                finds, naming.clip, naming.words, template=naming.template, device=device, progress=progress
+            )
         spec = asked.spec(finds, found.name)
         warning = None if asked.preset is None else asked.preset.warning(spec, found.name)
         if warning is not None:
@@ -137,13 +152,17 @@ def extract(
 def show(
     regions: Annotated[Path, typer.Argument(metavar="REGIONS", help=regions_files.SOURCE_HELP)],
     data: Annotated[Path | None, typer.Option(help="The table of the pictures; needed for a page.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw regions over pictures on this page.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Draw regions over pictures on this page.")
+    ] = None,
     num: Annotated[int, typer.Option(min=1, help="Pictures on the page, evenly spread over the store.")] = NUM_SHOWN,
     boxes: Annotated[int, typer.Option(min=1, help="Regions drawn over each, the best.")] = BOXES,
     classes: regions_files.Classes = None,
     attributes: regions_files.Attributes = None,
     labels: regions_files.Labels = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write the numbers here.")
+    ] = None,
 ) -> None:
     """Say what a store holds, and draw boxes, names and attributes over the pictures."""
     from diptych.cli.json_file import write_json
@@ -180,30 +199,37 @@ def draw_page(
     write_whole(html, render(regions_page(store, table, summary, num=num, boxes=boxes)).encode())
 
 
-def _named(
-    found: NamedDetector,
-    words: Path | None,
-    clip: str | None,
-    template: str,
-    soft_labels: bool,
-    device: str,
-    progress: Progress,
-) -> RegionDetector:
-    """The detector itself, or with a CLIP that names its regions."""
-    from diptych.systems.detectors import OVER_A_CLIP, name_regions
+@dataclass(frozen=True, kw_only=True)
+class _Naming:
+    """What regions are named with."""
 
-    if words is not None and soft_labels:
-        raise UsageError(
-            "--words gives regions classes of yours, for which there is no softmax; leave --soft-labels out"
-        )
+    clip: str
+    words: Path
+    template: str
+
+
+def _naming(
+    named: str, words: Path | None, clip: str | None, template: str | None, soft_labels: bool
+) -> _Naming | None:
+    """What the regions of the detector `named` are named with; None where they keep its own names."""
+    from diptych.systems.detectors import OVER_A_CLIP, words_of
+
     if words is None:
         if clip is not None:
             raise UsageError("--clip names regions from a word list; pass it too: --words FILE")
-        return found.detector
-    namer = clip or (found.source if found.name in OVER_A_CLIP else None)
+        if template is not None:
+            raise UsageError("--template is how words are put to the CLIP that names regions; pass them: --words FILE")
+        return None
+    if soft_labels:
+        raise UsageError(
+            "--words gives regions classes of yours, for which there is no softmax; leave --soft-labels out"
+        )
+    words_of(words)  # whether they can be told apart
+    name, _, source = named.partition(":")
+    namer = clip or (source if name in OVER_A_CLIP else None)
     if namer is None:
-        raise UsageError(f"--words needs a CLIP that names the regions of {found.name}: --clip RUN")
-    return name_regions(found.detector, namer, words, template=template, device=device, progress=progress)
+        raise UsageError(f"--words needs a CLIP that names the regions of {name}: --clip RUN")
+    return _Naming(clip=namer, words=words, template=template or PROMPTS)
 
 
 def _tell(result: ExtractionResult, spec: RegionSpec, data: Path, json_file: Path | None) -> None:

@@ -21,7 +21,9 @@ Classes = Annotated[
 ]
 Attributes = Annotated[Path | None, typer.Option(metavar="FILE", help="Likewise of attributes.")]
 Labels = Annotated[Path | None, typer.Option(metavar="FILE", help="Oscar's file of labels, where it lies elsewhere.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write the numbers here.")
+]
 
 
 def import_(

@@ -52,7 +52,9 @@ def show(
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Folders of runs, at least two.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("comparison.html"),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the table to this file too.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, help="Write the table to this file too.")
+    ] = None,
 ) -> None:
     """Show several runs side by side: results, curves, and the settings in which they differ."""
     from diptych.checkpoint.files import write_whole

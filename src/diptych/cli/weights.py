@@ -35,7 +35,9 @@ Config = Annotated[
 def identify(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP)],
     config: Config = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it as JSON too.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write it as JSON too.")
+    ] = None,
 ) -> None:
     """Say what weights these are: layout, towers, sizes, activation, preprocessing."""
     from diptych import systems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -16,7 +17,13 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that its name holds either what it held before or all of this, whatever happens meanwhile."""
+    """Writes a file so that its name holds either what it held before or all of this, whatever happens meanwhile.
+
+    Raises:
+        IsADirectoryError: it is the name of a folder.
+    """
+    if path.is_dir():  # else the temporary file's name would be told, which nobody gave
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write_synced(temporary, content)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diptych.data.hub_file import hub_file
 from diptych.errors import DataError
 
 CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
@@ -115,11 +116,10 @@ def _clip_merges_from_hub() -> Path:
 
 
 def _from_hub(repository: str, file: str, *, why: str, do: str) -> Path:
-    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(hf_hub_download(repository, file))
+        return hub_file(repository, file)
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise DataError(
             f"{why}, and {repository} is neither in the hub's cache nor to be had from the hub "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -46,12 +47,9 @@ class NamedRegions:
             hash: of the CLIP.
             top: words kept for a region, the likeliest first.
         Raises:
-            UsageError: a word comes twice, or there are fewer than two.
+            UsageError: as `check_words`.
         """
-        twice = sorted({word for word in words if words.count(word) > 1})
-        if twice or len(words) < 2:
-            found = f"{twice[0]!r} stands in it twice" if twice else f"it has {len(words)}"
-            raise UsageError(f"the word list needs two or more different words; {found}")
+        check_words(words)
         self._detector, self._encode = detector, encode
         self._vectors, self._scale, self._top = vectors, scale, min(top, len(words))
         made_of = hashlib.sha256(f"{detector.spec.detector_hash} {hash}".encode())
@@ -85,6 +83,18 @@ class NamedRegions:
             attribute_ids=None,
             attribute_probs=None,
         )
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuses words that regions cannot be told apart by.
+
+    Raises:
+        UsageError: a word comes twice, or there are fewer than two.
+    """
+    twice = sorted(word for word, times in Counter(words).items() if times > 1)
+    if twice or len(words) < 2:
+        found = f"{twice[0]!r} stands in it twice" if twice else f"it has {len(words)}"
+        raise UsageError(f"the word list needs two or more different words; {found}")
 
 
 def whole_pixels(box: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:

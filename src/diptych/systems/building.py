@@ -66,6 +66,11 @@ def build(
     refuse_outside(run)
     trained = None if init is None else read_trained(init)
     of_room = room(run.system)
+    if trained is not None and trained.system != run.system:
+        raise WeightsError(
+            f"{trained.source} is a {trained.system}, and the model to be trained is a {run.system}; begin from a run "
+            f"of {run.system}, or {of_room.weights.expected}"
+        )
     tokenizer = None
     if of_room.reads_text:
         tokenizer = None if trained is None else trained.tokenizer
@@ -111,13 +116,10 @@ def new_model(system: str, config: Any, objective: Any = None, *, seed: int = 0)
 
 def _begin_with(model: nn.Module, run: Run, trained: Trained) -> None:
     """Puts trained weights into the model; heads that they have not, and what does not fit, stay as drawn."""
-    state, config = trained.state, trained.config
-    fresh: tuple[str, ...] = ()
-    if trained.system == run.system:
-        state, config, fresh = room(run.system).weights.fitted(state, config, run.model)
+    state, config, fresh = room(run.system).weights.fitted(trained.state, trained.config, run.model)
     theirs, ours = to_plain(config), to_plain(run.model)
     differing = [name for name in ours if name not in FREE and theirs.get(name) != ours[name]]
-    if trained.system != run.system or differing:
+    if differing:
         told = "".join(f"\n  model.{name}: {theirs.get(name)!r} there, {ours[name]!r} here" for name in differing)
         raise WeightsError(
             f"the weights of {trained.source} are of a {trained.system} model with other settings:{told}\n"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from diptych.errors import UsageError, unknown
+from diptych.errors import UsageError, WeightsError, unknown
 from diptych.overrides import apply_overrides
 from diptych.progress import SILENT, Progress
 
@@ -25,6 +25,8 @@ EXPECTED = (
     "butd:PATH, where the weights of bottom-up attention lie or what the hub calls them; own:RUN, a detector that "
     "`diptych regions train` made; or windows:CLIP or grid:CLIP, where CLIP is a run or what else `diptych.load` reads"
 )
+FINDING = ("rule", "min_boxes", "max_boxes", "confidence", "box_kind", "scales", "side")
+"""Settings that say which boxes there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ def named_detector(
     *,
     preset: Preset | None = None,
     settings: Sequence[str] = (),
+    boxes_given: bool = False,
     soft_labels: bool = False,
     device: str = "auto",
 ) -> NamedDetector:
@@ -74,10 +77,11 @@ def named_detector(
         words: a name, a colon, and where its weights lie.
         preset: whose rule of selection a detector follows; windows have none.
         settings: FIELD=VALUE, of `DetectorSettings`, or of the layout of windows.
+        boxes_given: whether it will be asked about given boxes alone.
         soft_labels: whether regions have the whole softmax over the classes.
         device: see `resolve_device`.
     Raises:
-        UsageError: there is no such detector or setting; the nearest is suggested.
+        UsageError: there is no such detector or setting; the nearest is suggested. Or a setting is of no use.
         WeightsError: the weights are of something else.
     """
     name, colon, source = words.partition(":")
@@ -87,9 +91,34 @@ def named_detector(
         raise UsageError(f"the detector {words!r} says no weights; expected {EXPECTED}")
     if soft_labels and name in OVER_A_CLIP:
         raise UsageError(f"{name} have no classes of their own, and so no soft labels; leave --soft-labels out")
+    idle = [one for one in settings if boxes_given and one.partition("=")[0].strip() in FINDING]
+    if idle:
+        raise UsageError(
+            f"--set {idle[0]} says which boxes are found, and with --boxes those of the column are taken; leave one of "
+            "them out"
+        )
+    _check_run(name, source)
     if name == "butd":
         return _bottom_up(source, preset, apply_overrides(DetectorSettings(), settings), soft_labels, device)
     return NamedDetector(name=name, source=source, detector=_loaded(name, source, preset, settings, device))
+
+
+def _check_run(name: str, source: str) -> None:
+    """Refuses a run that another of NAMES takes, or none.
+
+    Raises:
+        WeightsError: saying which.
+    """
+    from diptych.systems.runs import read_run
+    from diptych.train.folder import holds_run
+
+    if not holds_run(Path(source)):
+        return
+    system = read_run(Path(source)).system
+    fitting = {"detector": ("own",), "clip": OVER_A_CLIP}.get(system, ())
+    if name not in fitting:
+        told = " or ".join(f"--detector {one}:{source}" for one in fitting)
+        raise WeightsError(f"{source} is a run of {system}, not for {name}:; expected {told or EXPECTED}")
 
 
 def _loaded(name: str, source: str, preset: Preset | None, settings: Sequence[str], device: str) -> RegionDetector:
@@ -182,13 +211,12 @@ def name_regions(
         DataError: the list cannot be read.
         UsageError: a word stands in it twice.
     """
-    from diptych.data.word_list import read_word_list
     from diptych.prepare.naming import NamedRegions
     from diptych.systems.loading import load_towers
     from diptych.tasks.prompts import find_templates
     from diptych.tasks.zero_shot import class_vectors
 
-    names, templates = read_word_list(word_list), find_templates(template)
+    names, templates = words_of(word_list), find_templates(template)
     encoder = load_towers(clip, device)
     return NamedRegions(
         detector,
@@ -198,6 +226,21 @@ def name_regions(
         scale=encoder.scale,
         hash=_hash(encoder),
     )
+
+
+def words_of(word_list: Path) -> tuple[tuple[str, ...], ...]:
+    """The names of each class in a list that regions can be named from.
+
+    Raises:
+        DataError: the list cannot be read.
+        UsageError: a word stands in it twice.
+    """
+    from diptych.data.word_list import read_word_list
+    from diptych.prepare.naming import check_words
+
+    names = read_word_list(word_list)
+    check_words([mine[0] for mine in names])
+    return names
 
 
 def _over_a_tower(source: str, layout: Layout, device: str) -> RegionDetector:

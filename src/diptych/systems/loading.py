@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diptych.errors import WeightsError
+from diptych.detector.weights import is_bottom_up
+from diptych.errors import WeightsError, neighbour
 from diptych.nn.unfilled import unfilled
 from diptych.systems.rooms import room
 from diptych.systems.trained import Trained, read_trained
 from diptych.tasks.encoder import DualEncoder
 from diptych.tasks.matcher import FusedMatcher
 from diptych.train.device import resolve_device
+from diptych.train.folder import holds_run
 
 if TYPE_CHECKING:
     import torch
@@ -85,10 +87,24 @@ def load_detector(
     Raises:
         WeightsError: it is none of these, or not a detector; otherwise as `load`.
     """
+    _check_detector(Path(source))
     trained = read_trained(source, config)
     if trained.system != "detector":
         raise WeightsError(f"{source} is a {trained.system}, not a detector; load it with diptych.load")
     return _detector(trained, resolve_device(device), rule, box_kind)
+
+
+def _check_detector(source: Path) -> None:
+    """Refuses what no detector can be read from, before the other rooms say what they would take.
+
+    Raises:
+        WeightsError: there is nothing, or nothing of a detector.
+    """
+    expected = "a run of `diptych regions train`, or the file of torchvision's fasterrcnn_resnet50_fpn or its v2"
+    if not source.exists():
+        raise WeightsError(f"there is no file or folder {source}{neighbour(source) or '.'} Expected {expected}")
+    if source.is_dir() and not holds_run(source) and not is_bottom_up(source):
+        raise WeightsError(f"{source} holds no detector; expected {expected}")
 
 
 def load_any(

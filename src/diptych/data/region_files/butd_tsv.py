@@ -30,9 +30,10 @@ class ButdTsv(OldStore):
             DataError: none of the first rows is of one of the layouts.
         """
         self.path = path
-        lines, places = index(path)
+        lines = Lines(path)
         lines.check_first()
-        self.format, width = _layout(path, lines)
+        self.format, width = _layout(path, lines)  # before keys are looked at, which other files may have twice
+        lines, places = index(path)
         super().__init__(path, places, named(spec or _spec(self.format, width), classes, attributes))
         without_torn_row(self, lines, places)
 

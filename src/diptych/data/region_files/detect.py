@@ -20,6 +20,7 @@ from diptych.errors import DataError, UsageError, neighbour
 
 FIRST = 20
 """Rows of two columns that are looked at; one of them is whole and has regions."""
+EXPECTED = f"a store ({TABLE_FILE}), an LMDB (data.mdb), .npz files, or a .tsv of features"
 NAMES = ("diptych", "uniter-lmdb", "uniter-npz", *LAYOUTS, "oscar-tsv", "vinvl-tsv")
 
 
@@ -85,10 +86,7 @@ def detect(path: Path) -> str:
     if path.is_file() or vinvl_file(path).is_file():
         return _tsv(vinvl_file(path))
     found = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
-    raise DataError(
-        f"{path} holds no regions that diptych knows; found {found}. Expected a store ({TABLE_FILE}), an LMDB "
-        "(data.mdb), .npz files, or a .tsv of features"
-    )
+    raise DataError(f"{path} holds no regions that diptych knows; found {found}. Expected {EXPECTED}")
 
 
 def _tsv(file: Path) -> str:
@@ -102,6 +100,8 @@ def _tsv(file: Path) -> str:
             return "vinvl-tsv"
         if len(cells) >= len(LAYOUTS["butd-tsv"]):
             return "butd-tsv"
+    if all(len(cells) == 1 for cells in some):
+        raise DataError(f"{file} holds no regions: none of its first rows has a tab. Expected {EXPECTED}")
     if any(is_label_row(cells) for cells in some):
         raise DataError(
             f"{file} holds labels without features; give the file of features, and these with --labels where they lie "
