@@ -209,6 +209,44 @@ def test_a_corrupt_row_costs_itself_and_a_line(tmp_path):
     assert reject.key == "8" and "bytes in a column; expected 3 rows of 4 numbers" in reject.reason
 
 
+@pytest.mark.parametrize("format_", ["butd-tsv", "uniter-npz", "oscar-tsv"])
+def test_an_export_goes_on_behind_a_damaged_row(format_, tmp_path):
+    """Row 2 of 4 is damaged, the export is stopped behind row 3 and goes on; then the row is mended, and so again."""
+    export_regions(_store(tmp_path / "r"), tmp_path / "old", format="oscar-tsv")
+    features = tmp_path / "old" / "features.tsv"
+    whole = features.read_bytes()
+    rows = whole.splitlines(keepends=True)
+    features.write_bytes(rows[0] + rows[1][:-9] + b"\n" + b"".join(rows[2:]))
+    keys = [row.split(b"\t")[0].decode() for row in rows]
+    out, bad = tmp_path / "out", keys.pop(1)
+    result = export_regions(open_regions(tmp_path / "old"), out, format=format_)
+    assert (result.pictures, result.rejects) == (len(keys), 1) and list(result.reasons.values()) == [1]
+    assert [reject.key for reject in read_rejects(tmp_path / "out.rejects.jsonl")] == [bad]
+    suffix = ".npz" if format_ == "uniter-npz" else ""
+    assert sorted(open_regions(out).keys()) == sorted(key + suffix for key in keys)
+
+    partial = tmp_path / "out.partial"
+    out.rename(partial)
+    features.write_bytes(whole)
+    store = open_regions(tmp_path / "old")
+    (tmp_path / "out.partial.json").write_text(region_exporting._about(store, format_))
+    result = export_regions(store, out, format=format_)
+    assert (result.pictures, result.rejects) == (len(rows), 0) and not (tmp_path / "out.rejects.jsonl").exists()
+    found = open_regions(out)
+    for key in (bad, *keys):
+        np.testing.assert_array_equal(found.regions(key + suffix).features, store.regions(key).features)
+
+
+def test_an_export_of_damaged_rows_alone_is_refused(tmp_path):
+    export_regions(_store(tmp_path / "r"), tmp_path / "old.tsv", format="lxmert-tsv")
+    store = open_regions(tmp_path / "old.tsv")
+    (tmp_path / "old.tsv").write_bytes(b"\n".join(b"x" for _ in range(9)))
+    for format_ in NAMES:
+        with pytest.raises(DataError, match=r"has no whole row; .*\.rejects\.jsonl says what is wrong with each"):
+            export_regions(store, tmp_path / format_, format=format_)
+        assert len(read_rejects(tmp_path / f"{format_}.rejects.jsonl")) == len(store)
+
+
 def test_a_store_beside_itself_agrees_and_beside_another_does_not(tmp_path):
     store = _store(tmp_path / "r")
     same = compare_regions(store, store)

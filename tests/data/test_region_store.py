@@ -255,8 +255,14 @@ def test_another_spec_is_no_way_to_go_on(tmp_path):
         RegionWriter(tmp_path / "r", replace(SPEC, box_kind="window"), resume=True)
     with pytest.raises(DataError, match="was begun with"):
         RegionWriter(tmp_path / "r", replace(SPEC, consumer="another"), resume=True)
-    with pytest.raises(DataError, match=r"was begun with source 'toy, first 3.*first 9"):
+    with pytest.raises(DataError, match=r"was begun with first 3, \w+ \(now first 9, \w+\); remove"):
         RegionWriter(tmp_path / "r", replace(SPEC, rule="first 9"), resume=True)
+    with pytest.raises(DataError, match=r"with another width or type of features and \w+ \(now \w+\); remove"):
+        RegionWriter(tmp_path / "r", replace(SPEC, feature_width=SPEC.feature_width + 1), resume=True)
+    with pytest.raises(DataError, match=r"with class_ids, class_probs \(now without\); remove"):
+        RegionWriter(tmp_path / "r", SPEC, num_classes_kept=0, resume=True)
+    with pytest.raises(DataError, match=r"with no soft_labels \(now with\); remove"):
+        RegionWriter(tmp_path / "r", SPEC, soft_labels=True, resume=True)
 
 
 def test_a_store_that_was_cut_short_is_told_when_it_is_read(tmp_path):

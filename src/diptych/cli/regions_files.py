@@ -66,7 +66,7 @@ def export(
     labels: Labels = None,
 ) -> None:
     """Write a store as the files that other systems read. Stopped, the same command goes on."""
-    from diptych.data.region_exporting import NAMES, export_regions
+    from diptych.data.region_exporting import NAMES, export_regions, rejects_file
 
     if to not in NAMES:
         raise UsageError(unknown("format", to, NAMES))
@@ -74,6 +74,10 @@ def export(
     with screen.progress() as progress:
         result = export_regions(store, out, format=to, progress=progress)
     screen.out(f"Written: {out} ({to}, {result.pictures:,} pictures)")
+    if result.rejects:
+        screen.out()
+        screen.reasons(f"{result.rejects:,} rejected, listed in {rejects_file(out)}", "pictures", result.reasons)
+        screen.out()
     if result.left_out:
         screen.out(f"Left out, since {to} does not hold them: {', '.join(result.left_out)}")
     screen.next_step(shlex.join(["diptych", "regions", "compare", str(out), str(regions)]))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from diptych.data.region_files.writers import (
     oscar_labels,
 )
 from diptych.data.regions import BoxUnit, Regions, RegionSpec, RegionStore, ScoreKind
+from diptych.data.rejects import Reject, RejectLog, reason_of
 from diptych.errors import DataError, InterruptedRunError, RunExistsError, UsageError, unknown
 from diptych.progress import SILENT, Bar, Progress
 
@@ -39,6 +42,9 @@ class RegionExportResult:
     pictures: int
     left_out: tuple[str, ...]
     """What the regions have and the format does not hold, in words."""
+    rejects: int
+    reasons: Mapping[str, int]
+    """How many rejects have each reason, the most frequent first."""
 
 
 def export_regions(
@@ -51,6 +57,7 @@ def export_regions(
     """Writes all regions of `store` in another format.
 
     Goes on from an unfinished attempt of the same call: rows that are in are skipped, and a torn last row is cut off.
+    A row of old files that is damaged costs itself and a line in `OUT.rejects.jsonl`.
     What the regions were made with, and what of them is left out, goes to `OUT.regions.json` (for Oscar:
     features.tsv.regions.json in the folder), where `open_regions` reads it.
 
@@ -63,7 +70,7 @@ def export_regions(
     Raises:
         UsageError: there is no such format.
         RunExistsError: `out` is there already.
-        DataError: a picture lacks what the format holds: its size, classes, or a key that fits.
+        DataError: a picture lacks what the format holds: its size, classes, or a key that fits; or no row is whole.
         InterruptedRunError: the user stopped it; the same call goes on.
     """
     if format not in NAMES:
@@ -74,20 +81,27 @@ def export_regions(
     partial, about = partial_of(out), out.with_name(f"{out.name}.partial.json")
     _begin(partial, about, _about(store, format))
     lost: set[str] = set()
+    listed = rejects_file(out)
+    listed.unlink(missing_ok=True)  # bad rows may have been mended since the last attempt
     try:
-        with progress.bar("Exporting", len(store), "pictures") as bar:
+        with RejectLog(listed) as log, progress.bar("Exporting", len(store), "pictures") as bar:
+            whole = _Whole(store, log, bar)
             match format:
                 case "uniter-npz":
-                    lost = _npz_files(store, partial, bar)
+                    lost = _npz_files(whole, partial)
                 case "oscar-tsv":
-                    lost = _oscar_files(store, partial, bar)
+                    lost = _oscar_files(whole, partial)
                 case _:
                     row = butd_row if format == "butd-tsv" else lxmert_row
-                    lost = _append(store, format, [(partial, row)], bar)
+                    lost = _append(whole, format, [(partial, row)])
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
             f"stopped; what was exported is kept in {partial}, and the same command goes on from there"
         ) from error
+    if whole.reasons.total() == len(store):
+        raise DataError(f"{store.path} has no whole row; {listed} says what is wrong with each")
+    if not whole.reasons:
+        listed.unlink()
     unit: BoxUnit = "unit" if format == "uniter-npz" else "pixel"
     scores: ScoreKind = "none" if format == "butd-tsv" else "class"
     told = replace(
@@ -102,7 +116,38 @@ def export_regions(
     partial.rename(out)
     about.unlink()
     flush_to_disk(out.parent)
-    return RegionExportResult(out=out, pictures=len(store), left_out=tuple(sorted(lost)))
+    return RegionExportResult(
+        out=out,
+        pictures=len(store) - whole.reasons.total(),
+        left_out=tuple(sorted(lost)),
+        rejects=whole.reasons.total(),
+        reasons=dict(whole.reasons.most_common()),
+    )
+
+
+def rejects_file(out: Path) -> Path:
+    """Where an export lists the rows that it could not read."""
+    return out.with_name(f"{out.name}.rejects.jsonl")
+
+
+class _Whole:
+    """The pictures of a store that can be read, one by one; the others are listed."""
+
+    def __init__(self, store: RegionStore, log: RejectLog, bar: Bar) -> None:
+        self.spec = store.spec
+        self.reasons: Counter[str] = Counter()
+        self._store, self._log, self._bar = store, log, bar
+
+    def __iter__(self) -> Iterator[tuple[str, Regions]]:
+        """Keys and regions in the order of the store."""
+        for key in self._store.keys():  # noqa: SIM118 - a store is no dict
+            try:
+                yield key, self._store.regions(key)
+            except DataError as error:
+                reason = reason_of(key, error)
+                self._log.add(Reject(key, str(self._store.path), reason))
+                self.reasons[reason] += 1
+            self._bar.advance(note=f"{self.reasons.total():,} rejected" if self.reasons else "")
 
 
 def _about(store: RegionStore, format: str) -> str:  # noqa: A002
@@ -122,32 +167,39 @@ def _begin(partial: Path, about: Path, wanted: str) -> None:
 
 
 def _append(
-    store: RegionStore,
+    whole: _Whole,
     format: str,  # noqa: A002
     files: list[tuple[Path, Callable[[str, Regions, RegionSpec], str]]],
-    bar: Bar,
 ) -> set[str]:
     """Writes one row a picture to each file, in step; those of an earlier attempt stay. Returns what is left out."""
     done = min(_whole_rows(path) for path, _ in files)
+    there = set(_keys(files[0][0], done))
     handles = [_opened_behind(path, done) for path, _ in files]
     lost: set[str] = set()
     try:
-        for number, key in enumerate(store.keys()):
-            regions = store.regions(key)
+        for number, (key, regions) in enumerate(whole):
             lost |= left_out(format, regions)
-            if number >= done:
-                if any(mark in key for mark in "\t\n\r") or key != key.strip():
-                    raise DataError(f"the key {key!r} does not fit into a TSV; it has white space that would be lost")
-                for handle, (_, row) in zip(handles, files, strict=True):
-                    handle.write(f"{key}\t{row(key, regions, store.spec)}\n".encode())
-                if number % FLUSH_EVERY == FLUSH_EVERY - 1:
-                    _flush(handles)
-            bar.advance()
+            if key in there:
+                continue
+            if any(mark in key for mark in "\t\n\r") or key != key.strip():
+                raise DataError(f"the key {key!r} does not fit into a TSV; it has white space that would be lost")
+            for handle, (_, row) in zip(handles, files, strict=True):
+                handle.write(f"{key}\t{row(key, regions, whole.spec)}\n".encode())
+            if number % FLUSH_EVERY == FLUSH_EVERY - 1:
+                _flush(handles)
         _flush(handles)
     finally:
         for handle in handles:
             handle.close()
     return lost
+
+
+def _keys(path: Path, rows: int) -> list[str]:
+    """Those of the first `rows` rows of a file."""
+    if not rows:
+        return []
+    lines = Lines(path)
+    return [lines.key(start) for start in islice(lines.starts(), rows)]
 
 
 def _whole_rows(path: Path) -> int:
@@ -158,7 +210,7 @@ def _whole_rows(path: Path) -> int:
 
 
 def _opened_behind(path: Path, rows: int) -> Any:
-    """The file, cut behind its first `rows` rows; all attempts write pictures in the store's order."""
+    """The file, cut behind its first `rows` rows."""
     handle = path.open("ab")
     size = 0
     if rows:
@@ -174,28 +226,29 @@ def _flush(handles: list[Any]) -> None:
         os.fsync(handle.fileno())
 
 
-def _oscar_files(store: RegionStore, folder: Path, bar: Bar) -> set[str]:
+def _oscar_files(whole: _Whole, folder: Path) -> set[str]:
     folder.mkdir(exist_ok=True)
     files = {"features": oscar_features, "predictions": oscar_labels}
-    lost = _append(store, "oscar-tsv", [(folder / f"{name}.tsv", row) for name, row in files.items()], bar)
+    lost = _append(whole, "oscar-tsv", [(folder / f"{name}.tsv", row) for name, row in files.items()])
+    if not any((folder / f"{name}.tsv").stat().st_size for name in files):
+        return lost  # every row is damaged
     for name in files:
         starts = Lines(folder / f"{name}.tsv").starts()
         write_whole(folder / f"{name}.lineidx", "".join(f"{start}\n" for start in starts).encode())
-    rows = {key: row for row, key in enumerate(store.keys())}
+    features = folder / "features.tsv"
+    rows = {key: row for row, key in enumerate(_keys(features, _whole_rows(features)))}
     write_whole(folder / "imageid2idx.json", json.dumps(rows).encode())
     return lost
 
 
-def _npz_files(store: RegionStore, folder: Path, bar: Bar) -> set[str]:
+def _npz_files(whole: _Whole, folder: Path) -> set[str]:
     folder.mkdir(exist_ok=True)
     lost: set[str] = set()
-    for key in store.keys():  # noqa: SIM118 - a store is no dict
+    for key, regions in whole:
         name = key if key.endswith(".npz") else f"{key}.npz"
         if Path(name).name != name or name.startswith("."):
             raise DataError(f"the key {key!r} is no name of a file, and may not lead out of the folder")
-        regions = store.regions(key)
         lost |= left_out("uniter-npz", regions)
         if not (folder / name).exists():
-            write_whole(folder / name, npz(key, regions, store.spec))
-        bar.advance()
+            write_whole(folder / name, npz(key, regions, whole.spec))
     return lost

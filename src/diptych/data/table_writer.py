@@ -264,10 +264,37 @@ def _difference(found: str, wanted: str) -> str:
     """In what an unfinished attempt differs, for people."""
     try:
         old, new = json.loads(found), json.loads(wanted)
-        differing = [name for name in new if old.get(name) != new[name]]
-        return " and ".join(f"{name} {old.get(name)!r} (now {new[name]!r})" for name in differing)
-    except (ValueError, AttributeError):
+        differing = [name for name in new if old[name] != new[name]]
+        return " and ".join(_one_differs(name, old[name], new[name]) for name in differing)
+    except (ValueError, AttributeError, KeyError, TypeError):
         return "other settings"
+
+
+def _one_differs(name: str, old: Any, new: Any) -> str:
+    match name:
+        case "columns":
+            return _columns_differ(old, new)
+        case "source":
+            return _parts_differ(old, new)
+        case _:
+            return f"{name} {old!r} (now {new!r})"
+
+
+def _columns_differ(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """Which columns, by name; their Arrow types say nothing to people."""
+    gone, come = sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
+    other = sorted(name for name in old.keys() & new.keys() if old[name] != new[name])
+    told = [f"{', '.join(gone)} (now without)"] if gone else []
+    told += [f"no {', '.join(come)} (now with)"] if come else []
+    return " and ".join([*told, *([f"another width or type of {', '.join(other)}"] if other else [])])
+
+
+def _parts_differ(old: str, new: str) -> str:
+    """Of what a table is made of, parts with commas between them, those that are not the same."""
+    parts, wanted = old.split(", "), new.split(", ")
+    gone = ", ".join(part for part in parts if part not in wanted) or "less"
+    come = ", ".join(part for part in wanted if part not in parts) or "without"
+    return f"{gone} (now {come})"
 
 
 def _remove_all_but(folder: Path, kept: Path) -> None:

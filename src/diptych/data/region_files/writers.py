@@ -57,14 +57,15 @@ def butd_row(key: str, regions: Regions, spec: RegionSpec) -> str:
 def lxmert_row(key: str, regions: Regions, spec: RegionSpec) -> str:
     """The columns of LXMERT's TSV behind the key; zeros where there are no attributes."""
     height, width = _size(key, regions)
-    if regions.class_ids is None or regions.class_probs is None:
+    likeliest = _likeliest(regions)
+    if likeliest is None:
         raise DataError(f"the regions of {key!r} have no classes, which LXMERT's TSV holds; write a butd-tsv")
     none = np.zeros((len(regions), 1))
     attributes = none if regions.attribute_ids is None else regions.attribute_ids
     probs = none if regions.attribute_probs is None else regions.attribute_probs
     cells = [
-        _text(regions.class_ids[:, 0], "<i8"),
-        _text(regions.class_probs[:, 0], "<f4"),
+        _text(likeliest[0], "<i8"),
+        _text(likeliest[1], "<f4"),
         _text(attributes[:, 0], "<i8"),
         _text(probs[:, 0], "<f4"),
         str(len(regions)),
@@ -82,13 +83,14 @@ def oscar_features(key: str, regions: Regions, spec: RegionSpec) -> str:
 
 def oscar_labels(key: str, regions: Regions, spec: RegionSpec) -> str:
     """The column of Oscar's labels behind the key."""
-    if regions.class_ids is None or regions.class_probs is None or not spec.classes:
+    likeliest = _likeliest(regions)
+    if likeliest is None or not spec.classes:
         raise DataError(f"the regions of {key!r} have no named classes, which Oscar's label file holds")
     height, width = _size(key, regions)
     boxes = _pixels(key, regions, spec)
     objects: list[dict[str, Any]] = [
         {"class": spec.classes[id_], "conf": float(prob), "rect": [float(side) for side in box]}
-        for id_, prob, box in zip(regions.class_ids[:, 0], regions.class_probs[:, 0], boxes, strict=True)
+        for id_, prob, box in zip(*likeliest, boxes, strict=True)
     ]
     if not _scores_are_probs(regions):  # a field of ours, that Oscar does not look at
         for one, score in zip(objects, regions.scores, strict=True):
@@ -113,6 +115,15 @@ def npz(key: str, regions: Regions, spec: RegionSpec) -> bytes:
     halves: dict[str, Any] = {name: value.astype(np.float16) for name, value in arrays.items()}
     np.savez_compressed(file, **halves)
     return file.getvalue()
+
+
+def _likeliest(regions: Regions) -> tuple[np.ndarray, np.ndarray] | None:
+    """(R,) ids and probabilities of the likeliest class; of a picture without regions none, whatever it says."""
+    if not len(regions):
+        return np.zeros(0), np.zeros(0)
+    if regions.class_ids is None or regions.class_probs is None:
+        return None
+    return regions.class_ids[:, 0], regions.class_probs[:, 0]
 
 
 def _spatial(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
