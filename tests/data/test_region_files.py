@@ -18,7 +18,7 @@ from diptych.data.region_files.detect import open_regions
 from diptych.data.region_files.uniter_lmdb import UniterTexts
 from diptych.data.region_files.uniter_values import msgpack_fields, npz_fields, num_kept
 from diptych.data.region_importing import import_regions
-from diptych.errors import DataError, MissingExtraError
+from diptych.errors import DataError, MissingExtraError, UsageError
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 DETECTOR = GOLDEN / "detector"
@@ -169,6 +169,30 @@ def test_without_msgpack_the_message_says_how_to_have_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'diptych\[legacy\]'"):
         open_regions(IMAGES / "coco_train2014" / "feat_th0.2_max100_min10")
+
+
+NAMES = tuple("abcdefghijklmnopqrstuvwxyz")
+
+
+@pytest.mark.parametrize(
+    ("file", "names", "told"),
+    [
+        ("detector/sample_butd.tsv", {"classes": NAMES}, r"\(butd-tsv\) has no classes; leave --classes out"),
+        ("detector/sample_butd.tsv", {"attributes": NAMES}, "has no attributes; leave --attributes out"),
+        ("detector/sample_lxmert.tsv", {"classes": NAMES[:1]}, r"has \d+ or more classes, .* and 1 names were given"),
+        ("uniter/fixtures/npz/coco_train2014", {"attributes": NAMES}, "has no attributes; leave --attributes out"),
+        ("uniter/fixtures/npz/coco_train2014", {"classes": NAMES}, "has 8 classes, .* and 26 names were given"),
+        ("oscar/fixtures/retrieval", {"classes": NAMES}, "are not those of .* is not among the 26 names"),
+    ],
+)
+def test_names_that_are_of_no_use_or_of_others_are_told(file, names, told):
+    with pytest.raises((DataError, UsageError), match=told):
+        open_regions(GOLDEN / file, **names)
+
+
+def test_names_that_fit_are_taken():
+    store = open_regions(GOLDEN / "uniter" / "fixtures" / "npz" / "coco_train2014", classes=NAMES[:8])
+    assert store.spec.classes == NAMES[:8] and len(store.regions(next(store.keys())))
 
 
 def test_what_is_none_of_them_is_told_with_what_was_found(tmp_path):

@@ -82,10 +82,34 @@ def test_vinvls_predictions_hold_their_features(tmp_path):
 
 def test_a_class_that_a_given_vocabulary_lacks_is_told_by_name(tmp_path):
     _vinvl(tmp_path)
-    store = open_regions(tmp_path, classes=("sky", "cat"))
-    assert store.regions("3").class_ids.tolist() == [[0]]
-    with pytest.raises(DataError, match="damaged: 'dög' is not among the 2 names of the vocabulary"):
-        store.regions("a/1.jpg")
+    with pytest.raises(DataError, match=r"given are not those of .*: 'dög' is not among the 2 names of the vocabulary"):
+        open_regions(tmp_path, classes=("sky", "cat"))
+
+
+def test_labels_of_other_pictures_are_told(tmp_path):
+    pair = OSCAR / "retrieval"
+    rows = (pair / "predictions.tsv").read_bytes().splitlines(keepends=True)
+    (tmp_path / "other.tsv").write_bytes(b"".join(b"x" + row for row in rows))
+    with pytest.raises(
+        DataError, match=r"other\.tsv has labels of no picture of .*features\.tsv: its keys are like 'x"
+    ):
+        open_regions(pair, labels=tmp_path / "other.tsv")
+    (tmp_path / "fewer.tsv").write_bytes(b"".join(rows[1:]))
+    store = open_regions(pair, labels=tmp_path / "fewer.tsv")
+    with pytest.raises(DataError, match=r"fewer\.tsv has no row of it"):
+        store.regions(rows[0].split(b"\t")[0].decode())
+
+
+def test_a_folder_of_oscars_captioning_is_read_by_its_one_file(tmp_path):
+    shutil.copytree(OSCAR / "caption", tmp_path / "caption")
+    found, named = open_regions(tmp_path / "caption"), open_regions(OSCAR / "caption" / "train.feature.tsv")
+    assert (found.format, found.spec, list(found.keys())) == ("oscar-tsv", named.spec, list(named.keys()))
+    key = next(named.keys())
+    np.testing.assert_array_equal(found.regions(key).features, named.regions(key).features)
+    assert found.tags(key) == named.tags(key) != ()
+    shutil.copy(tmp_path / "caption" / "train.feature.tsv", tmp_path / "caption" / "val.feature.tsv")
+    with pytest.raises(DataError, match=r"holds train\.feature\.tsv, val\.feature\.tsv; name one"):
+        open_regions(tmp_path / "caption")
 
 
 def test_labels_alone_are_told(tmp_path):
@@ -105,11 +129,12 @@ def _indexed(folder: Path) -> tuple[Path, list[int]]:
 
 def test_lists_of_offsets_and_ids_spare_the_pass_over_the_file(tmp_path, monkeypatch):
     file, _ = _indexed(tmp_path / "oscar")
-    keys = list(open_regions(tmp_path / "oscar").keys())
+    whole = open_regions(tmp_path / "oscar")
+    keys = list(whole.keys())
     searched: list[str] = []
     found = Lines.starts
     monkeypatch.setattr(Lines, "starts", lambda self: searched.append(str(self._path)) or found(self))
-    store = open_regions(file.parent / "features.tsv", classes=("x",))
+    store = open_regions(file.parent / "features.tsv", classes=whole.spec.classes)
     assert list(store.keys()) == keys and searched.count(str(file.with_suffix(".tsv"))) == 1  # what file it is
 
 

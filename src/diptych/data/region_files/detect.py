@@ -10,6 +10,7 @@ from diptych.data.layout import TABLE_FILE, partial_of
 from diptych.data.region_files.butd_tsv import LAYOUTS, ButdTsv
 from diptych.data.region_files.labels import is_label_row
 from diptych.data.region_files.lines import Lines
+from diptych.data.region_files.old_store import OldStore, check_names
 from diptych.data.region_files.oscar import OscarTsv, feature_file, is_feature_row
 from diptych.data.region_files.uniter_lmdb import UniterLmdb
 from diptych.data.region_files.uniter_npz import UniterNpz
@@ -36,15 +37,24 @@ def open_regions(
         labels: Oscar's file of labels, where it does not lie beside the features.
 
     Raises:
-        UsageError: names or labels are given to a format that has no use for them.
+        UsageError: names or labels are given to files that have no use for them.
         DataError: it is none of these, told with what was found; or it is damaged.
         MissingExtraError: a package of `diptych[legacy]` is missing.
     """
     kind = detect(path)
     _check_use(path, kind, bool(classes or attributes), labels)
+    if kind == "diptych":
+        return open_region_table(path)
+    store = _old_store(path, kind, classes, attributes, labels)
+    if classes or attributes:
+        check_names(store, classes, attributes)
+    return store
+
+
+def _old_store(
+    path: Path, kind: str, classes: tuple[str, ...], attributes: tuple[str, ...], labels: Path | None
+) -> OldStore:
     match kind:
-        case "diptych":
-            return open_region_table(path)
         case "uniter-lmdb":
             return UniterLmdb(path, told_spec(path), classes, attributes)
         case "uniter-npz":
@@ -81,7 +91,7 @@ def detect(path: Path) -> str:
         return "uniter-lmdb"
     if path.suffix == ".npz" or (path.is_dir() and any(path.glob("*.npz"))):
         return "uniter-npz"
-    if (path / "features.tsv").is_file():
+    if path.is_dir() and feature_file(path).is_file():
         return "oscar-tsv"
     if path.is_file() or vinvl_file(path).is_file():
         return _tsv(vinvl_file(path))

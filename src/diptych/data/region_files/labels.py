@@ -23,6 +23,10 @@ Size = tuple[int | None, int | None]
 Object = Mapping[str, Any]
 
 
+class NamesError(ValueError):
+    """A name that the vocabulary has not."""
+
+
 class Vocabulary:
     """Ids of the names that detections go by."""
 
@@ -65,7 +69,7 @@ class Vocabulary:
 
 def _id(name: str, ids: Mapping[str, int]) -> int:
     if name not in ids:
-        raise ValueError(f"{name!r} is not among the {len(ids):,} names of the vocabulary")
+        raise NamesError(f"{name!r} is not among the {len(ids):,} names of the vocabulary")
     return ids[name]
 
 

@@ -12,12 +12,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from diptych.data.region_checks import check_regions
+from diptych.data.region_files.labels import NamesError
 from diptych.data.region_files.lines import Lines
 from diptych.data.regions import Regions, RegionSpec, RegionStore
-from diptych.errors import DataError
+from diptych.errors import DataError, UsageError
 
 FIRST = 100
 """Rows of which one is whole, or the file is taken for none."""
+NAMED = 20
+"""Pictures whose ids are held against the names that a user gives."""
+DAMAGE = (ValueError, TypeError, LookupError, OSError)
+"""What decoding a row may raise."""
 Row = TypeVar("Row")
 Read = TypeVar("Read")
 
@@ -61,13 +66,29 @@ class OldStore(ABC):
             raise DataError(f"{self.path} has no regions of {key!r}")
         try:
             found = self._read(key, self._places[key])
-        except (ValueError, TypeError, KeyError, LookupError, OSError) as error:
+        except DAMAGE as error:
             raise DataError(f"the regions of {key!r} in {self.path} are damaged: {error}") from error
         if not len(found):  # no number tells how wide nothing is
             none = np.zeros((0, self.spec.feature_width), dtype=np.float32)
             found = replace(found, boxes=np.zeros((0, 4), dtype=np.float32), features=none)
         check_regions(key, found, self.spec)
         return found
+
+    def first_whole(self, most: int) -> list[Regions]:
+        """Those of the first `most` pictures that can be read and have regions, by whatever names they go.
+
+        Raises:
+            NamesError: a name in a row is none of the vocabulary.
+        """
+        found = []
+        for key, place in islice(self._places.items(), most):
+            try:
+                found.append(self._read(key, place))
+            except NamesError:
+                raise
+            except DAMAGE:
+                continue
+        return [regions for regions in found if len(regions)]
 
     @abstractmethod
     def _read(self, key: str, place: Any) -> Regions:
@@ -101,7 +122,7 @@ def first_whole(path: Path, rows: Iterable[Row], read: Callable[[Row], Read]) ->
     for number, row in enumerate(islice(rows, FIRST)):
         try:
             return read(row)
-        except (ValueError, TypeError, LookupError, OSError) as error:
+        except DAMAGE as error:
             why = str(error) if not number else why
     raise DataError(f"{path} has no whole row of regions ({why})")
 
@@ -109,3 +130,34 @@ def first_whole(path: Path, rows: Iterable[Row], read: Callable[[Row], Read]) ->
 def named(spec: RegionSpec, classes: tuple[str, ...], attributes: tuple[str, ...]) -> RegionSpec:
     """The spec with the names that the user gives, since most old files have none."""
     return replace(spec, classes=classes or spec.classes, attributes=attributes or spec.attributes)
+
+
+def check_names(store: OldStore, classes: tuple[str, ...], attributes: tuple[str, ...]) -> None:
+    """Holds the names that a user gives against the first whole rows; () are none.
+
+    Raises:
+        UsageError: the files have nothing that goes by such names.
+        DataError: the names are too few, or others.
+    """
+    try:
+        first = store.first_whole(NAMED)
+    except NamesError as error:
+        raise DataError(f"the names that were given are not those of {store.path}: {error}") from error
+    for what, names, ids in (
+        ("classes", classes, [one.class_ids for one in first]),
+        ("attributes", attributes, [one.attribute_ids for one in first]),
+    ):
+        softs = [one.soft_labels.shape[1] - 1 for one in first if what == "classes" and one.soft_labels is not None]
+        numbers = [1 + int(some.max()) for some in ids if some is not None]
+        if not names or not first:
+            continue
+        if not softs and not numbers:
+            raise UsageError(f"{store.path} ({store.format}) has no {what}; leave --{what} out")
+        wrong = next((f"{soft:,}" for soft in softs if soft != len(names)), "")
+        if max(numbers, default=0) > len(names):
+            wrong = f"{max(numbers):,} or more"
+        if wrong:
+            raise DataError(
+                f"{store.path} has {wrong} {what}, background not counted, and {len(names):,} names were given; give "
+                "the vocabulary of the detector that made it, in the order of its ids"
+            )

@@ -15,7 +15,9 @@ from diptych.data.region_files.lines import Lines, array, index
 from diptych.data.region_files.old_store import OldStore, first_whole, named, without_torn_row
 from diptych.data.regions import Regions, RegionSpec
 from diptych.data.tags import first_name
+from diptych.errors import DataError
 
+FEATURES, FEATURE_END = "features.tsv", ".feature.tsv"
 LABEL_FILES = ("predictions.tsv", "predictions_gt.tsv")
 SPATIAL = 6
 """x0, y0, x1, y1, w, h as shares of the picture, behind the features of a region."""
@@ -46,7 +48,7 @@ class OscarTsv(OldStore):
         self.features, self.labels = feature_file(path), labels or label_file(path)
         lines, places = index(self.features)
         lines.check_first()
-        self._label_places = index(self.labels)[1] if self.labels is not None else {}
+        self._label_places = {} if self.labels is None else _label_rows(self.labels, self.features, places)
         width = first_whole(self.features, places.values(), lambda place: _width(lines.columns(place)))
         super().__init__(path, places, spec or _spec(width, self.labels is not None))
         self.spec = named(self.spec, classes, attributes)
@@ -77,6 +79,8 @@ class OscarTsv(OldStore):
             return replace(found, **self._vocabulary.parts(objects))
         if self.spec.box_unit == "unit":
             return found
+        if key not in self._label_places:
+            raise ValueError(f"{self.labels} has no row of it")
         if size[0] is None or size[1] is None:
             raise ValueError(f"{num} regions and {len(objects)} labels, and no size of the picture to place them by")
         return replace(found, boxes=spatial[:, :4] * np.array([size[1], size[0]] * 2, dtype=np.float32))
@@ -93,6 +97,21 @@ class OscarTsv(OldStore):
         return objects_of(lines.columns(self._label_places[key])[1])
 
 
+def _label_rows(labels: Path, features: Path, places: Mapping[str, int]) -> Mapping[str, int]:
+    """Where the labels of each picture stand.
+
+    Raises:
+        DataError: they are of no picture that there are features of.
+    """
+    found = index(labels)[1]
+    if found.keys().isdisjoint(places):
+        raise DataError(
+            f"{labels} has labels of no picture of {features}: its keys are like {next(iter(found), 'none')!r}, and "
+            f"those of the features like {next(iter(places), 'none')!r}; give the labels of these pictures"
+        )
+    return found
+
+
 def _tag(said: Mapping[str, Any], attribute_threshold: float | None) -> str:
     """The class of one object, behind its likeliest attribute where that reaches the threshold."""
     tag, scores = first_name(said["class"]), said.get("attr_scores")
@@ -102,16 +121,25 @@ def _tag(said: Mapping[str, Any], attribute_threshold: float | None) -> str:
 
 
 def feature_file(path: Path) -> Path:
-    """The file of features that `path` is, or that lies in it."""
-    return path if path.is_file() else path / "features.tsv"
+    """The file of features that `path` is, or that lies in it: features.tsv, else the only X.feature.tsv.
+
+    Raises:
+        DataError: there are several.
+    """
+    named, others = path / FEATURES, sorted(path.glob(f"*{FEATURE_END}"))
+    if path.is_file() or named.is_file() or not others:
+        return path if path.is_file() else named
+    if len(others) > 1:
+        raise DataError(f"{path} holds {', '.join(file.name for file in others)}; name one of these files")
+    return others[0]
 
 
 def label_file(path: Path) -> Path | None:
     """The labels beside a file of features: predictions.tsv, or X.label.tsv for X.feature.tsv."""
     features = feature_file(path)
     beside = [features.with_name(name) for name in LABEL_FILES]
-    if features.name.endswith(".feature.tsv"):
-        beside.append(features.with_name(features.name.removesuffix(".feature.tsv") + ".label.tsv"))
+    if features.name.endswith(FEATURE_END):
+        beside.append(features.with_name(features.name.removesuffix(FEATURE_END) + ".label.tsv"))
     return next((file for file in beside if file.is_file()), None)
 
 
