@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -218,8 +219,47 @@ def test_regions_of_another_detector_are_refused(rows, tmp_path):
 def test_rows_of_another_detector_are_told_before_they_are_read(inputs, rows, tmp_path):
     known = replace(inputs, config=replace(inputs.config, detector="other", detector_hash="two"))
     joined = join_regions(rows, [store(tmp_path / "r")])
-    inputs.check_rows(joined)
+    told: list[str] = []
+    inputs.check_rows(joined, told.append)
+    (said,) = told
+    assert said.startswith("Note: which detector's regions the model was trained with is not known, so that")
     with pytest.raises(DataError, match="trained with those of other"):
-        known.check_rows(joined)
+        known.check_rows(joined, told.append)
     with pytest.raises(DataError, match="has no regions beside it"):
-        inputs.check_rows(rows)
+        inputs.check_rows(rows, told.append)
+    wider = replace(inputs, config=replace(inputs.config, feature_width=4))
+    with pytest.raises(DataError, match="are of toy, 3 numbers each, and the model reads 4; use"):
+        wider.check_rows(joined, told.append)
+
+
+@pytest.mark.parametrize(
+    ("trained", "told"),
+    [
+        ({"feature_kind": "c4-mean"}, "their features 'colours', .* with those of R101, 'c4-mean'"),
+        ({"feature_kind": "unknown"}, ""),
+        ({"feature_kind": ""}, ""),
+        ({"box_kind": "window"}, "their boxes 'proposal', .* with those of R101, 'window'"),
+        ({"box_kind": "given"}, ""),
+    ],
+)
+@pytest.mark.parametrize("detector_hash", ["", "one"])
+def test_features_and_boxes_of_another_kind_are_refused_whoever_made_them(
+    trained, told, detector_hash, inputs, rows, tmp_path
+):
+    config = replace(inputs.config, detector="R101", detector_hash="one", **trained)
+    known = replace(inputs, config=config)
+    spec = replace(SPEC, detector_hash=detector_hash, feature_kind="colours", box_kind="proposal")
+    joined = join_regions(rows, [store(tmp_path / "s", spec)])
+    heard: list[str] = []
+    with pytest.raises(DataError, match=told) if told else nullcontext():
+        known.check_rows(joined, heard.append)
+    assert bool(heard) == (not told and not detector_hash)
+    assert all(one.startswith("Note: which weights made these regions (toy) is not known, so that") for one in heard)
+
+
+def test_a_training_with_regions_of_unknown_weights_says_so(rows, tmp_path):
+    told: list[str] = []
+    joined = join_regions(rows, [store(tmp_path / "s", replace(SPEC, detector_hash=""))])
+    found = with_regions(UniterConfig(), joined, told.append)
+    assert (found.feature_kind, found.box_kind) == ("drawn", "given") and len(told) == 2
+    assert told[1].startswith("Note: which weights made these regions is not known")

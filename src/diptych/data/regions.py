@@ -65,7 +65,7 @@ class RegionSpec:
     consumer: str = ""
     """Which model, and which weights of it, the rule and the preprocessing match, e.g. "uniter-base, released"."""
     feature_kind: str
-    """Where the vectors come from, e.g. "c4-mean", "fpn-box-head", "roialign of vit_b_32"."""
+    """Where the vectors come from, e.g. "c4-mean", "fpn-box-head", "roialign of vit_b_32"; or "unknown"."""
     feature_width: int
     classes: tuple[str, ...] = ()
     """Names in the order of class ids; () where none are given."""

@@ -84,7 +84,7 @@ def build(
         run = replace(run, model=of_room.told(run.model, rows, progress.say))
     model = new_model(run.system, run.model, run.objective, seed=run.training.seed)
     if trained is not None:
-        _begin_with(model, run, trained)
+        _begin_with(model, run, trained, progress)
     return Job(
         run=run,
         model=model,
@@ -114,7 +114,7 @@ def new_model(system: str, config: Any, objective: Any = None, *, seed: int = 0)
     return model
 
 
-def _begin_with(model: nn.Module, run: Run, trained: Trained) -> None:
+def _begin_with(model: nn.Module, run: Run, trained: Trained, progress: Progress) -> None:
     """Puts trained weights into the model; heads that they have not, and what does not fit, stay as drawn."""
     state, config, fresh = room(run.system).weights.fitted(trained.state, trained.config, run.model)
     theirs, ours = to_plain(config), to_plain(run.model)
@@ -125,6 +125,9 @@ def _begin_with(model: nn.Module, run: Run, trained: Trained) -> None:
             f"the weights of {trained.source} are of a {trained.system} model with other settings:{told}\n"
             "Choose the recipe they were trained by, or change these with --set"
         )
+    doubts = room(run.system).doubts
+    if doubts is not None and not fresh and (open_ := doubts(trained.config, run.model)):
+        progress.say(open_)
     own = model.state_dict()
     drawn = {name: own[name] for name in own if name.startswith((*fresh, "heads.")) and name not in state}
     unused = {name for name in state if name.startswith("heads.") and name not in own}

@@ -77,6 +77,9 @@ class Room:
     training alone."""
     reads_text: bool = True
     """Whether the room has a tokenizer."""
+    doubts: Callable[[Any, Any], str] | None = None
+    """Configs of trained weights and of the model that begins with them -> what is not known to go together, "" where
+    nothing is open. None of rooms whose settings say all."""
     told: Callable[[Any, Rows, Callable[[str], None]], Any] | None = None
     """The config with what the rows that are trained on say (class names); None where they say nothing. Hears what
     there is to tell the user."""
@@ -135,6 +138,7 @@ def room(system: str) -> Room:
                     more_words=True,
                 ),
                 heads=lambda state, config: new_heads(sizes_in(state), config),
+                doubts=UniterConfig.doubts,
                 told=with_regions,
             )
         case "detector":

@@ -90,7 +90,7 @@ def evaluate(
         DataError: the table has not what the task needs.
     """
     if isinstance(model, FusedMatcher):
-        model.check_rows(table.split(asked.split))
+        model.check_rows(table.split(asked.split), progress.say)
     match task:
         case "retrieval" if isinstance(model, Matcher):
             return _reranked(model, recall, table, asked, progress)

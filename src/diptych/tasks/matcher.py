@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -80,8 +80,8 @@ class FusedInputs(Protocol):
     def collate(self, items: Sequence[Item]) -> Batch:
         """Items with both parts as a batch."""
 
-    def check_rows(self, rows: Rows) -> None:
-        """Raises DataError of rows without regions, or with those of another detector than the model's."""
+    def check_rows(self, rows: Rows, tell: Callable[[str], None]) -> None:
+        """Raises DataError of rows without regions, or with those of another detector; tells what is not known."""
 
 
 class FusedModel(Protocol):
@@ -114,13 +114,16 @@ class FusedMatcher:
         self.name = name
         model.to(device)
 
-    def check_rows(self, rows: Rows) -> None:
+    def check_rows(self, rows: Rows, tell: Callable[[str], None]) -> None:
         """Sees that rows come with regions that the model can read, before any of them is read.
 
+        Args:
+            rows: to be asked about.
+            tell: hears what is not known of their regions.
         Raises:
             DataError: they come without regions, or with those of another detector.
         """
-        self.inputs.check_rows(rows)
+        self.inputs.check_rows(rows, tell)
 
     def match(
         self,

@@ -91,13 +91,21 @@ class UniterInputs:
             soft_labels=None if soft is None else _tensor(soft[:most]),
         )
 
-    def check_rows(self, rows: Rows) -> None:
-        """Sees that rows come with regions of the detector that the model was trained with.
+    def check_rows(self, rows: Rows, tell: Callable[[str], None]) -> None:
+        """Sees that rows come with regions of the detector that the model was trained with; tells what is not known.
 
         Raises:
             DataError: they come without regions, or with those of another.
         """
-        with_regions(self.config, rows, lambda text: None)
+        found = _as_trained_with(self.config, rows)
+        if found.feature_width != self.config.feature_width:
+            raise DataError(
+                f"the regions are of {found.detector}, {found.feature_width} numbers each, and the model reads "
+                f"{self.config.feature_width}; use regions of the detector that it was trained with"
+            )
+        self.config.check_regions(found)
+        if doubts := self.config.doubts(found):
+            tell(doubts)
 
     def num_tokens(self, sample: Sample) -> int:
         """Of the longest text that is read, with start and end, and of the regions."""
@@ -164,17 +172,31 @@ def with_regions(config: UniterConfig, rows: Rows, tell: Callable[[str], None]) 
     Raises:
         DataError: no regions are joined, or they are not of the detector that the config names.
     """
+    found = _as_trained_with(config, rows)
+    tell(f"Regions of {found.detector}, {found.feature_width} numbers each.")
+    config.check_regions(found)
+    if not found.detector_hash:
+        tell("Note: which weights made these regions is not known; nothing will tell them from another detector's.")
+    return replace(found, detector_hash=found.detector_hash or config.detector_hash)
+
+
+def _as_trained_with(config: UniterConfig, rows: Rows) -> UniterConfig:
+    """The config of a model that was trained with the regions of these rows.
+
+    Raises:
+        DataError: there are none.
+    """
     spec = spec_of(rows)
     if spec is None:
         raise DataError(
             f"{rows.path} has no regions beside it; make them with {COMMAND}, and name the store with --regions"
         )
-    config.check_detector(spec.detector, spec.detector_hash)
-    tell(f"Regions of {spec.detector}, {spec.feature_width} numbers each.")
     return replace(
         config,
         feature_width=spec.feature_width,
         num_classes=num_classes_of(rows) or config.num_classes,
         detector=spec.detector,
-        detector_hash=spec.detector_hash or config.detector_hash,
+        detector_hash=spec.detector_hash,
+        feature_kind=spec.feature_kind,
+        box_kind=spec.box_kind,
     )

@@ -19,6 +19,8 @@ from diptych.objectives.objective import Fused
 BOX_NUMBERS = 7
 """x0, y0, x1, y1, width, height, area; all as shares of the picture."""
 REGION_TYPE = 1
+NOT_KNOWN = ("", "unknown")
+"""What a config or a file of regions says where it does not tell."""
 """The row of the table of types that regions have where a batch does not say: BERT's second sentence."""
 
 
@@ -54,6 +56,10 @@ class UniterConfig:
     """What made the regions, for people."""
     detector_hash: str = ""
     """Of its weights and settings; "": not known, and any detector's regions of that width are taken."""
+    feature_kind: str = ""
+    """Of those regions, as `RegionSpec` has it; "": not known."""
+    box_kind: str = ""
+    """Likewise."""
 
     def __post_init__(self) -> None:
         """Raises UsageError of sizes that do not go together."""
@@ -63,20 +69,45 @@ class UniterConfig:
                 f"context of at most {self.positions}"
             )
 
-    def check_detector(self, name: str, weights: str) -> None:
-        """Refuses regions of another detector than the model's, where both are known.
+    def check_regions(self, found: UniterConfig) -> None:
+        """Refuses regions that are surely others than those that the model was trained with.
+
+        Given boxes go with any: they are no matter of the detector.
 
         Args:
-            name: of the detector whose regions are at hand.
-            weights: its hash; "": not known.
+            found: as it would be, had it been trained with the regions at hand.
         Raises:
-            DataError: naming both.
+            DataError: naming what differs.
         """
-        if self.detector_hash and weights and self.detector_hash != weights:
+        if self.detector_hash and found.detector_hash and self.detector_hash != found.detector_hash:
             raise DataError(
-                f"the regions are of {name} (weights {weights[:12]}), and the model was trained with those of "
-                f"{self.detector} (weights {self.detector_hash[:12]}); extract them with that detector"
+                f"the regions are of {found.detector} (weights {found.detector_hash[:12]}), and the model was trained "
+                f"with those of {self.detector} (weights {self.detector_hash[:12]}); extract them with that detector"
             )
+        for what, theirs, ours in (
+            ("features", found.feature_kind, self.feature_kind),
+            ("boxes", found.box_kind, self.box_kind),
+        ):
+            if theirs != ours and not {theirs, ours} & {*NOT_KNOWN, "given"}:
+                raise DataError(
+                    f"the regions are of {found.detector}, their {what} {theirs!r}, and the model was trained with "
+                    f"those of {self.detector}, {ours!r}; extract them as its own were"
+                )
+
+    def doubts(self, found: UniterConfig) -> str:
+        """What is not known of regions that are not refused, in a sentence; "" where nothing is open.
+
+        Args:
+            found: as `check_regions` takes it.
+        """
+        open_ = [] if found.detector_hash else [f"which weights made these regions ({found.detector})"]
+        open_ += [] if self.detector_hash else ["which detector's regions the model was trained with"]
+        if not open_:
+            return ""
+        return (
+            f"Note: {' and '.join(open_)} is not known, so that their features may not be those that the model reads, "
+            "and nothing would tell; `diptych regions compare` holds them against regions that are."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,17 @@ ONLY_REGIONS = "regions."
 """How the names of ours begin that no BERT has."""
 COPIED_TYPES = {3: 1, 4: 0}
 """Rows of a grown table of types -> the row that the new ones begin as: NLVR2's models, and VCR's."""
-FREE = ("dropout", "attention_dropout", "context", "max_regions", "detector", "detector_hash", "end_id")
+FREE = (
+    "dropout",
+    "attention_dropout",
+    "context",
+    "max_regions",
+    "detector",
+    "detector_hash",
+    "feature_kind",
+    "box_kind",
+    "end_id",
+)
 """Settings that may change before weights are trained on, or that weights do not tell."""
 
 
@@ -123,7 +133,7 @@ def fitted(
     Raises:
         DataError: `wanted` is for regions of another detector than the weights.
     """
-    config.check_detector(wanted.detector, wanted.detector_hash)
+    config.check_regions(wanted)
     fresh = tuple(name for name in (ONLY_REGIONS, "pooler.") if not any(one.startswith(name) for one in state))
     free = {name: getattr(wanted, name) for name in FREE}
     if ONLY_REGIONS in fresh:

@@ -93,7 +93,7 @@ def _spec(name: str, width: int) -> RegionSpec:
         detector="bottom-up attention, R101-C4" if width == 2048 else "unknown",
         detector_hash="",
         rule=f"unknown, of a file ({name})",
-        feature_kind="c4-mean",
+        feature_kind="c4-mean" if width == 2048 else "unknown",
         feature_width=width,
         box_kind="regressed" if regressed else "proposal",
         plus_one=not regressed,

@@ -177,7 +177,7 @@ def _spec(width: int, labelled: bool) -> RegionSpec:
         detector_hash="",
         rule="unknown, of a file (oscar-tsv)",
         consumer="oscar",
-        feature_kind="c4-mean",
+        feature_kind="c4-mean" if width == 2048 else "unknown",
         feature_width=width,
         box_kind="proposal",
         box_unit="pixel" if labelled else "unit",

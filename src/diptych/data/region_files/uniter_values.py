@@ -97,7 +97,7 @@ def spec_of(first: Regions) -> RegionSpec:
         detector_hash="",
         rule="butd(min=100, max=100)",
         consumer="uniter, released",
-        feature_kind="c4-mean",
+        feature_kind="c4-mean" if width == 2048 else "unknown",
         feature_width=width,
         box_kind="proposal",
         box_unit="unit",

@@ -80,7 +80,7 @@ def _spec(width: int) -> RegionSpec:
         detector_hash="",
         rule="unknown, of a file (vinvl-tsv)",
         consumer="oscar+",
-        feature_kind="c4-mean",
+        feature_kind="c4-mean" if width == 2048 else "unknown",
         feature_width=width,
         box_kind="proposal",
         plus_one=True,
