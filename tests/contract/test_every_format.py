@@ -17,7 +17,7 @@ TEXTS = ["a red hat", "one shoe", "two hats"]
 DOCS = Path(__file__).parents[2] / "docs"
 Source = Callable[[str], Path]
 
-pytestmark = pytest.mark.parametrize("name", detect.NAMES)
+pytestmark = pytest.mark.parametrize("name", [name for name in detect.NAMES if name not in detect.WITHOUT_PICTURES])
 
 
 def records(name: str, folder: Path, *, pictures: bool = True) -> list[Record]:

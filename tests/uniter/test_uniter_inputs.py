@@ -222,7 +222,7 @@ def test_rows_of_another_detector_are_told_before_they_are_read(inputs, rows, tm
     told: list[str] = []
     inputs.check_rows(joined, told.append)
     (said,) = told
-    assert said.startswith("Note: which detector's regions the model was trained with is not known, so that")
+    assert said.startswith("Note: it is not known which detector's regions the model was trained with, so that")
     with pytest.raises(DataError, match="trained with those of other"):
         known.check_rows(joined, told.append)
     with pytest.raises(DataError, match="has no regions beside it"):
@@ -254,7 +254,7 @@ def test_features_and_boxes_of_another_kind_are_refused_whoever_made_them(
     with pytest.raises(DataError, match=told) if told else nullcontext():
         known.check_rows(joined, heard.append)
     assert bool(heard) == (not told and not detector_hash)
-    assert all(one.startswith("Note: which weights made these regions (toy) is not known, so that") for one in heard)
+    assert all(one.startswith("Note: it is not known which weights made these regions (toy), so that") for one in heard)
 
 
 def test_a_training_with_regions_of_unknown_weights_says_so(rows, tmp_path):

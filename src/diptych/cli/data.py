@@ -147,6 +147,15 @@ def _next(folder: Path, splits: Collection[str]) -> str:
 
 def _after_import(result: ImportResult) -> str:
     """Training where there are texts; a look where there are only labels."""
+    from diptych.data.formats.detect import WITHOUT_PICTURES
+
+    if result.format in WITHOUT_PICTURES:
+        run = Path("runs") / result.out.resolve().name
+        words = ["diptych", "train", "uniter", "tiny", "--data", str(result.out), "--regions", "REGIONS"]
+        split = next(iter(result.splits))
+        others = [] if "train" in result.splits else ["--set", f"inputs.split={split}"]
+        others += [] if "validation" in result.splits else ["--set", f"training.eval_split={split}"]
+        return shlex.join([*words, "--out", str(run), *others])
     return _next(result.out, result.splits if result.texts else ())
 
 

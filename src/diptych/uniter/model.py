@@ -105,8 +105,8 @@ class UniterConfig:
         if not open_:
             return ""
         return (
-            f"Note: {' and '.join(open_)} is not known, so that their features may not be those that the model reads, "
-            "and nothing would tell; `diptych regions compare` holds them against regions that are."
+            f"Note: it is not known {' nor '.join(open_)}, so that their features may not be those that the model "
+            "reads, and nothing would tell; `diptych regions compare` holds them against regions that are."
         )
 
 

@@ -19,11 +19,13 @@ def checked(record: Record, *, max_pixels: int, reference: bool) -> Record | Rej
     """The record with its picture's bytes, decoded once as a check, or why the picture is none.
 
     Args:
-        record: its image is bytes or a path.
+        record: its image is bytes, a path, or None in a source without pictures.
         max_pixels: see `decode`.
         reference: leave a path a path.
     """
     image = record.image
+    if image is None:
+        return record
     try:
         if isinstance(image, Path):
             size = image.stat().st_size

@@ -11,6 +11,7 @@ from diptych.errors import DataError, UsageError, neighbour, unknown
 
 NAMES = (
     "datasets",
+    "uniter-texts",
     "imagefolder",
     "webdataset",
     "parquet",
@@ -21,6 +22,8 @@ NAMES = (
     "classfolder",
 )
 """In the order in which a source is tried: the marks of the first are the surest."""
+WITHOUT_PICTURES = ("uniter-texts",)
+"""Those whose rows are texts of pictures that are known by their regions alone."""
 
 
 def detect(source: str, format: str | None) -> str:  # noqa: A002 - the word that users type
@@ -51,11 +54,24 @@ def detect(source: str, format: str | None) -> str:  # noqa: A002 - the word tha
 
 def read(name: str, source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
     """The rows of `source` in the format called `name`; see `Reader`."""
-    from diptych.data.formats import classfolder, coco, csv, hub, imagefolder, jsonl, karpathy, parquet, webdataset
+    from diptych.data.formats import (
+        classfolder,
+        coco,
+        csv,
+        hub,
+        imagefolder,
+        jsonl,
+        karpathy,
+        parquet,
+        uniter_texts,
+        webdataset,
+    )
 
     match name:
         case "datasets":
             return hub.read(source, pictures=pictures)
+        case "uniter-texts":
+            return uniter_texts.read(source, pictures=pictures)
         case "imagefolder":
             return imagefolder.read(source, pictures=pictures)
         case "webdataset":
@@ -92,10 +108,22 @@ def label_names(name: str, source: Path) -> list[str]:
 
 
 def _sniffer(name: str) -> Callable[[Path], bool]:
-    from diptych.data.formats import classfolder, coco, csv, hub, imagefolder, jsonl, karpathy, parquet, webdataset
+    from diptych.data.formats import (
+        classfolder,
+        coco,
+        csv,
+        hub,
+        imagefolder,
+        jsonl,
+        karpathy,
+        parquet,
+        uniter_texts,
+        webdataset,
+    )
 
     return {
         "datasets": hub.sniff,
+        "uniter-texts": uniter_texts.sniff,
         "imagefolder": imagefolder.sniff,
         "webdataset": webdataset.sniff,
         "parquet": parquet.sniff,

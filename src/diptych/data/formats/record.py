@@ -37,7 +37,7 @@ class Record:
     source: str
     """File and line, row or member it came from, for the list of rejects."""
     image: bytes | Path | None
-    """The file's bytes or where they lie; None in a reading that leaves pictures out."""
+    """The file's bytes or where they lie; None in a reading that leaves pictures out, and where there are none."""
     texts: tuple[str, ...] = ()
     split: str | None = None
     """None where the source names none."""

@@ -59,6 +59,8 @@ class UniterTexts:
             require_extra(module, "legacy", "reading UNITER's databases of texts")
         self.path = path
         self._file = LmdbFile(path)
+        self.notes = _notes(self._file)
+        """What people should know of the files, e.g. that they were cut short."""
         sides = {file.stem: _json(file) for file in sorted(path.glob("*.json"))}
         lengths = [name for name in sides if name.startswith("id2len")]
         if not lengths:
@@ -75,6 +77,10 @@ class UniterTexts:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __contains__(self, id_: str) -> bool:
+        """Whether the record of an id is in the file, which it need not be in one that was cut short."""
+        return self._file.get(id_.encode()) is not None
 
     def example(self, id_: str) -> Mapping[str, Any]:
         """What is stored of one id: input_ids, img_fname, and what its task needs.
