@@ -90,7 +90,7 @@ def test_given_boxes_and_a_preset_of_another_detector(place: Path, run: Command,
     assert code == 0, said
     assert "Note: The preset uniter is for UNITER base and large" in said
     store = open_region_table(tmp_path / "r")
-    assert store.spec.rule == "given(objects)" and store.spec.box_kind == "given"
+    assert store.spec.rule == "given(objects)" and store.spec.box_kind == "given" and store.spec.score_kind == "none"
     assert store.spec.consumer == "no released weights: the rule of uniter on grid features"
     rows = open_table(place / "scenes").split("train")
     sample = rows.sample(0, ["objects"])

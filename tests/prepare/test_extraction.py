@@ -79,6 +79,8 @@ def test_given_boxes_instead_of_the_detectors(detector: Any, table: Table, tmp_p
     extract(detector, table, tmp_path / "regions", replace(ASKED, boxes="mine", splits=("test",)))
     store = open_region_table(tmp_path / "regions")
     assert sorted(store.regions("k019").boxes.tolist()) == [[0, 0, 4, 4], [2, 1, 6, 8]]
+    spec = replace(ASKED, boxes="mine").spec(detector, "windows")
+    assert (spec.box_kind, spec.rule, spec.score_kind) == ("given", "given(mine)", "none")
     assert store.regions("k018").boxes.tolist() == [[0, 0, 28, 8]]  # none are given: the whole picture
 
 

@@ -82,7 +82,7 @@ def test_every_window_lies_in_the_picture_and_has_the_size_of_its_scale(scales: 
 def test_the_spec_says_what_they_were_made_with() -> None:
     spec = TowerRegions(TOWER, Windows()).spec
     assert (spec.rule, spec.feature_width, spec.detector_hash) == ("windows(scales=1+2+3)", 2, "abc")
-    assert (spec.box_kind, spec.box_unit, spec.plus_one) == ("window", "pixel", False)
+    assert (spec.box_kind, spec.box_unit, spec.plus_one, spec.score_kind) == ("window", "pixel", False, "none")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 30), (30, 20_000), (2, 1)])

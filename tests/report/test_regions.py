@@ -129,7 +129,7 @@ def test_the_summary_counts_and_names() -> None:
     rows = dict(found.rows())
     assert rows["classes"] == "2 and 2 attributes" and rows["for"] == "no released weights"
     assert "scores" not in rows
-    assert dict(replace(found, spec=replace(SPEC, score_kind="none")).rows())["scores"].startswith("1, since")
+    assert dict(replace(found, spec=replace(SPEC, score_kind="none")).rows())["scores"].startswith("1: none says")
     assert describe_regions(Store(0)).rows()[1] == ("regions a picture", "0")
 
 

@@ -80,7 +80,7 @@ class RegionSpec:
     """The order of channels that the network was fed."""
     score_kind: ScoreKind = "rule"
     """What the scores are: the confidence that the rule ordered by; the probability of the class, of a file that holds
-    no other; or 1, of a file that holds none."""
+    no other; or 1, of windows, of given boxes, and of a file that holds none."""
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> RegionSpec:

@@ -68,6 +68,7 @@ class BottomUpAttention(TwoStageDetector):
             classes=release.classes,
             attributes=release.attributes,
             box_kind=kind,
+            score_kind="none" if kind == "given" else "rule",
             plus_one=self.config.plus_one,
             colour=self.preprocessing.colour,
         )

@@ -61,6 +61,7 @@ class OwnDetector(TwoStageDetector):
             classes=config.classes,
             attributes=config.attributes,
             box_kind=kind,
+            score_kind="none" if kind == "given" else "rule",
         )
         super().__init__(spec, rule, model.attributes, device, keep=NUM_CLASSES, soft_labels=True)
         self.classes = config.classes

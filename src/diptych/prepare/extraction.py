@@ -56,7 +56,7 @@ class Asked:
         """
         spec = detector.spec
         if self.boxes is not None:
-            spec = replace(spec, box_kind="given", rule=f"given({self.boxes})")
+            spec = replace(spec, box_kind="given", rule=f"given({self.boxes})", score_kind="none")
         return spec if self.preset is None else self.preset.matched(spec, name)
 
     def source(self, table: Table) -> str:

@@ -106,6 +106,7 @@ class TowerRegions:
             feature_kind=f"roialign of {tower.name}",
             feature_width=tower.feature_maps([Image.new("RGB", (8, 8))]).shape[1],
             box_kind="window",
+            score_kind="none",
         )
 
     @property

@@ -18,7 +18,10 @@ from diptych.errors import DataError
 LOOKED_AT = 500
 """Pictures that are read, evenly spread over the store."""
 NAMES_SHOWN = 10
-SCORES = {"class": "probabilities of the classes: the file holds no others", "none": "1, since the file holds none"}
+SCORES = {
+    "class": "probabilities of the classes: the file holds no others",
+    "none": "1: none says which region is the surer",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
