@@ -96,6 +96,8 @@ class Item:
     """Of the vocabulary; None where it has no piece that masks."""
     objects: KnownObjects | None = None
     regions: ItemRegions | None = None
+    answers: Tensor | None = None
+    """(A,) float32: what each answer that the model knows is worth, from 0 to 1; None where nobody tells."""
 
 
 class Rng(Protocol):

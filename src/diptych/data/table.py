@@ -23,6 +23,9 @@ from diptych.errors import DataError, unknown
 CHECKSUM_LIMIT = 1 << 30
 """Tables up to this many bytes have every byte compared with its SHA-256 when opened (1.5 GB/s); see `Table.verify`."""
 
+PICTURE_KEY = "picture_key"
+"""The own column of a table of examples that says which picture a row is about: what is joined is found by it."""
+
 OPEN_SHARDS = 256
 """Shards a reader keeps mapped; each holds a file handle."""
 
@@ -188,7 +191,10 @@ class Rows:
         values = self._values(row, [*layout.PICTURE_COLUMNS, *own])
         key, group, image, image_path, texts, label = values[:6]
         fields = dict(zip(own, values[6:], strict=True))
-        fields |= {name: self._stored(key, name) for name in columns if name not in self.columns}
+        joined = [name for name in columns if name not in self.columns]
+        if joined:
+            about = self._values(row, [PICTURE_KEY])[0] if PICTURE_KEY in self.columns else key
+            fields |= {name: self._stored(about, name) for name in joined}
         return Sample(
             key=key,
             group=group,

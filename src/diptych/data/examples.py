@@ -1,0 +1,94 @@
+"""Example tables: a row a question or statement about a picture, whose regions a store has under the picture's key."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from diptych.data.table import PICTURE_KEY, Rows, Table
+from diptych.data.table_writer import TableWriter
+from diptych.errors import DataError
+from diptych.progress import SILENT, Progress
+
+ANSWERS = "answers"
+KIND = "kind"
+COLUMNS: Mapping[str, pa.DataType] = {
+    PICTURE_KEY: pa.string(),
+    ANSWERS: pa.list_(pa.struct([("text", pa.string()), ("score", pa.float32())])),
+    KIND: pa.string(),
+}
+"""Own columns of such a table: the picture that a row is about; answers, each with what it is worth, from 0 to 1, none
+where nobody tells them; what is asked for, in a word. The question or statement is the row's only text."""
+MOST_ANSWERS = 3129
+"""That a model chooses among: as many as UNITER's, for VQA v2."""
+TRUTHS = {True: "entailment", False: "contradiction"}
+"""SNLI-VE's words for a statement that a picture shows to be true or false."""
+
+Task = Literal["vqa", "ve"]
+_Example = tuple[str, str, str]
+"""Text, right answer, kind."""
+
+
+def examples_of_scenes(scenes: Table, out: Path, task: Task, progress: Progress = SILENT) -> None:
+    """Writes the questions ("vqa") or statements ("ve") of a table of scenes as a table of examples.
+
+    Args:
+        scenes: as `diptych data scenes` draws it; regions made of it serve its examples too.
+        out: the folder of the new table.
+        task: which of them.
+        progress: where the work is drawn.
+    Raises:
+        DataError: the table has no questions, or no statements.
+        RunExistsError: `out` is there already.
+    """
+    column = {"vqa": "questions", "ve": "statements"}[task]
+    if column not in scenes.columns:
+        raise DataError(
+            f"{scenes.path} has no column {column!r}; expected a table of scenes, as `diptych data scenes` draws it"
+        )
+    about = f"{column} of {scenes.fingerprint}"
+    with (
+        TableWriter(out, columns=COLUMNS, source=about) as writer,
+        progress.bar("writing", total=sum(scenes.splits.values()), unit="scenes") as bar,
+    ):
+        for split in scenes.splits:
+            rows = scenes.split(split)
+            for row in range(len(rows)):
+                key, asked = rows.values(row, ["key", column])
+                for number, (text, answer, kind) in enumerate(_examples(task, asked)):
+                    fields = {PICTURE_KEY: key, ANSWERS: [{"text": answer, "score": 1.0}], KIND: kind}
+                    writer.add(split, key=f"{key}-{task}{number}", group=key, texts=[text], fields=fields)
+                bar.advance(1)
+
+
+def _examples(task: Task, asked: Sequence[Mapping[str, Any]]) -> Iterator[_Example]:
+    for one in asked:
+        if task == "vqa":
+            yield one["question"], one["answer"], one["kind"]
+        else:
+            yield one["text"], TRUTHS[one["truth"]], "statement"
+
+
+def answer_names(rows: Rows, most: int = MOST_ANSWERS) -> tuple[str, ...]:
+    """The answers of a split, those that are given most often first; () where rows have no such column."""
+    if ANSWERS not in rows.columns:
+        return ()
+    given: Counter[str] = Counter()
+    for row in range(len(rows)):
+        given.update(one["text"] for one in rows.values(row, [ANSWERS])[0] or ())
+    return tuple(sorted(given, key=lambda text: (-given[text], text))[:most])
+
+
+def answer_scores(answers: Sequence[Mapping[str, Any]] | None, names: Sequence[str]) -> list[float] | None:
+    """What each of the (A) names is worth as an answer; None where nobody tells the answers.
+
+    An answer that is none of the names is worth nothing here.
+    """
+    if answers is None:
+        return None
+    worth = {one["text"]: one["score"] for one in answers}
+    return [worth.get(name, 0.0) for name in names]
