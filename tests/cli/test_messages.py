@@ -30,9 +30,11 @@ TRAIN = "train clip tiny --data scenes --out runs/new"
 USAGE = {
     "trian clip tiny": (
         "there is no diptych verb 'trian'; did you mean 'train'? "
-        "There are: demo, doctor, train, plan, evaluate, data, regions, report, weights"
+        "There are: demo, doctor, train, finetune, plan, evaluate, predict, data, regions, report, weights"
     ),
-    "data shwo scenes": "there is no diptych data verb 'shwo'; did you mean 'show'? There are: scenes, import, show",
+    "data shwo scenes": (
+        "there is no diptych data verb 'shwo'; did you mean 'show'? There are: scenes, import, examples, show"
+    ),
     "weights xyz": "there is no diptych weights verb 'xyz'. There are: identify, convert",
     "--debgu": "there is no option '--debgu'; did you mean '--debug'? There are: --version, --debug, --help",
     "demo --qiuck": (
@@ -41,8 +43,9 @@ USAGE = {
     "demo region": "there is no demo 'region'; did you mean 'regions'? There are: clip, regions",
     "train clip tiny --data scenes": "Missing option '--out'. Run diptych train --help to see what it takes.",
     f"{TRAIN} --set optim.lrr=1": (
-        "there is no setting 'optim.lrr'; did you mean 'optim.lr'? There are: optim.lr, optim.betas, optim.eps, "
-        "optim.weight_decay, optim.warmup_steps, optim.schedule, optim.clip_norm, optim.ema, optim.arithmetic"
+        "there is no setting 'optim.lrr'; did you mean 'optim.lr'? There are: optim.lr, optim.head_lr, optim.betas, "
+        "optim.eps, optim.weight_decay, optim.warmup_steps, optim.schedule, optim.clip_norm, optim.ema, "
+        "optim.arithmetic"
     ),
     f"{TRAIN} --set optim.lr": "--set 'optim.lr' has no '='; write --set FIELD=VALUE, e.g. --set optim.lr=3e-4",
     f"{TRAIN} --set optim.lr=fast": "optim.lr is 'fast'; expected a number",
@@ -96,7 +99,7 @@ USAGE = {
     ),
     "evaluate runs/old --task retreival --data scenes": (
         "there is no task 'retreival'; did you mean 'retrieval'? "
-        "There are: retrieval, zero_shot, linear_probe, choices, matching, detection"
+        "There are: retrieval, zero_shot, linear_probe, choices, matching, answers, detection"
     ),
     "evaluate runs/old --task linear_probe --data scenes --split train --device cpu": (
         "the probe is fitted on the split 'train'; ask about another, e.g. --split test"

@@ -16,10 +16,12 @@ import pytest
 from PIL import Image
 
 from diptych import systems
+from diptych.data.examples import examples_of_scenes
 from diptych.data.region_join import region_columns
 from diptych.data.sample import Item, random_for
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import Table, open_table
+from diptych.objectives.answering import HEADS
 from diptych.overrides import apply_overrides
 from diptych.train.job import Job
 from diptych.train.run import Run
@@ -40,18 +42,27 @@ def world(tmp_path_factory: pytest.TempPathFactory, chance_regions: ModuleType) 
     )
 
 
+@pytest.fixture(scope="session")
+def table_for(world: Table, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], Table]:
+    """What a run learns from: the scenes, or the questions about them where it answers."""
+    folder = tmp_path_factory.mktemp("examples") / "questions"
+    examples_of_scenes(world, folder, "vqa")
+    questions = open_table(folder).joined(world.split("train").stores[0])
+    return lambda run: questions if run.objective.name in HEADS else world
+
+
 def small(run: Run) -> Run:
     """The run, for a few rows and steps."""
     return apply_overrides(run, FEW)
 
 
 @pytest.fixture(scope="session")
-def build(world: Table) -> Callable[..., Job]:
+def build(table_for: Callable[[Run], Table]) -> Callable[..., Job]:
     """A run's objects on the world's texts; a run is built once."""
 
     @cache
     def built(run: Run) -> Job:
-        rows = world.split("train")
+        rows = table_for(run).split("train")
         job = systems.build(small(run), texts=list(rows.texts())[:200], rows=rows)
         job.model.eval()  # batch norm would make rows depend on each other
         return job
@@ -60,11 +71,11 @@ def build(world: Table) -> Callable[..., Job]:
 
 
 @pytest.fixture(scope="session")
-def items(world: Table) -> Callable[[Job, int], list[Item]]:
+def items(table_for: Callable[[Run], Table]) -> Callable[[Job, int], list[Item]]:
     """The first rows of the training split as a room's inputs make them, with texts of unequal length."""
 
     def made(job: Job, num: int) -> list[Item]:
-        samples = (world.split("train").sample(row, job.inputs.columns) for row in range(num))
+        samples = (table_for(job.run).split("train").sample(row, job.inputs.columns) for row in range(num))
         return [job.inputs.item(sample, random_for(0, 0, sample.key)) for sample in samples]
 
     return made

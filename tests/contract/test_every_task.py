@@ -41,14 +41,16 @@ pytestmark = pytest.mark.parametrize("task", NAMES)
 
 
 @pytest.fixture(scope="module")
-def models(build, world: Table) -> dict[str, Any]:
+def models(build) -> dict[str, Any]:
     """What each task is asked of."""
     towers, finds = build(systems.recipe("clip", "tiny")), build(systems.recipe("detector", "tiny"))
     encoder = DualEncoder(towers.model, towers.inputs, torch.device("cpu"), "untrained")
     detector = OwnDetector(finds.model, finds.inputs, torch.device("cpu"), "untrained")
     reads_both = build(systems.recipe("uniter", "tiny"))
     matcher = FusedMatcher(reads_both.model, reads_both.inputs, torch.device("cpu"), "untrained")
-    of_others = {**dict.fromkeys(OF_DETECTORS, detector), "matching": matcher}
+    answers = build(systems.recipe("uniter", "tiny_vqa"))
+    answerer = FusedMatcher(answers.model, answers.inputs, torch.device("cpu"), "untrained")
+    of_others = {**dict.fromkeys(OF_DETECTORS, detector), "matching": matcher, "answers": answerer}
     return {task: of_others.get(task, encoder) for task in NAMES}
 
 
@@ -68,8 +70,14 @@ def by_class(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 
 @pytest.fixture(scope="module")
-def found(models: dict[str, Any], world: Table) -> dict[str, Evaluation]:
-    return {task: evaluate(task, models[task], world, ASKED) for task in NAMES}
+def tables(world: Table, table_for) -> dict[str, Table]:
+    """What each task asks about."""
+    return {task: table_for(systems.recipe("uniter", "tiny_vqa")) if task == "answers" else world for task in NAMES}
+
+
+@pytest.fixture(scope="module")
+def found(models: dict[str, Any], tables: dict[str, Table]) -> dict[str, Evaluation]:
+    return {task: evaluate(task, models[task], tables[task], ASKED) for task in NAMES}
 
 
 def test_numbers_are_within_their_range(task: str, found: dict[str, Evaluation]) -> None:
@@ -99,14 +107,16 @@ def test_the_headline_is_a_sentence(task: str, found: dict[str, Evaluation]) -> 
 
 
 def test_asked_twice_it_answers_the_same(
-    task: str, models: dict[str, Any], world: Table, found: dict[str, Evaluation]
+    task: str, models: dict[str, Any], tables: dict[str, Table], found: dict[str, Evaluation]
 ) -> None:
-    again = evaluate(task, models[task], world, ASKED)
+    again = evaluate(task, models[task], tables[task], ASKED)
     assert (again.scores, again.details) == (found[task].scores, found[task].details)
 
 
-def test_a_limit_asks_fewer(task: str, models: dict[str, Any], world: Table, found: dict[str, Evaluation]) -> None:
-    few = evaluate(task, models[task], world, Asked(limit=5))
+def test_a_limit_asks_fewer(
+    task: str, models: dict[str, Any], tables: dict[str, Table], found: dict[str, Evaluation]
+) -> None:
+    few = evaluate(task, models[task], tables[task], Asked(limit=5))
     assert max(score.count for score in few.scores) < max(score.count for score in found[task].scores)
 
 
@@ -131,14 +141,14 @@ def test_a_limit_asks_rows_of_every_class(task: str, models: dict[str, Any], by_
         assert sorted(of_split) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
-def test_a_model_of_the_other_kind_is_refused(task: str, models: dict[str, Any], world: Table) -> None:
+def test_a_model_of_the_other_kind_is_refused(task: str, models: dict[str, Any], tables: dict[str, Table]) -> None:
     other = models["retrieval" if task in OF_DETECTORS else "detection"]
     with pytest.raises(UsageError, match=f"{task} is asked of a "):
-        evaluate(task, other, world, ASKED)
+        evaluate(task, other, tables[task], ASKED)
 
 
-def test_the_world_has_what_it_needs(task: str, world: Table) -> None:
-    assert task in possible(world, "test")
+def test_the_world_has_what_it_needs(task: str, tables: dict[str, Table]) -> None:
+    assert task in possible(tables[task], "test")
 
 
 def test_it_is_documented(task: str) -> None:

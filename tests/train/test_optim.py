@@ -16,6 +16,7 @@ from diptych.train.optim import (
     load_optimizer,
     make_optimizer,
     optimizer_tensors,
+    set_learning_rate,
 )
 from diptych.train.run import OptimSettings
 
@@ -94,3 +95,13 @@ def test_tensors_of_another_model_are_refused(small_room: ModuleType) -> None:
         load_optimizer(optimizer, model, {"exp_avg.other.weight": torch.zeros(2)})
     with pytest.raises(CheckpointError, match="another model"):
         load_optimizer(optimizer, model, {"exp_avg.word.weight": torch.zeros(2, 3)})
+
+
+def test_heads_may_learn_faster() -> None:
+    model = nn.ModuleDict({"body": nn.Linear(2, 3), "heads": nn.ModuleDict({"vqa": nn.Linear(3, 5)})})
+    optimizer = make_optimizer(model, OptimSettings(head_lr=10.0), CPU)
+    set_learning_rate(optimizer, 1e-3)
+    rates = {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
+    assert {name: rates[id(one)] for name, one in model.named_parameters()} == pytest.approx(
+        {"body.weight": 1e-3, "body.bias": 1e-3, "heads.vqa.weight": 1e-2, "heads.vqa.bias": 1e-2}
+    )

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -86,6 +86,25 @@ def import_(
         _write_json(json_file, {**asdict(result), "out": str(out)})
     _tell(result)
     screen.next_step(_after_import(result))
+
+
+@data_app.command("examples")
+def examples(
+    source: Annotated[Path, typer.Argument(metavar="SCENES", help="A table of `diptych data scenes`.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new table.")],
+    task: Annotated[Literal["vqa", "ve"], typer.Option(help="vqa: its questions; ve: its statements.")],
+) -> None:
+    """Write the questions or statements of scenes as examples to fine-tune a model on.
+
+    Regions that were made of the scenes serve their examples too.
+    """
+    from diptych.data.examples import examples_of_scenes
+    from diptych.data.table import open_table
+
+    with screen.progress() as progress:
+        examples_of_scenes(open_table(source), out, task, progress)
+    recipe = f"diptych finetune RUN tiny_{task} --data {_quoted(out)} --regions REGIONS --out runs/{task}"
+    screen.next_step(recipe)
 
 
 @data_app.command("show")

@@ -20,7 +20,7 @@ FORMAT = 1
 Tasks = Annotated[
     str,
     typer.Option(
-        help="retrieval, zero_shot, linear_probe, choices; matching of a fused model; detection of a detector."
+        help="retrieval, zero_shot, linear_probe, choices; matching, answers of a fused model; detection of a detector."
     ),
 ]
 

@@ -66,10 +66,16 @@ def train(
     if review is None:  # one of several processes, and not the one that speaks
         return
     show(review)
+    screen.next_step(next_after(run, table, data, out, regions or []))
+
+
+def next_after(run: Run, table: Table, data: Path, out: Path, regions: Sequence[Path]) -> str:
+    """The command that asks a run for what it was trained for."""
     split = split_to_evaluate(table.splits, run.inputs.split)
-    task = {"detector": "detection", "uniter": "matching"}.get(run.system, "retrieval")
+    tasks = {"detection": "detection", "pretraining": "matching", "vqa": "answers", "ve": "answers"}
+    task = tasks.get(run.objective.name, "retrieval")
     words = ["diptych", "evaluate", str(out), "--task", task, "--data", str(data), "--split", split]
-    screen.next_step(shlex.join([*words, *(word for one in regions or [] for word in ("--regions", str(one)))]))
+    return shlex.join([*words, *(word for one in regions for word in ("--regions", str(one)))])
 
 
 def with_regions(table: Table, stores: Sequence[Path]) -> Table:

@@ -6,13 +6,13 @@ import math
 from statistics import NormalDist
 
 
-def wilson(hits: int, num: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(hits: float, num: int, level: float = 0.95) -> tuple[float, float]:
     """The interval of a share by Wilson's score: honest for few rows and near 0 and 1.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
 
     Args:
-        hits: how many were right, 0 to num.
+        hits: how many were right, 0 to num; of worths from 0 to 1 their sum.
         num: how many there were; 0 gives (0, 1), knowing nothing.
         level: probability that such intervals cover the true share.
     Returns:

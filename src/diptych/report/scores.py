@@ -39,14 +39,14 @@ class Score:
         return None not in (self.chance, self.low, self.high) and self.low <= self.chance <= self.high  # type: ignore[operator]
 
 
-def share(*, name: str, label: str, group: str, right: int, count: int, chance: float | None = None) -> Score:
+def share(*, name: str, label: str, group: str, right: float, count: int, chance: float | None = None) -> Score:
     """A share with its 95 % Wilson interval.
 
     Args:
         name: its key in metrics.json.
         label: for people.
         group: the heading.
-        right: how many of `count` were right.
+        right: how many of `count` were right, or the sum of what they were worth.
         count: how many there were.
         chance: what guessing gets, in [0, 1].
     """

@@ -7,6 +7,7 @@ that names `path/mine.py:run` does.
 from diptych.systems.building import build
 from diptych.systems.converting import LAYOUTS, Description, convert, describe
 from diptych.systems.costing import cost_of, refuse_unknown_cost
+from diptych.systems.finetuning import finetuned
 from diptych.systems.loading import load, load_any, load_detector, load_towers
 from diptych.systems.outside import OutsideObjective, outside_recipe
 from diptych.systems.rooms import NAMES, OBJECTIVES, recipe, recipes
@@ -24,6 +25,7 @@ __all__ = [
     "convert",
     "cost_of",
     "describe",
+    "finetuned",
     "load",
     "load_any",
     "load_detector",

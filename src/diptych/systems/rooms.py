@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diptych.train.run import InputSettings, Run
 
 NAMES = ("clip", "uniter", "detector")
-OBJECTIVES = ("contrastive", "sigmoid", "captioning", "bag_of_words", "detection", "pretraining")
+OBJECTIVES = ("contrastive", "sigmoid", "captioning", "bag_of_words", "detection", "pretraining", "vqa", "ve")
 
 
 class Published(Protocol):
@@ -217,6 +217,14 @@ def objective_class(name: str) -> type[Objective]:
             from diptych.objectives.pretraining import Pretraining
 
             return Pretraining
+        case "vqa":
+            from diptych.objectives.answering import Questions
+
+            return Questions
+        case "ve":
+            from diptych.objectives.answering import Statements
+
+            return Statements
         case "bag_of_words":
             from diptych.objectives.bag_of_words import BagOfWordsPrediction
 

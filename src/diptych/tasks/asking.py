@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from diptych.errors import UsageError
+from diptych.tasks.answering import Answerer
 from diptych.tasks.detection import Detector
 from diptych.tasks.encoder import Towers
 from diptych.tasks.matcher import Matcher
 
-NAMES = ("retrieval", "zero_shot", "linear_probe", "choices", "matching", "detection")
+NAMES = ("retrieval", "zero_shot", "linear_probe", "choices", "matching", "answers", "detection")
 OF_TOWERS = ("retrieval", "zero_shot", "linear_probe", "choices")
 OF_DETECTORS = ("detection",)
-OF_MATCHERS = ("retrieval", "choices", "matching")
+OF_MATCHERS = ("retrieval", "choices", "matching", "answers")
 """What models of two towers, detectors, and models that read text and regions at once are asked."""
 Asking = Towers | Matcher | Detector
 """What can be asked."""
@@ -26,6 +27,13 @@ def as_towers(model: Asking, task: str) -> Towers:
 def as_matcher(model: Asking, task: str) -> Matcher:
     """The model, where it reads text and regions at once; else UsageError."""
     if not isinstance(model, Matcher):
+        raise UsageError(f"{task} is asked of a model that reads text and regions at once, and {_kind(model)}")
+    return model
+
+
+def as_answerer(model: Asking, task: str) -> Answerer:
+    """The model, where it answers questions; else UsageError."""
+    if not isinstance(model, Answerer):
         raise UsageError(f"{task} is asked of a model that reads text and regions at once, and {_kind(model)}")
     return model
 

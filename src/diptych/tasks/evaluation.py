@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from diptych.data.examples import ANSWERS
 from diptych.data.objects import COLUMN as OBJECTS
 from diptych.data.rejects import Reject
 from diptych.data.table import Table
@@ -17,7 +18,8 @@ from diptych.report.retrieval import retrieval_sections
 from diptych.report.scores import Score
 from diptych.report.sentences import matching_headline, of_100, retrieval_headline
 from diptych.tasks.answer_sections import class_answers, strengths, wrong_of_kind
-from diptych.tasks.asking import NAMES, Asking, as_detector, as_matcher, as_towers
+from diptych.tasks.answering import ALL, Answerer, answering, answering_scores, examples_section
+from diptych.tasks.asking import NAMES, Asking, as_answerer, as_detector, as_matcher, as_towers
 from diptych.tasks.choices import COLUMN as QUESTIONS
 from diptych.tasks.choices import choices
 from diptych.tasks.classified import Classified
@@ -104,6 +106,8 @@ def evaluate(
             return _choices(model if isinstance(model, Matcher) else as_towers(model, task), table, asked, progress)
         case "matching":
             return _matching(as_matcher(model, task), table, asked, progress)
+        case "answers":
+            return _answers(as_answerer(model, task), table, asked, progress)
         case "detection":
             return _detection(as_detector(model, task), table, asked, progress)
         case _:
@@ -120,6 +124,7 @@ def possible(table: Table, split: str) -> tuple[str, ...]:
         "linear_probe": labelled and "train" in table.splits and split != "train",
         "choices": QUESTIONS in table.columns,
         "matching": REGIONS in rows.all_columns,
+        "answers": ANSWERS in table.columns,
         "detection": OBJECTS in table.columns,
     }
     return tuple(name for name in NAMES if there[name])
@@ -265,6 +270,23 @@ def _matching(matcher: Matcher, table: Table, asked: Asked, progress: Progress) 
         details={"num_texts": len(result.keys)},
         rejects=(),
         sections=lambda _: alignments(result, matcher, rows, asked.seed),
+    )
+
+
+def _answers(model: Answerer, table: Table, asked: Asked, progress: Progress) -> Evaluation:
+    found = answering(model, table.split(asked.split), limit=asked.limit, progress=progress)
+    scores = answering_scores(found)
+    right = next(score for score in scores if score.label == ALL)
+    return Evaluation(
+        task="answers",
+        headline=(
+            f"Answers {of_100(right.value)} of 100 questions rightly; always giving a kind's usual answer gets "
+            f"{of_100(right.chance or 0.0)}"
+        ),
+        scores=tuple(scores),
+        details={"num_questions": len(found), "num_answers": len(model.answers)},
+        rejects=(),
+        sections=lambda _: [examples_section(found, asked.seed)],
     )
 
 

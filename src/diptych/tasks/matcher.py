@@ -16,9 +16,10 @@ from diptych.data.sample import Item, ItemRegions, Sample
 from diptych.data.table import Rows
 from diptych.data.tokenizers import Tokenizer
 from diptych.errors import DataError, UsageError
+from diptych.objectives.answering import HEADS
 from diptych.objectives.objective import Fused
 from diptych.objectives.transport import cosine_cost, transport_plan
-from diptych.progress import SILENT, Progress
+from diptych.progress import SILENT, Bar, Progress
 from diptych.tasks.encoder import at_rest
 
 REGIONS = "regions"
@@ -66,6 +67,10 @@ class Aligner(Matcher, Protocol):
 
 class FusedInputs(Protocol):
     """A room's way from a text and a picture's regions to a batch."""
+
+    @property
+    def config(self) -> Any:
+        """The model's, which names its answers."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -152,19 +157,53 @@ class FusedMatcher:
         different = {text: self.inputs.text_ids(text) for text in dict.fromkeys(texts)}  # questions repeat theirs
         ids = [different[text] for text in texts]
         regions = [self._regions(sample) for sample in samples]
+        read = [(ids[text], regions[sample]) for sample, text in pairs]
+        with progress.bar("matching", total=len(pairs), unit="pairs") as bar:
+            return self._asked(read, self._odds, bar, batch)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """That the model chooses among; () where it has no head for them, or knows none by name."""
+        return self.inputs.config.answers if set(HEADS) & set(self.model.heads) else ()
+
+    def answer(self, samples: Sequence[Sample], progress: Progress = SILENT, *, batch: int = 64) -> Tensor:
+        """How much each answer is right: the log-odds that the head for answers gives it.
+
+        Args:
+            samples: of a table of examples, asked for with the column "regions"; too long texts are cut.
+            progress: where it is drawn.
+            batch: questions that go through the model at once.
+        Returns:
+            (N, A) float32 on the CPU.
+        Raises:
+            UsageError: the model was never trained to answer, or nobody named its answers.
+            DataError: a sample has no regions, or they are of another detector.
+        """
+        head = self._answer_head()
+        read = [(self.inputs.text_ids(sample.texts[0]), self._regions(sample)) for sample in samples]
+        with progress.bar("answering", total=len(read), unit="questions") as bar:
+            return self._asked(read, lambda fused: head(fused.pooled).float().cpu(), bar, batch)
+
+    def _asked(
+        self,
+        read: Sequence[tuple[Tensor, ItemRegions]],
+        told: Callable[[Fused], Tensor],
+        bar: Bar,
+        batch: int,
+    ) -> Tensor:
+        """(N, ...) of what is told of the states of each text with its regions."""
         # Pairs of like length together: little padding.
-        order = sorted(range(len(pairs)), key=lambda place: len(regions[pairs[place][0]]) + len(ids[pairs[place][1]]))
-        odds = torch.empty(len(pairs))
-        with at_rest(self.model), progress.bar("matching", total=len(pairs), unit="pairs") as bar:
+        order = sorted(range(len(read)), key=lambda place: len(read[place][0]) + len(read[place][1]))
+        found: list[Tensor] = []
+        with at_rest(self.model):
             for start in range(0, len(order), batch):
-                places = order[start : start + batch]
                 items = [
-                    Item(key="", group=0, text_ids=ids[text], regions=regions[sample])
-                    for sample, text in (pairs[place] for place in places)
+                    Item(key="", group=0, text_ids=read[place][0], regions=read[place][1])
+                    for place in order[start : start + batch]
                 ]
-                odds[places] = self._odds(self.model(self.inputs.collate(items).to(self.device)))
-                bar.advance(len(places))
-        return odds
+                found.append(told(self.model(self.inputs.collate(items).to(self.device))))
+                bar.advance(len(items))
+        return torch.cat(found)[torch.tensor(order).argsort()] if found else torch.empty(0)
 
     def align(self, sample: Sample, text: str) -> Alignment:
         """The transport plan between the words of a text and the regions of a picture.
@@ -193,6 +232,17 @@ class FusedMatcher:
                 f"{self.name} has no head for image-text matching, only {', '.join(self.model.heads) or 'none at all'}"
                 "; train it with a share of that task (objective.share.itm)"
             )
+
+    def _answer_head(self) -> nn.Module:
+        name = next((name for name in HEADS if name in self.model.heads), None)
+        if name is None:
+            raise UsageError(
+                f"{self.name} has no head for answers, only {', '.join(self.model.heads) or 'none at all'}; train it: "
+                f"diptych finetune {self.name} vqa --data EXAMPLES --regions REGIONS --out RUN"
+            )
+        if not self.answers:
+            raise UsageError(f"nobody named the answers of {self.name}; convert it with a config that has `answers`")
+        return self.model.heads[name]
 
     def _odds(self, fused: Fused) -> Tensor:
         logits = self.model.heads[HEAD](fused.pooled).float()  # (B, 2), the second for a match

@@ -14,6 +14,7 @@ from diptych.progress import SILENT, Progress
 from diptych.report.found import Found
 from diptych.report.page import Section
 from diptych.report.scores import Score
+from diptych.tasks.answering import Answerer, answering, answering_scores
 from diptych.tasks.asking import Asking
 from diptych.tasks.choices import COLUMN as QUESTIONS
 from diptych.tasks.choices import ChoicesResult, choices
@@ -75,6 +76,8 @@ def measure(
         return Measured(why_not="the table that the run was trained on was not at hand; name it with --data.")
     if isinstance(model, Detector):
         return _objects(model, table, split, limit, progress)
+    if isinstance(model, Answerer) and model.answers:
+        return _answers(model, table, split, limit, progress)
     if isinstance(model, Matcher):
         return _matches(model, table, split, limit, progress)
     encoder = model
@@ -102,6 +105,14 @@ def _objects(detector: Detector, table: Table, split: str, limit: int, progress:
     except DiptychError as error:
         return Measured(why_not=str(error))
     return Measured(scores=tuple(detection_numbers(result)), split=split, rejects=result.rejects, detection=result)
+
+
+def _answers(model: Answerer, table: Table, split: str, limit: int, progress: Progress) -> Measured:
+    try:
+        found = answering(model, table.split(split), limit=limit, progress=progress)
+        return Measured(scores=tuple(answering_scores(found)), split=split)
+    except DiptychError as error:
+        return Measured(why_not=str(error))
 
 
 def _matches(matcher: Matcher, table: Table, split: str, limit: int, progress: Progress) -> Measured:

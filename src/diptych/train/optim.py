@@ -23,11 +23,12 @@ def make_optimizer(model: nn.Module, settings: OptimSettings, device: torch.devi
     released = settings.arithmetic == "released"
     also = frozenset(getattr(model, "decayed_gains", ())) if released else frozenset[str]()
     learning = {name: one for name, one in model.named_parameters() if one.requires_grad}
-    decayed = [name for name, one in learning.items() if one.dim() >= 2 or name in also]
-    groups = [
-        {"params": [learning[name] for name in decayed], "weight_decay": settings.weight_decay},
-        {"params": [one for name, one in learning.items() if name not in decayed], "weight_decay": 0.0},
-    ]
+    kinds: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, one in learning.items():
+        decay = settings.weight_decay if one.dim() >= 2 or name in also else 0.0
+        times = settings.head_lr if name.startswith("heads.") else 1.0
+        kinds.setdefault((decay, times), []).append(one)
+    groups = [{"params": each, "weight_decay": decay, "times": times} for (decay, times), each in kinds.items()]
     if released:
         return ReleasedAdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
     fused = device.type in ("cpu", "cuda", "mps")
@@ -35,9 +36,9 @@ def make_optimizer(model: nn.Module, settings: OptimSettings, device: torch.devi
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The rate of the next step, for every group."""
+    """The rate of the next step, for every group; of the heads as often as the settings say."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["times"]
 
 
 def clip_gradients(

@@ -54,6 +54,8 @@ class OptimSettings:
     """AdamW, warm-up, then down."""
 
     lr: float = 5e-4
+    head_lr: float = 1.0
+    """Times `lr`, for what objectives own of a model."""
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6
     weight_decay: float = 0.2
@@ -73,6 +75,7 @@ class OptimSettings:
             "optim",
             self,
             lr=ranges.POSITIVE,
+            head_lr=ranges.POSITIVE,
             betas=ranges.DECAYS,
             eps=ranges.POSITIVE,
             weight_decay=ranges.NOT_NEGATIVE,

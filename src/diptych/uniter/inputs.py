@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diptych.data.batch import Batch, RegionPart, TextPart, pad
+from diptych.data.examples import ANSWERS, answer_names, answer_scores
 from diptych.data.region_checks import COMMAND
 from diptych.data.region_join import num_classes_of, spec_of
 from diptych.data.regions import Regions
@@ -32,7 +32,11 @@ class UniterInputs:
     config: UniterConfig
     settings: InputSettings
     tokenizer: Tokenizer
-    columns: ClassVar[tuple[str, ...]] = (COLUMN,)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Regions, and the answers of a table of examples where the model knows any."""
+        return (COLUMN, ANSWERS) if self.config.answers else (COLUMN,)
 
     def item(self, sample: Sample, rng: Rng | None) -> Item:
         """One text of the sample tokenized, and its picture's regions; see `Inputs`."""
@@ -46,7 +50,13 @@ class UniterInputs:
             text_ids=self._whole_text(sample.key, text, longest),
             word_ids=self.tokenizer.word_ids,
             regions=self.regions(sample.key, sample.fields.get(COLUMN)),
+            answers=self._answers(sample),
         )
+
+    def _answers(self, sample: Sample) -> Tensor | None:
+        """(A,) what each answer is worth."""
+        worth = answer_scores(sample.fields.get(ANSWERS), self.config.answers)
+        return None if worth is None else torch.tensor(worth)
 
     def _whole_text(self, key: str, text: str, longest: int) -> Tensor:
         """(T,) with start and end. In training, longer texts than the context are left out, as in the release.
@@ -195,6 +205,7 @@ def _as_trained_with(config: UniterConfig, rows: Rows) -> UniterConfig:
         config,
         feature_width=spec.feature_width,
         num_classes=num_classes_of(rows) or config.num_classes,
+        answers=config.answers or answer_names(rows),
         detector=spec.detector,
         detector_hash=spec.detector_hash,
         feature_kind=spec.feature_kind,

@@ -50,6 +50,8 @@ class UniterConfig:
     """F, of a region's features."""
     num_classes: int = 1600
     """C, of the detector, background not counted."""
+    answers: tuple[str, ...] = ()
+    """Among which a model chooses that answers questions, by place; of the table where a recipe states none."""
     max_regions: int = 100
     """A picture's regions after the so many likeliest are not read."""
     detector: str = ""

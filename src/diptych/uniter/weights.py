@@ -37,6 +37,7 @@ FREE = (
     "dropout",
     "attention_dropout",
     "context",
+    "answers",
     "max_regions",
     "detector",
     "detector_hash",
@@ -145,6 +146,8 @@ def fitted(
         grown = [table, *[table[COPIED_TYPES[wanted.types]][None]] * (wanted.types - config.types)]
         state = {**state, "text.types.weight": torch.cat(grown)}
         free |= {"types": wanted.types}
+    if config.answers and config.answers != wanted.answers:  # heads that were trained for others are of no use
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(("heads.vqa.", "heads.ve."))}
     return state, replace(config, **free), fresh
 
 

@@ -1,0 +1,43 @@
+"""`diptych finetune`: a trained model for a task of one's own, into a run folder with a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diptych.cli import screen
+from diptych.cli.train import next_after, show, train_and_review, with_regions
+
+
+def finetune(
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="A run, a released file, or a hub name.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="e.g. tiny_vqa, vqa, ve_large.")],
+    data: Annotated[Path, typer.Option(help="Examples of the task, made by `diptych data examples`.")],
+    regions: Annotated[
+        list[Path], typer.Option(metavar="REGIONS", help="Regions of the pictures; several times for several.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. optim.lr=3e-4.")
+    ] = None,
+) -> None:
+    """Put a head on a pre-trained model and train both: `diptych finetune runs/uniter tiny_vqa --data questions ...`.
+
+    Sizes and vocabulary are those of WEIGHTS; the recipe says the task and how long it is trained.
+    """
+    from diptych import systems
+    from diptych.data.table import open_table
+    from diptych.overrides import apply_overrides
+
+    run = systems.read_run(out) if resume and (out / "run.json").exists() else systems.finetuned(weights, recipe)
+    run = apply_overrides(run, settings or [])
+    table = with_regions(open_table(data), regions)
+    review = train_and_review(run, table, out, resume=resume, device=device, init=weights)
+    if review is None:  # one of several processes, and not the one that speaks
+        return
+    show(review)
+    screen.next_step(next_after(run, table, data, out, regions))

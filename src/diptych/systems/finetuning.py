@@ -1,0 +1,36 @@
+"""A recipe for a task, with the network that trained weights are of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from diptych.errors import UsageError
+from diptych.systems.rooms import recipe
+from diptych.systems.trained import read_trained
+from diptych.train.run import Run
+
+KEPT = ("dropout", "attention_dropout", "answers")
+"""Settings of a model that the recipe goes by, and not the weights."""
+
+
+def finetuned(weights: str | Path, name: str) -> Run:
+    """The run of a recipe whose network has the sizes, inputs and vocabulary of trained weights.
+
+    Args:
+        weights: as `load` takes them; `build` is to be given them too, as what the run begins with.
+        name: of a recipe of their system.
+    Raises:
+        UsageError: the system has no such recipe, or it is one of two towers, which have no heads to be put on.
+        WeightsError: `weights` hold no model.
+        CheckpointError: the run has no checkpoint, or it is damaged.
+    """
+    trained = read_trained(weights)
+    if not hasattr(trained.config, "answers"):
+        raise UsageError(
+            f"{weights} is a {trained.system}, which is trained further by: diptych train {trained.system} RECIPE "
+            f"--init {weights}; fine-tuned for a task are models that read text and regions at once"
+        )
+    run = recipe(trained.system, name)
+    taken = {setting: getattr(run.model, setting) for setting in KEPT}
+    return replace(run, model=replace(trained.config, **taken), inputs=trained.inputs)

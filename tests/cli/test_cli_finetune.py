@@ -1,0 +1,72 @@
+"""Fine-tuning from the command line: a pre-trained model, a head on it, its answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from diptych.cli.main import main
+from diptych.data.scenes import draw_scenes, easy
+from diptych.data.table import open_table
+
+pytestmark = pytest.mark.slow
+
+
+def run(*words: object) -> int:
+    try:
+        main([str(word) for word in words])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, chance_regions: ModuleType) -> Path:
+    """Scenes, regions drawn by chance, examples of both tasks, and a model that was pre-trained for two steps."""
+    folder = tmp_path_factory.mktemp("finetune")
+    draw_scenes(folder / "scenes", easy(num=120, seed=2, size_px=32), workers=1)
+    chance_regions.write_regions(open_table(folder / "scenes"), folder / "regions")
+    for task in ("vqa", "ve"):
+        assert run("data", "examples", folder / "scenes", folder / task, "--task", task) == 0
+    few = ("--set", "training.steps=2", "--set", "training.batch=8", "--set", "inputs.vocab_size=300")
+    words = ("--data", folder / "scenes", "--regions", folder / "regions", "--out", folder / "pretrained")
+    assert run("train", "uniter", "tiny", *words, *few, "--set", "model.width=24", "--set", "inputs.workers=0") == 0
+    return folder
+
+
+@pytest.mark.parametrize("task", ["vqa", "ve"])
+def test_a_model_learns_a_task_and_is_asked(world: Path, task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--data", world / task, "--regions", world / "regions")
+    few = ("--set", "training.steps=3", "--set", "training.batch=8", "--set", "training.eval_rows=20")
+    assert run("finetune", world / "pretrained", f"tiny_{task}", *asked, "--out", world / f"run-{task}", *few) == 0
+    assert f"--task answers --data {world / task}" in capsys.readouterr().out
+    kept = json.loads((world / f"run-{task}" / "run.json").read_text())
+    assert kept["model"]["width"] == 24 and kept["objective"]["name"] == task
+    assert kept["model"]["answers"] and kept["origin"] == str(world / "pretrained")
+
+    numbers = world / f"{task}.json"
+    assert run("evaluate", world / f"run-{task}", "--task", "answers", *asked, "--json", numbers) == 0
+    rows = open_table(world / task).split("test")
+    assert json.loads(numbers.read_text())["results"]["accuracy"]["count"] == len(rows)
+
+    assert run("predict", world / f"run-{task}", *asked, "--out", world / f"{task}-answers.json") == 0
+    answers = json.loads((world / f"{task}-answers.json").read_text())
+    assert [one["question_id"] for one in answers] == [rows.key(row) for row in range(len(rows))]
+    assert {one["answer"] for one in answers} <= set(kept["model"]["answers"])
+
+
+def test_mistakes_are_told(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--data", world / "vqa", "--regions", world / "regions", "--out", world / "new")
+    assert run("finetune", world / "pretrained", "vqqa", *asked) == 2
+    assert "did you mean 'vqa'" in capsys.readouterr().err
+    no_examples = ("--data", world / "scenes", "--regions", world / "regions", "--out", world / "new")
+    assert run("finetune", world / "pretrained", "tiny_vqa", *no_examples) == 2
+    assert "there are no answers to choose among" in capsys.readouterr().err
+    assert run("evaluate", world / "pretrained", "--task", "answers", *asked[:4]) == 2
+    assert "has no head for answers" in capsys.readouterr().err
+    assert run("predict", world / "pretrained", *asked[:4], "--out", world) == 2
+    assert "is a folder; --out wants a file" in capsys.readouterr().err
+    assert not (world / "new").exists()
