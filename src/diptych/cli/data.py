@@ -13,6 +13,7 @@ import typer
 
 from diptych.cli import screen
 from diptych.cli.verbs import Verbs
+from diptych.errors import UsageError
 
 if TYPE_CHECKING:
     from diptych.data.importing import ImportResult
@@ -90,19 +91,34 @@ def import_(
 
 @data_app.command("examples")
 def examples(
-    source: Annotated[Path, typer.Argument(metavar="SCENES", help="A table of `diptych data scenes`.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A table of scenes; or files of VQA v2 or SNLI-VE, in a folder.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new table.")],
-    task: Annotated[Literal["vqa", "ve"], typer.Option(help="vqa: its questions; ve: its statements.")],
+    task: Annotated[Literal["vqa", "ve"], typer.Option(help="vqa: questions; ve: statements.")],
+    picture_key: Annotated[
+        str | None, typer.Option(help="Files: what a picture is called where its regions lie, e.g. flickr30k_{id}.npz.")
+    ] = None,
 ) -> None:
-    """Write the questions or statements of scenes as examples to fine-tune a model on.
+    """Write questions or statements about pictures as examples to fine-tune a model on.
 
-    Regions that were made of the scenes serve their examples too.
+    Regions that were made of scenes serve their examples too.
     """
+    from diptych.data.example_files import examples_of_files
     from diptych.data.examples import examples_of_scenes
+    from diptych.data.layout import REJECTS_FILE, TABLE_FILE
     from diptych.data.table import open_table
 
+    is_table = (source / TABLE_FILE).is_file()
+    if is_table and picture_key is not None:
+        raise UsageError("--picture-key is for files; the examples of a table are about the pictures of its keys")
+    if not is_table and not source.exists():
+        raise UsageError(f"there is nothing at {source}; expected a table of scenes, or files of VQA v2 or SNLI-VE")
     with screen.progress() as progress:
-        examples_of_scenes(open_table(source), out, task, progress)
+        if is_table:
+            examples_of_scenes(open_table(source), out, task, progress)
+        elif left_out := examples_of_files(source, out, task, picture_key=picture_key, progress=progress):
+            progress.say(f"{left_out:,} rows were left out: {out / REJECTS_FILE}")
     recipe = f"diptych finetune RUN tiny_{task} --data {_quoted(out)} --regions REGIONS --out runs/{task}"
     screen.next_step(recipe)
 
