@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from diptych.cli.main import main
+from diptych.cli.predict import _id
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import open_table
 
@@ -57,6 +58,14 @@ def test_a_model_learns_a_task_and_is_asked(world: Path, task: str, capsys: pyte
     assert [one["question_id"] for one in answers] == [rows.key(row) for row in range(len(rows))]
     assert {one["answer"] for one in answers} <= set(kept["model"]["answers"])
 
+    other = {"vqa": "tiny_ve", "ve": "tiny_vqa"}[task]
+    assert run("finetune", world / "pretrained", other, *asked, "--out", world / f"run-{task}", "--resume") == 2
+    assert f"is of the recipe tiny_{task}, found {other}" in capsys.readouterr().err
+
+
+def test_ids_are_numbers_where_nothing_is_lost() -> None:
+    assert [_id(key) for key in ("42001", "007", "0", "q7")] == [42001, "007", 0, "q7"]
+
 
 def test_mistakes_are_told(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ("--data", world / "vqa", "--regions", world / "regions", "--out", world / "new")
@@ -68,5 +77,7 @@ def test_mistakes_are_told(world: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert run("evaluate", world / "pretrained", "--task", "answers", *asked[:4]) == 2
     assert "has no head for answers" in capsys.readouterr().err
     assert run("predict", world / "pretrained", *asked[:4], "--out", world) == 2
-    assert "is a folder; --out wants a file" in capsys.readouterr().err
+    assert "is a directory" in capsys.readouterr().err
+    assert run("finetune", world / "pretrained", "tiny", *asked) == 2
+    assert "no recipe for a task 'tiny'" in capsys.readouterr().err
     assert not (world / "new").exists()

@@ -14,7 +14,6 @@ from diptych.data.sample import Sample
 from diptych.data.table import Rows, open_table
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError
-from diptych.progress import SILENT, Progress
 from diptych.tasks.answering import answering, answering_scores
 
 
@@ -27,7 +26,7 @@ class Says:
     def __init__(self, **words: str) -> None:
         self.words = words
 
-    def answer(self, samples: Sequence[Sample], progress: Progress = SILENT) -> Tensor:
+    def answer(self, samples: Sequence[Sample]) -> Tensor:
         chosen = [self.answers.index(self.words[sample.texts[0]]) for sample in samples]
         return torch.nn.functional.one_hot(torch.tensor(chosen), len(self.answers)).float()
 
@@ -50,12 +49,12 @@ ROWS = (
 )
 
 
-def rows(folder: Path, known: bool = True) -> Rows:
-    with TableWriter(folder / "table", columns=COLUMNS) as writer:
+def rows(folder: Path, known: bool = True, columns: tuple[str, ...] = tuple(COLUMNS)) -> Rows:
+    with TableWriter(folder / "table", columns={name: COLUMNS[name] for name in columns}) as writer:
         for kind, text, given in ROWS:
             answers = [{"text": word, "score": worth} for word, worth in given.items()] if known else None
             fields = {"picture_key": text, "answers": answers, "kind": kind}
-            writer.add("test", key=text, texts=[text], fields=fields)
+            writer.add("test", key=text, texts=[text], fields={name: fields[name] for name in columns})
     return open_table(folder / "table").joined(NoRegions()).split("test")
 
 
@@ -85,3 +84,31 @@ def test_pictures_and_texts_are_no_examples(tmp_path: Path) -> None:
         writer.add("test", key="a", texts=["a hat"])
     with pytest.raises(DataError, match="no column 'answers'; expected a table of examples"):
         answering(Says(), open_table(tmp_path / "plain").split("test"))
+
+
+def test_answers_of_another_task_are_refused(tmp_path: Path) -> None:
+    model = Says(hat="red", car="red", cup="red", all="red", sky="red")
+    model.answers = ("entailment", "red", "contradiction")
+    strange = TableWriter(tmp_path / "table", columns=COLUMNS)
+    with strange as writer:
+        answers = [{"text": "a lot", "score": 1.0}]
+        writer.add("test", key="hat", texts=["hat"], fields={"picture_key": "hat", "answers": answers})
+    asked = open_table(tmp_path / "table").joined(NoRegions()).split("test")
+    with pytest.raises(DataError, match="is among the 3 of written down, such as 'entailment'; expected examples of"):
+        answering(model, asked)
+
+
+def test_kinds_and_answers_need_not_be_there(tmp_path: Path) -> None:
+    model = Says(hat="red", car="blue", cup="blue", all="two", sky="red")
+    found = answering(model, rows(tmp_path / "a", columns=("picture_key", "answers")))
+    assert [score.label for score in answering_scores(found)] == ["all kinds"]
+    asked = rows(tmp_path / "b", columns=("picture_key",))
+    assert [one.answer for one in answering(model, asked, scored=False)] == ["red", "blue", "blue", "two", "red"]
+
+
+def test_a_row_names_its_picture(tmp_path: Path) -> None:
+    with TableWriter(tmp_path / "table", columns=COLUMNS) as writer:
+        writer.add("test", key="q1", texts=["what?"], fields={"answers": []})
+    asked = open_table(tmp_path / "table").joined(NoRegions()).split("test")
+    with pytest.raises(DataError, match="q1 names no picture in the column 'picture_key'"):
+        answering(Says(), asked)

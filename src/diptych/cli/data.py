@@ -119,6 +119,8 @@ def examples(
             examples_of_scenes(open_table(source), out, task, progress)
         elif left_out := examples_of_files(source, out, task, picture_key=picture_key, progress=progress):
             progress.say(f"{left_out:,} rows were left out: {out / REJECTS_FILE}")
+    splits = open_table(out).splits
+    screen.table(f"{out}", ("split", "rows"), [(name, f"{rows:,}") for name, rows in splits.items()])
     recipe = f"diptych finetune RUN tiny_{task} --data {_quoted(out)} --regions REGIONS --out runs/{task}"
     screen.next_step(recipe)
 

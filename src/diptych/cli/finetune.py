@@ -9,6 +9,7 @@ import typer
 
 from diptych.cli import screen
 from diptych.cli.train import next_after, show, train_and_review, with_regions
+from diptych.errors import UsageError
 
 
 def finetune(
@@ -33,7 +34,10 @@ def finetune(
     from diptych.data.table import open_table
     from diptych.overrides import apply_overrides
 
-    run = systems.read_run(out) if resume and (out / "run.json").exists() else systems.finetuned(weights, recipe)
+    begun = resume and (out / "run.json").exists()
+    run = systems.read_run(out) if begun else systems.finetuned(weights, recipe)
+    if run.recipe != recipe:
+        raise UsageError(f"the run in {out} is of the recipe {run.recipe}, found {recipe}; choose another --out")
     run = apply_overrides(run, settings or [])
     table = with_regions(open_table(data), regions)
     review = train_and_review(run, table, out, resume=resume, device=device, init=weights)

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from diptych.cli import screen
+from diptych.cli.evaluate import command
 from diptych.cli.train import split_to_evaluate, with_regions
-from diptych.errors import UsageError
 
 
 def predict(
@@ -19,7 +19,7 @@ def predict(
     regions: Annotated[
         list[Path], typer.Option(metavar="REGIONS", help="Regions of the pictures; several times for several.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="JSON: a list of {question_id, answer}.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", dir_okay=False, help="JSON: a list of {question_id, answer}.")],
     split: Annotated[str | None, typer.Option(help="Left out: test, else validation, else train.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
@@ -34,16 +34,20 @@ def predict(
     from diptych.tasks.asking import as_answerer
     from diptych.tasks.matcher import FusedMatcher
 
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder; --out wants a file, e.g. {out / 'answers.json'}")
     table = with_regions(open_table(data), regions)
     rows = table.split(split or split_to_evaluate(table.splits, "train"))
     model = systems.load_any(run, device=device)
     with screen.progress() as progress:
         if isinstance(model, FusedMatcher):
             model.check_rows(rows, progress.say)
-        found = answering(as_answerer(model, "answers"), rows, progress=progress)
-    lines = [{"question_id": int(one.key) if one.key.isdecimal() else one.key, "answer": one.answer} for one in found]
+        found = answering(as_answerer(model, "answers"), rows, scored=False, progress=progress)
+    lines = [{"question_id": _id(one.key), "answer": one.answer} for one in found]
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, (json.dumps(lines, ensure_ascii=False, indent=0) + "\n").encode())
     screen.out(f"{len(lines):,} answers: {out}")
+    screen.next_step(command(run, "answers", data, rows.name, None, regions))
+
+
+def _id(key: str) -> int | str:
+    """A key as VQA has it, a whole number, where nothing of it is lost by that."""
+    return int(key) if key.isdecimal() and str(int(key)) == key else key

@@ -194,6 +194,8 @@ class Rows:
         joined = [name for name in columns if name not in self.columns]
         if joined:
             about = self._values(row, [PICTURE_KEY])[0] if PICTURE_KEY in self.columns else key
+            if about is None:
+                raise DataError(f"{key} names no picture in the column {PICTURE_KEY!r}, by which {joined[0]} are found")
             fields |= {name: self._stored(about, name) for name in joined}
         return Sample(
             key=key,

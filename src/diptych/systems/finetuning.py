@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from diptych.errors import UsageError
-from diptych.systems.rooms import recipe
+from diptych.errors import UsageError, unknown
+from diptych.objectives.answering import HEADS
+from diptych.systems.rooms import recipe, recipes
 from diptych.systems.trained import read_trained
 from diptych.train.run import Run
 
@@ -21,7 +22,7 @@ def finetuned(weights: str | Path, name: str) -> Run:
         weights: as `load` takes them; `build` is to be given them too, as what the run begins with.
         name: of a recipe of their system.
     Raises:
-        UsageError: the system has no such recipe, or it is one of two towers, which have no heads to be put on.
+        UsageError: the system has no such recipe for a task, or it is one of two towers, which have no such heads.
         WeightsError: `weights` hold no model.
         CheckpointError: the run has no checkpoint, or it is damaged.
     """
@@ -31,6 +32,9 @@ def finetuned(weights: str | Path, name: str) -> Run:
             f"{weights} is a {trained.system}, which is trained further by: diptych train {trained.system} RECIPE "
             f"--init {weights}; fine-tuned for a task are models that read text and regions at once"
         )
+    tasks = [one for one in recipes(trained.system) if recipe(trained.system, one).objective.name in HEADS]
+    if name not in tasks:
+        raise UsageError(unknown("recipe for a task", name, tasks))
     run = recipe(trained.system, name)
     taken = {setting: getattr(run.model, setting) for setting in KEPT}
     return replace(run, model=replace(trained.config, **taken), inputs=trained.inputs)

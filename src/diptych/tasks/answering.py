@@ -22,6 +22,8 @@ from diptych.report.tables import table
 from diptych.tasks.matcher import REGIONS
 
 ALL = "all kinds"
+AT_ONCE = 1024
+"""Rows that are read before they are answered."""
 SHOWN = 24
 """Questions on a page."""
 
@@ -38,7 +40,7 @@ class Answerer(Protocol):
     def answers(self) -> tuple[str, ...]:
         """(A) that it chooses among."""
 
-    def answer(self, samples: Sequence[Sample], progress: Progress = SILENT) -> Tensor:
+    def answer(self, samples: Sequence[Sample]) -> Tensor:
         """(N, A) float32, how much each answer is right for the first text of each sample."""
 
 
@@ -55,58 +57,87 @@ class Answered:
     worth: float | None
     """From 0 to 1; None where nobody tells."""
     usual: float | None
-    """What the answer that is given most often to this kind of question would be worth."""
+    """What the answer that is worth most, over all rows asked of this kind, would be worth here."""
 
 
 def answering(
-    model: Answerer, rows: Rows, *, limit: int | None = None, progress: Progress = SILENT
+    model: Answerer, rows: Rows, *, limit: int | None = None, scored: bool = True, progress: Progress = SILENT
 ) -> tuple[Answered, ...]:
-    """The likeliest answer to the first text of each row.
+    """The likeliest answer to the first text of each row, read and answered some at a time.
 
     Args:
         model: the model.
         rows: of a table of examples, with regions joined.
         limit: at most so many rows, evenly spread over the split.
+        scored: whether the rows have to tell their answers.
         progress: where the work is drawn.
     Raises:
-        DataError: the rows are no examples, or one lacks a text or regions.
+        UsageError: the model was never trained to answer.
+        DataError: the rows tell no answers, or none that the model knows; or one lacks a text or regions.
     """
-    if ANSWERS not in rows.columns:
+    if scored and ANSWERS not in rows.columns:
         raise DataError(
             f"{rows.path} has no column {ANSWERS!r}; expected a table of examples, as `diptych data examples` makes it"
         )
-    columns = (REGIONS, ANSWERS, KIND)
-    samples = [replace(rows.sample(row, columns), image=None) for row in spread_rows(len(rows), limit)]
-    chosen = model.answer(samples, progress).argmax(dim=1).tolist()
-    worth = [answer_scores(sample.fields[ANSWERS], model.answers) for sample in samples]
-    usual = _usual([sample.fields[KIND] or "" for sample in samples], worth)
-    return tuple(
-        _answered(sample, model.answers, place, known, usual)
-        for sample, place, known in zip(samples, chosen, worth, strict=True)
-    )
+    columns = (REGIONS, *(name for name in (ANSWERS, KIND) if name in rows.columns))
+    chosen, said = spread_rows(len(rows), limit), list[_Said]()
+    with progress.bar("answering", total=len(chosen), unit="questions") as bar:
+        for start in range(0, len(chosen), AT_ONCE):
+            samples = [replace(rows.sample(row, columns), image=None) for row in chosen[start : start + AT_ONCE]]
+            likeliest = model.answer(samples).argmax(dim=1).tolist()
+            said += [_said(sample, model.answers, place) for sample, place in zip(samples, likeliest, strict=True)]
+            bar.advance(len(samples))
+    _check_known(rows, model, said)
+    usual = _usual(said)
+    return tuple(_answered(one, model.answers, usual[one.kind]) for one in said)
 
 
-def _answered(
-    sample: Sample, names: Sequence[str], chosen: int, worth: Sequence[float] | None, usual: Mapping[str, int]
-) -> Answered:
-    kind = sample.fields[KIND] or ""
-    best = None if worth is None or not any(worth) else max(range(len(names)), key=worth.__getitem__)
+@dataclass(frozen=True)
+class _Said:
+    key: str
+    text: str
+    kind: str
+    chosen: int
+    worth: Mapping[int, float] | None
+    """By place, of the answers that are worth anything and that the model knows; None where nobody tells."""
+
+
+def _said(sample: Sample, names: Sequence[str], chosen: int) -> _Said:
+    if not sample.texts:
+        raise DataError(f"{sample.key} has no text; expected a question or a statement")
+    worth = answer_scores(sample.fields.get(ANSWERS), names)
+    known = None if worth is None else {place: one for place, one in enumerate(worth) if one > 0}
+    return _Said(sample.key, sample.texts[0], sample.fields.get(KIND) or "", chosen, known)
+
+
+def _check_known(rows: Rows, model: Answerer, said: Sequence[_Said]) -> None:
+    """Refuses a table of another task, whose answers are all strange to the model."""
+    told = [one for one in said if one.worth is not None]
+    if told and not any(one.worth for one in told):
+        raise DataError(
+            f"none of the answers that {rows.path} tells is among the {len(model.answers):,} of {model.name}, such as "
+            f"{model.answers[0]!r}; expected examples of the task that it was fine-tuned for"
+        )
+
+
+def _answered(said: _Said, names: Sequence[str], usual: int) -> Answered:
+    worth = said.worth
     return Answered(
-        key=sample.key,
-        text=sample.texts[0],
-        kind=kind,
-        answer=names[chosen],
-        right="" if best is None else names[best],
-        worth=None if worth is None else worth[chosen],
-        usual=None if worth is None else worth[usual[kind]],
+        key=said.key,
+        text=said.text,
+        kind=said.kind,
+        answer=names[said.chosen],
+        right=names[max(worth, key=worth.__getitem__)] if worth else "",
+        worth=None if worth is None else worth.get(said.chosen, 0.0),
+        usual=None if worth is None else worth.get(usual, 0.0),
     )
 
 
-def _usual(kinds: Sequence[str], worth: Sequence[Sequence[float] | None]) -> Mapping[str, int]:
+def _usual(said: Sequence[_Said]) -> Mapping[str, int]:
     """The place of the answer that is worth most in sum, by kind."""
     sums: dict[str, Counter[int]] = {}
-    for kind, known in zip(kinds, worth, strict=True):
-        sums.setdefault(kind, Counter()).update({place: one for place, one in enumerate(known or ()) if one > 0})
+    for one in said:
+        sums.setdefault(one.kind, Counter()).update(one.worth or {})
     return {kind: max(counts, key=lambda place: counts[place], default=0) for kind, counts in sums.items()}
 
 

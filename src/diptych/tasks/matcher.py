@@ -19,7 +19,7 @@ from diptych.errors import DataError, UsageError
 from diptych.objectives.answering import HEADS
 from diptych.objectives.objective import Fused
 from diptych.objectives.transport import cosine_cost, transport_plan
-from diptych.progress import SILENT, Bar, Progress
+from diptych.progress import SILENT, Bar, Progress, SilentBar
 from diptych.tasks.encoder import at_rest
 
 REGIONS = "regions"
@@ -166,12 +166,11 @@ class FusedMatcher:
         """That the model chooses among; () where it has no head for them, or knows none by name."""
         return self.inputs.config.answers if set(HEADS) & set(self.model.heads) else ()
 
-    def answer(self, samples: Sequence[Sample], progress: Progress = SILENT, *, batch: int = 64) -> Tensor:
+    def answer(self, samples: Sequence[Sample], *, batch: int = 64) -> Tensor:
         """How much each answer is right: the log-odds that the head for answers gives it.
 
         Args:
             samples: of a table of examples, asked for with the column "regions"; too long texts are cut.
-            progress: where it is drawn.
             batch: questions that go through the model at once.
         Returns:
             (N, A) float32 on the CPU.
@@ -181,8 +180,7 @@ class FusedMatcher:
         """
         head = self._answer_head()
         read = [(self.inputs.text_ids(sample.texts[0]), self._regions(sample)) for sample in samples]
-        with progress.bar("answering", total=len(read), unit="questions") as bar:
-            return self._asked(read, lambda fused: head(fused.pooled).float().cpu(), bar, batch)
+        return self._asked(read, lambda fused: head(fused.pooled).float().cpu(), SilentBar(), batch)
 
     def _asked(
         self,
@@ -238,7 +236,7 @@ class FusedMatcher:
         if name is None:
             raise UsageError(
                 f"{self.name} has no head for answers, only {', '.join(self.model.heads) or 'none at all'}; train it: "
-                f"diptych finetune {self.name} vqa --data EXAMPLES --regions REGIONS --out RUN"
+                f"diptych finetune {self.name} RECIPE --data EXAMPLES --regions REGIONS --out RUN"
             )
         if not self.answers:
             raise UsageError(f"nobody named the answers of {self.name}; convert it with a config that has `answers`")

@@ -91,8 +91,8 @@ def _same_origin(out: Path, began: str, given: str) -> str:
         return began
     how = "without --init" if began == SCRATCH else f"with the weights of {began}"
     raise RunExistsError(
-        f"the run in {out} began {how}, so it cannot go on with those of {given}. Leave --init as it was, or choose "
-        "another --out."
+        f"the run in {out} began {how}, so it cannot go on with those of {given}. Name the same weights again, or "
+        "choose another --out."
     )
 
 
