@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    import torch
+
     from diptych.data.table import Table
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -35,6 +37,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device, and torch sees none")
+
+
 @pytest.fixture(scope="session")
 def golden_root(request: pytest.FixtureRequest) -> Path:
     """Where the sets of golden data lie, a folder a room."""
@@ -52,6 +62,22 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def whole_float32() -> None:
+    """Convolutions of a GPU as exact as a CPU's: by default torch lets cuDNN round their inputs to 10 bits (TF32)."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
+
+
+@pytest.fixture(scope="session", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each device on which a test is to find the same."""
+    import torch
+
+    return torch.device(request.param)
 
 
 @pytest.fixture(scope="session")

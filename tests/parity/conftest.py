@@ -17,8 +17,8 @@ from torch import Tensor
 class GoldenSet:
     """Stored outputs of released code: facts from golden.json, tensors by name from whichever file holds them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.folder, self.device = folder, device
         self.facts: dict[str, Any] = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
 
     @cached_property
@@ -35,7 +35,7 @@ class GoldenSet:
 
     def __getitem__(self, name: str) -> Tensor:
         with safe_open(self.files[name], "pt") as tensors:
-            return tensors.get_tensor(name)
+            return tensors.get_tensor(name).to(self.device)
 
     def names(self, prefix: str) -> list[str]:
         """What follows `prefix` in the names that begin with it."""
@@ -43,13 +43,13 @@ class GoldenSet:
 
 
 @pytest.fixture(scope="session")
-def golden(golden_root: Path) -> Callable[[str], GoldenSet]:
-    """A function: a room's golden set."""
+def golden(golden_root: Path) -> Callable[..., GoldenSet]:
+    """A function: a room's golden set, with its tensors on a device."""
 
-    def of_room(room: str) -> GoldenSet:
+    def of_room(room: str, device: torch.device = torch.device("cpu")) -> GoldenSet:
         if not (golden_root / room).is_dir():
             pytest.skip(f"{golden_root} has no set for {room}")
-        return GoldenSet(golden_root / room)
+        return GoldenSet(golden_root / room, device)
 
     return of_room
 

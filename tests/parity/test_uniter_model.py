@@ -27,16 +27,22 @@ LOSSES = ("mlm", "mrfr", "mrc", "mrckl", "itm")
 
 
 @pytest.fixture(scope="module")
-def stored(golden):
+def release(golden):
     return golden("uniter")
 
 
 @pytest.fixture(scope="module")
-def file(stored, tmp_path_factory):
+def stored(golden, device):
+    """The same on each device that is to compute it."""
+    return golden("uniter", device)
+
+
+@pytest.fixture(scope="module")
+def file(release, tmp_path_factory):
     """The set's weights as the release has them: a file, and its config beside it."""
     file = tmp_path_factory.mktemp("release") / "uniter-set.pt"
-    torch.save({name: stored[name] for name, _ in stored.facts["state_dict_keys"]}, file)
-    shutil.copy(stored.folder / "model_config.json", file.with_suffix(".json"))
+    torch.save({name: release[name] for name, _ in release.facts["state_dict_keys"]}, file)
+    shutil.copy(release.folder / "model_config.json", file.with_suffix(".json"))
     return file
 
 
@@ -53,8 +59,8 @@ def published(file):
 
 
 @pytest.fixture(scope="module")
-def model(published):
-    return model_of(published)
+def model(published, device):
+    return model_of(published).to(device)
 
 
 def batch_of(stored, name):
@@ -77,7 +83,7 @@ def batch_of(stored, name):
             features=features.expand(rows, -1, -1),
             boxes=boxes[..., :4],
             box_features=boxes.expand(rows, -1, -1),
-            mask=torch.arange(features.shape[1]) < regions[:, None],
+            mask=torch.arange(features.shape[1], device=stored.device) < regions[:, None],
             types=found.get("img_type_ids"),
             hidden=None if hidden is None else hidden.bool(),
         ),
@@ -94,15 +100,15 @@ def packed_as_released(stored, name, states):
     return states.gather(1, index[..., None].expand(-1, -1, states.shape[2])), stored[f"{name}/attn_masks"].bool()
 
 
-def test_every_tensor_has_its_place_and_is_written_back(stored, published, tmp_path):
-    names = {name: tuple(shape) for name, shape in stored.facts["state_dict_keys"]}
+def test_every_tensor_has_its_place_and_is_written_back(release, published, tmp_path):
+    names = {name: tuple(shape) for name, shape in release.facts["state_dict_keys"]}
     assert published.layout == "uniter" and not published.ignored
-    assert published.config.heads == stored.facts["config"]["num_attention_heads"]
+    assert published.config.heads == release.facts["config"]["num_attention_heads"]
     write_weights(tmp_path, published.config, published.state, "uniter")
     written = load_file(tmp_path / "model.safetensors")
     assert {name: tuple(tensor.shape) for name, tensor in written.items()} == names
     for name, tensor in written.items():
-        expected = stored[name].clone()
+        expected = release[name].clone()
         if name == released.MASK:
             expected[0] = 0  # the release writes it so at every masked forward pass
         assert torch.equal(tensor, expected), name
@@ -112,12 +118,12 @@ def test_every_tensor_has_its_place_and_is_written_back(stored, published, tmp_p
     assert all(torch.equal(tensor, published.state[name]) for name, tensor in again.state.items())
 
 
-def test_the_number_of_parameters(stored, model):
-    ours = sum(parameter.numel() for parameter in model.parameters())
+def test_the_number_of_parameters(release, published):
+    ours = sum(parameter.numel() for parameter in model_of(published).parameters())
     theirs = sum(
-        stored[name].numel() for name, _ in stored.facts["state_dict_keys"] if name not in stored.facts["tied"]
+        release[name].numel() for name, _ in release.facts["state_dict_keys"] if name not in release.facts["tied"]
     )
-    assert ours == theirs - stored.facts["img_dim"], "the row of the mask embedding that masks nothing"
+    assert ours == theirs - release.facts["img_dim"], "the row of the mask embedding that masks nothing"
 
 
 @torch.inference_mode()
@@ -254,7 +260,7 @@ BATCHES = {
 
 
 def fine_tuned(stored, tmp_path, name):
-    """A released model of a task, through a file."""
+    """A released model of a task, through a file, where the stored tensors are."""
     tensors = {key: stored[key] for key, _ in stored.facts["state_dict_keys"] if key.startswith("uniter.")}
     weights = MODELS.get(name, "re_mlp1" if name == "re_rank_hard" else name)
     if weights is None:
@@ -281,8 +287,8 @@ def fine_tuned(stored, tmp_path, name):
     write_weights(tmp_path / "written", published.config, published.state, "uniter")
     written = load_file(tmp_path / "written" / "model.safetensors")
     assert written.keys() == tensors.keys()
-    assert all(torch.equal(written[key], value) for key, value in tensors.items() if key != released.MASK)
-    return model_of(published)
+    assert all(torch.equal(written[key], value.cpu()) for key, value in tensors.items() if key != released.MASK)
+    return model_of(published).to(stored.device)
 
 
 def weights_of(stored):
@@ -320,9 +326,9 @@ def test_heads_of_tasks(stored, tmp_path, name):
     close(found[:, 1:] if name.startswith("vcr") else found, stored[f"{name}/scores"], name)
 
 
-def test_every_stored_model_is_looked_at(stored):
+def test_every_stored_model_is_looked_at(release):
     # What the release did wrong with texts of several lengths is not ours to repeat.
-    assert {name.split("/")[0] for name in stored.files if name.endswith("/scores")} - {"itr_hn_image_official"} == set(
+    assert {name.split("/")[0] for name in release.files if name.endswith("/scores")} - {"itr_hn_image_official"} == set(
         TASKS
     )
 
@@ -353,11 +359,11 @@ def test_gradients_of_tasks(stored, tmp_path, name):
     assert whole == pytest.approx(facts["grad_global"], rel=1e-3)
 
 
-def test_what_the_released_training_decays(stored, model):
-    settings = OptimSettings(weight_decay=0.01, arithmetic="released")
+def test_what_the_released_training_decays(release, published):
+    model, settings = model_of(published), OptimSettings(weight_decay=0.01, arithmetic="released")
     groups = make_optimizer(model, settings, torch.device("cpu")).param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for group, expected in zip(groups, ("decay", "no_decay"), strict=True):
         ours = {names[id(parameter)]: parameter for parameter in group["params"]}
         theirs = released.key_map(ours).to_theirs(ours).keys()
-        assert theirs == set(stored.facts["optimizer"][expected]) - stored.facts["tied"].keys()
+        assert theirs == set(release.facts["optimizer"][expected]) - release.facts["tied"].keys()

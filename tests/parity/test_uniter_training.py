@@ -32,8 +32,8 @@ BATCHES = {"mrckl": "mrc"}
 
 
 @pytest.fixture(scope="module")
-def stored(golden):
-    return golden("uniter")
+def stored(golden, device):
+    return golden("uniter", device)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def model(stored, tmp_path):
     model = UNITER(published.config)
     model.heads = new_heads(sizes_in(published.state), published.config)
     model.load_state_dict(published.state)
-    return model
+    return model.to(stored.device)
 
 
 def stored_batch(stored, task):
@@ -65,7 +65,7 @@ def stored_batch(stored, task):
             features=features,
             boxes=numbers[..., :4],
             box_features=numbers,
-            mask=torch.arange(features.shape[1]) < num_regions[:, None],
+            mask=torch.arange(features.shape[1], device=stored.device) < num_regions[:, None],
             hidden=hidden,
         ),
     )
@@ -124,7 +124,7 @@ def test_the_trajectory(stored, model):
         clip_norm=hyper["grad_norm"],
         arithmetic="released",
     )
-    optimizer = make_optimizer(model.train(), settings, torch.device("cpu"))
+    optimizer = make_optimizer(model.train(), settings, stored.device)
     for step, task in enumerate(facts["tasks"]):
         rate = learning_rate(settings, step, hyper["num_train_steps"])
         assert rate == pytest.approx(facts["lr"][step])

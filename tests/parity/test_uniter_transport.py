@@ -9,8 +9,8 @@ from diptych.objectives.transport import cosine_cost, transport_plan
 
 
 @pytest.fixture(scope="module")
-def uniter(golden):
-    return golden("uniter")
+def uniter(golden, device):
+    return golden("uniter", device)
 
 
 def test_every_case_of_the_solver(uniter):
