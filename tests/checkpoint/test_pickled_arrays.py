@@ -74,6 +74,7 @@ class LikeAnArray:
         b"\x80\x02cos\nsystem\n(S'echo'\ntR.",
         b"c_codecs\nencode\n(Vx\nVrot13\ntR.",
     ],
+    ids=lambda content: f"{len(content)} bytes",  # a storage's key in the bytes is another in every process
 )
 def test_everything_else_is_refused(content, tmp_path):
     file = tmp_path / "weights.pkl"
