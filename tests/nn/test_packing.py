@@ -100,6 +100,52 @@ def test_packed_equals_padded_in_outputs_and_gradients(sizes, more):
     assert not found[0][0][~mask].any() and not found[0][1][~mask].any()
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("width", [8, 30, 64])
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16, torch.float16])
+def test_the_kernel_of_a_gpu_finds_what_rows_alone_find_on_a_cpu(width, autocast):
+    """Heads of 4, 15 and 32 numbers: kernels take the last alone in half precision."""
+    torch.manual_seed(2)
+    model = BertEncoder(width, 2, 2, 12, dropout=0.0, attention_dropout=0.0)
+    mask = mask_of([3, 70, 1, 9, 130], 133)
+    hidden = torch.randn(*mask.shape, width)
+    weight = torch.randn_like(hidden)
+    found = []
+    for device in ("cuda", "cpu"):
+        model.to(device).zero_grad()
+        given = hidden.to(device).requires_grad_()
+        with torch.autocast("cuda", dtype=autocast, enabled=autocast is not None and device == "cuda"):
+            out = model(given, mask.to(device)) if device == "cuda" else reference(model, given, mask)
+        (out * weight.to(device)).sum().backward()
+        found.append([one.cpu() for one in (out.float(), given.grad, *(one.grad for one in model.parameters()))])
+    bound = {None: 1e-5, torch.float16: 3e-3, torch.bfloat16: 3e-2}[autocast]
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours - theirs).norm() <= bound * theirs.norm() + 1e-4 * weight.norm() * bound
+
+
+@pytest.mark.gpu
+def test_dropout_of_attention_on_a_gpu():
+    """Drawn anew by each seed, the same by the same, and on average nothing."""
+    model = encoder(attention_dropout=0.4).to("cuda")
+    mask = mask_of([3, 70, 9]).cuda()
+    hidden = torch.randn(*mask.shape, 8, device="cuda")
+
+    def seeded(seed, recompute=False):
+        torch.manual_seed(seed)
+        given = hidden.clone().requires_grad_()
+        out = model(given, mask, recompute=recompute)
+        out.square().sum().backward()
+        return out.detach(), given.grad
+
+    model.train()
+    assert_close(seeded(1), seeded(1, recompute=True))
+    assert not torch.allclose(seeded(1)[0], seeded(2)[0])
+    attention, packing = model.blocks[0].attn, Packing.of(mask)
+    packed = packing.pack(hidden)
+    drawn = torch.stack([attention.packed(packed, packing) for _ in range(2000)]).mean(dim=0)
+    assert_close(drawn, attention.eval().packed(packed, packing), atol=0.1, rtol=0.1)
+
+
 def test_recomputation_changes_no_gradient():
     model = encoder(dropout=0.3, attention_dropout=0.3).train()
     mask = mask_of([3, 5, 1])

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from diptych.errors import ShapeError
 from diptych.nn.packing import Packing
+from diptych.nn.ragged import ragged_kernel
 
 
 class SelfAttention(nn.Module):
@@ -38,8 +39,18 @@ class SelfAttention(nn.Module):
         return self.out_proj(self._attend(query, key, value, mask, causal))
 
     def packed(self, hidden: Tensor, packing: Packing) -> Tensor:
-        """Every token attends to those of its row: (N, D) to (N, D), padded only between the two linear layers."""
+        """Every token attends to those of its row: (N, D) to (N, D).
+
+        On a GPU by a kernel that knows the rows' lengths, where there is one; else padded by groups, only between the
+        two linear layers.
+        """
         qkv = F.linear(hidden, self.in_proj_weight, self.in_proj_bias)
+        kernel = ragged_kernel(qkv, self.heads)
+        if kernel is not None:
+            dropout = self.dropout if self.training else 0.0
+            query, key, value = qkv.unflatten(1, (3, self.heads, -1)).unbind(dim=1)  # (N, H, K) each
+            context = kernel(query, key, value, packing.offsets, packing.lengths[0], dropout)
+            return self.out_proj(context.flatten(1))
         contexts = []
         for group in packing.groups:
             query, key, value = group.padded(qkv).chunk(3, dim=-1)

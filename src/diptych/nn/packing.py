@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 WASTE = 1.15
 """A group of rows is padded to its longest where that makes it larger by this factor at most."""
@@ -52,29 +55,39 @@ class Packing:
     """(N,) int64, in (B · L)."""
     shape: tuple[int, int]
     """B, L."""
-    groups: tuple[Group, ...]
+    sizes: Tensor
+    """(B,) int64: tokens of each row, the longest first."""
+    lengths: tuple[int, ...]
+    """The same as numbers."""
 
     @classmethod
     def of(cls, mask: Tensor) -> Packing:
-        """The packing of (B, L) bool, True where real, with a real position in every row.
-
-        On a GPU all rows are one group: there a launch costs more than the products of padding, which are 2 % of a
-        layer's where a row has a hundred tokens and a state 768 numbers.
-        """
+        """The packing of (B, L) bool, True where real, with a real position in every row."""
+        rows, length = mask.shape
         if mask.is_meta:  # shapes alone: every position counts
-            rows, length = mask.shape
-            whole = Group(0, rows * length, rows, length, mask=None, places=None)
-            return cls(torch.arange(rows * length, device=mask.device), (rows, length), (whole,))
-        lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)
+            sizes = torch.full((rows,), length, device=mask.device)
+            return cls(torch.arange(rows * length, device=mask.device), (rows, length), sizes, (length,) * rows)
+        sizes, order = mask.sum(dim=1).sort(descending=True, stable=True)
         row, column = mask[order].nonzero(as_tuple=True)
-        index = order[row] * mask.shape[1] + column
-        found = lengths.tolist()
-        cuts = _cuts(found) if mask.device.type == "cpu" else [0, len(found)]
+        return cls(order[row] * length + column, (rows, length), sizes, tuple(sizes.tolist()))
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The rows as attention that knows one length for all takes them.
+
+        Off the CPU all rows are one group: there a launch costs more than the products of padding.
+        """
+        cuts = _cuts(self.lengths) if self.sizes.device.type == "cpu" else [0, len(self.lengths)]
         groups: list[Group] = []
         for first, last in itertools.pairwise(cuts):
             start = groups[-1].stop if groups else 0
-            groups.append(_group(start, lengths[first:last], found[first:last]))
-        return cls(index=index, shape=(mask.shape[0], mask.shape[1]), groups=tuple(groups))
+            groups.append(_group(start, self.sizes[first:last], self.lengths[first:last]))
+        return tuple(groups)
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """(B + 1,) int32: where each row begins in a packed tensor, and the end."""
+        return F.pad(self.sizes.cumsum(dim=0, dtype=torch.int32), (1, 0))
 
     def pack(self, padded: Tensor) -> Tensor:
         """(B, L, ...) to (N, ...)."""
@@ -87,7 +100,7 @@ class Packing:
         return flat.unflatten(0, self.shape)
 
 
-def _cuts(lengths: list[int]) -> list[int]:
+def _cuts(lengths: Sequence[int]) -> list[int]:
     """Where groups begin, and the end: of lengths that fall, as many to a group as WASTE allows."""
     cuts, real = [0], 0
     for row, length in enumerate(lengths):
@@ -99,10 +112,10 @@ def _cuts(lengths: list[int]) -> list[int]:
     return [*cuts, len(lengths)]
 
 
-def _group(start: int, lengths: Tensor, found: list[int]) -> Group:
+def _group(start: int, sizes: Tensor, lengths: Sequence[int]) -> Group:
     """Rows of these lengths, as a tensor and as numbers, whose tokens begin at `start`."""
-    stop, rows, longest = start + sum(found), len(found), found[0]
-    if longest == found[-1]:
+    stop, rows, longest = start + sum(lengths), len(lengths), lengths[0]
+    if longest == lengths[-1]:
         return Group(start, stop, rows, longest, mask=None, places=None)
-    mask = torch.arange(longest, device=lengths.device) < lengths[:, None]
+    mask = torch.arange(longest, device=sizes.device) < sizes[:, None]
     return Group(start, stop, rows, longest, mask=mask, places=mask.flatten().nonzero().squeeze(1))
