@@ -28,18 +28,18 @@ def records(name: str, folder: Path, *, pictures: bool = True) -> list[Record]:
 
 
 def test_a_source_is_taken_for_what_it_is(name: str, source: Source) -> None:
-    assert detect._sniffer(name)(source(name))
+    assert detect._format(name).sniff(source(name))
     assert detect.detect(str(source(name)), None) == name
 
 
 def test_no_surer_format_claims_it(name: str, source: Source) -> None:
     """Formats are tried in the order of NAMES; a plainer one may see a list or folder in a richer one."""
     earlier = detect.NAMES[: detect.NAMES.index(name)]
-    assert [other for other in earlier if detect._sniffer(other)(source(name))] == []
+    assert [other for other in earlier if detect._format(other).sniff(source(name))] == []
 
 
 def test_an_empty_folder_is_neither_sniffed_nor_read(name: str, tmp_path: Path) -> None:
-    assert not detect._sniffer(name)(tmp_path)
+    assert not detect._format(name).sniff(tmp_path)
     with pytest.raises(DataError):
         list(detect.read(name, tmp_path))
 

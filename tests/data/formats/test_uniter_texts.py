@@ -129,6 +129,6 @@ def test_without_the_vocabulary_it_says_where_to_put_it(folder: Path, tmp_path: 
 
 
 def test_it_is_surest_of_its_own_and_documented(folder: Path) -> None:
-    assert next(name for name in detect.NAMES if detect._sniffer(name)(folder)) == "uniter-texts"
+    assert next(name for name in detect.NAMES if detect._format(name).sniff(folder)) == "uniter-texts"
     assert detect.WITHOUT_PICTURES == ("uniter-texts",)
     assert "\n| `uniter-texts` | " in (DOCS / "import.md").read_text(encoding="utf-8")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
-from diptych.data.formats.record import Record
+from diptych.data.formats.record import Reader, Record
 from diptych.data.rejects import Reject
 from diptych.errors import DataError, UsageError, neighbour, unknown
 
@@ -46,7 +47,7 @@ def detect(source: str, format: str | None) -> str:  # noqa: A002 - the word tha
         raise DataError(f"{source} is a table already; use it as it is: --data {source}")
     if format is not None:
         return format
-    found = next((name for name in NAMES if _sniffer(name)(path)), None)
+    found = next((name for name in NAMES if _format(name).sniff(path)), None)
     if found is None:
         raise DataError(_unrecognised(path))
     return found
@@ -54,40 +55,68 @@ def detect(source: str, format: str | None) -> str:  # noqa: A002 - the word tha
 
 def read(name: str, source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
     """The rows of `source` in the format called `name`; see `Reader`."""
-    from diptych.data.formats import (
-        classfolder,
-        coco,
-        csv,
-        hub,
-        imagefolder,
-        jsonl,
-        karpathy,
-        parquet,
-        uniter_texts,
-        webdataset,
-    )
+    return _format(name).read(source, pictures=pictures)
 
+
+class _Format(Protocol):
+    """What the module of a format has."""
+
+    @property
+    def sniff(self) -> Callable[[Path], bool]:
+        """Whether a source bears the format's marks."""
+
+    @property
+    def read(self) -> Reader:
+        """The rows of a source."""
+
+
+def _format(name: str) -> _Format:
+    """The module of the format of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
     match name:
         case "datasets":
-            return hub.read(source, pictures=pictures)
+            from diptych.data.formats import hub
+
+            return hub
         case "uniter-texts":
-            return uniter_texts.read(source, pictures=pictures)
+            from diptych.data.formats import uniter_texts
+
+            return uniter_texts
         case "imagefolder":
-            return imagefolder.read(source, pictures=pictures)
+            from diptych.data.formats import imagefolder
+
+            return imagefolder
         case "webdataset":
-            return webdataset.read(source, pictures=pictures)
+            from diptych.data.formats import webdataset
+
+            return webdataset
         case "parquet":
-            return parquet.read(source, pictures=pictures)
+            from diptych.data.formats import parquet
+
+            return parquet
         case "karpathy":
-            return karpathy.read(source, pictures=pictures)
+            from diptych.data.formats import karpathy
+
+            return karpathy
         case "coco":
-            return coco.read(source, pictures=pictures)
+            from diptych.data.formats import coco
+
+            return coco
         case "jsonl":
-            return jsonl.read(source, pictures=pictures)
+            from diptych.data.formats import jsonl
+
+            return jsonl
         case "csv":
-            return csv.read(source, pictures=pictures)
+            from diptych.data.formats import csv
+
+            return csv
         case "classfolder":
-            return classfolder.read(source, pictures=pictures)
+            from diptych.data.formats import classfolder
+
+            return classfolder
         case _:
             raise UsageError(f"--format: {unknown('format', name, NAMES)}")
 
@@ -105,34 +134,6 @@ def label_names(name: str, source: Path) -> list[str]:
             return classfolder.label_names(source)
         case _:
             return []
-
-
-def _sniffer(name: str) -> Callable[[Path], bool]:
-    from diptych.data.formats import (
-        classfolder,
-        coco,
-        csv,
-        hub,
-        imagefolder,
-        jsonl,
-        karpathy,
-        parquet,
-        uniter_texts,
-        webdataset,
-    )
-
-    return {
-        "datasets": hub.sniff,
-        "uniter-texts": uniter_texts.sniff,
-        "imagefolder": imagefolder.sniff,
-        "webdataset": webdataset.sniff,
-        "parquet": parquet.sniff,
-        "karpathy": karpathy.sniff,
-        "coco": coco.sniff,
-        "jsonl": jsonl.sniff,
-        "csv": csv.sniff,
-        "classfolder": classfolder.sniff,
-    }[name]
 
 
 def _beside(path: Path) -> str:
