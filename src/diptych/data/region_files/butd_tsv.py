@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from diptych.data.region_files.lines import Lines, array, index
-from diptych.data.region_files.old_store import OldStore, first_whole, named, without_torn_row
+from diptych.data.region_files.old_store import OldStore, first_whole, made_by, named, without_torn_row
 from diptych.data.regions import Regions, RegionSpec
 
 LABELS = ("objects_id", "objects_conf", "attrs_id", "attrs_conf")
@@ -89,11 +89,12 @@ def _decoded(cells: list[bytes], columns: tuple[str, ...]) -> Regions:
 
 def _spec(name: str, width: int) -> RegionSpec:
     regressed = name == "lxmert-tsv"
+    detector, kind = made_by(width, "bottom-up attention, R101-C4")
     return RegionSpec(
-        detector="bottom-up attention, R101-C4" if width == 2048 else "unknown",
+        detector=detector,
         detector_hash="",
         rule=f"unknown, of a file ({name})",
-        feature_kind="c4-mean" if width == 2048 else "unknown",
+        feature_kind=kind,
         feature_width=width,
         box_kind="regressed" if regressed else "proposal",
         plus_one=not regressed,

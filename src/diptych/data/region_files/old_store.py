@@ -21,6 +21,8 @@ FIRST = 100
 """Rows of which one is whole, or the file is taken for none."""
 NAMED = 20
 """Pictures whose ids are held against the names that a user gives."""
+RELEASED_WIDTH = 2048
+"""Numbers of a region in the files of all releases, where they are the mean of a C4 network's last stage."""
 DAMAGE = (ValueError, TypeError, LookupError, OSError)
 """What decoding a row may raise."""
 Row = TypeVar("Row")
@@ -125,6 +127,11 @@ def first_whole(path: Path, rows: Iterable[Row], read: Callable[[Row], Read]) ->
         except DAMAGE as error:
             why = str(error) if not number else why
     raise DataError(f"{path} has no whole row of regions ({why})")
+
+
+def made_by(width: int, detector: str) -> tuple[str, str]:
+    """The detector and the kind of the features in a file that names neither, as far as their width tells."""
+    return (detector, "c4-mean") if width == RELEASED_WIDTH else ("unknown", "unknown")
 
 
 def named(spec: RegionSpec, classes: tuple[str, ...], attributes: tuple[str, ...]) -> RegionSpec:

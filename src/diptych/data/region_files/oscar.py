@@ -12,7 +12,7 @@ import numpy as np
 
 from diptych.data.region_files.labels import Object, Size, Vocabulary, names_in, objects_of
 from diptych.data.region_files.lines import Lines, array, index
-from diptych.data.region_files.old_store import OldStore, first_whole, named, without_torn_row
+from diptych.data.region_files.old_store import OldStore, first_whole, made_by, named, without_torn_row
 from diptych.data.regions import Regions, RegionSpec
 from diptych.data.tags import first_name
 from diptych.errors import DataError
@@ -172,12 +172,13 @@ def _numbers(cells: list[bytes]) -> tuple[int, np.ndarray]:
 
 
 def _spec(width: int, labelled: bool) -> RegionSpec:
+    detector, kind = made_by(width, "bottom-up attention or VinVL")
     return RegionSpec(
-        detector="bottom-up attention or VinVL" if width == 2048 else "unknown",
+        detector=detector,
         detector_hash="",
         rule="unknown, of a file (oscar-tsv)",
         consumer="oscar",
-        feature_kind="c4-mean" if width == 2048 else "unknown",
+        feature_kind=kind,
         feature_width=width,
         box_kind="proposal",
         box_unit="pixel" if labelled else "unit",

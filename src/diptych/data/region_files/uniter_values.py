@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from diptych.data.region_files.old_store import made_by
 from diptych.data.regions import Regions, RegionSpec
 from diptych.errors import require_extra
 
@@ -92,12 +93,13 @@ def num_kept(scores: np.ndarray, threshold: float = 0.2, least: int = 10, most: 
 def spec_of(first: Regions) -> RegionSpec:
     """What UNITER's extractor is known to do; widths are those of a first picture."""
     width = first.features.shape[1]
+    detector, kind = made_by(width, "bottom-up attention, R101-C4")
     return RegionSpec(
-        detector="bottom-up attention, R101-C4" if width == 2048 else "unknown",
+        detector=detector,
         detector_hash="",
         rule="butd(min=100, max=100)",
         consumer="uniter, released",
-        feature_kind="c4-mean" if width == 2048 else "unknown",
+        feature_kind=kind,
         feature_width=width,
         box_kind="proposal",
         box_unit="unit",

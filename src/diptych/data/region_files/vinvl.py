@@ -8,7 +8,7 @@ import numpy as np
 
 from diptych.data.region_files.labels import Vocabulary, names_in, objects_of
 from diptych.data.region_files.lines import Lines, array, index
-from diptych.data.region_files.old_store import OldStore, first_whole, named, without_torn_row
+from diptych.data.region_files.old_store import OldStore, first_whole, made_by, named, without_torn_row
 from diptych.data.regions import Regions, RegionSpec
 
 FILE = "predictions.tsv"
@@ -75,12 +75,13 @@ def _feature(text: str) -> np.ndarray:
 
 
 def _spec(width: int) -> RegionSpec:
+    detector, kind = made_by(width, "VinVL, X152-C4")
     return RegionSpec(
-        detector="VinVL, X152-C4" if width == 2048 else "unknown",
+        detector=detector,
         detector_hash="",
         rule="unknown, of a file (vinvl-tsv)",
         consumer="oscar+",
-        feature_kind="c4-mean" if width == 2048 else "unknown",
+        feature_kind=kind,
         feature_width=width,
         box_kind="proposal",
         plus_one=True,
