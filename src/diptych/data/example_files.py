@@ -11,12 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diptych.data.examples import ANSWERS, COLUMNS, KIND, Task
+from diptych.data.examples import COLUMNS, ENTAILMENT, Example, Task, write_example
 from diptych.data.formats.json_stream import top_level
 from diptych.data.formats.record import split_of_file
 from diptych.data.layout import REJECTS_FILE
 from diptych.data.rejects import Reject, RejectLog
-from diptych.data.table import PICTURE_KEY
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError, UsageError
 from diptych.progress import SILENT, Progress
@@ -25,21 +24,9 @@ PICTURE_KEYS: Mapping[Task, str] = {"vqa": "COCO_{subtype}_{id:012d}.jpg", "ve":
 """What a picture is called whose number or name a file gives: COCO's files, Flickr30k's."""
 FULL_MARKS = 3
 """So many of ten people make an answer right; fewer make it right in part. VQA, arXiv:1505.00468, section 3."""
-ENTAILMENT = ("contradiction", "entailment", "neutral")
-"""What people found of a statement."""
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {word: str(number) for number, word in enumerate(_WORDS)} | {"none": "0"}
 _ARTICLES = ("a", "an", "the")
-
-
-@dataclass(frozen=True)
-class _Example:
-    split: str
-    key: str
-    picture: str
-    text: str
-    answers: Mapping[str, float] | None
-    kind: str
 
 
 def examples_of_files(
@@ -77,18 +64,16 @@ def examples_of_files(
         RejectLog(writer.folder / REJECTS_FILE) as rejects,
         progress.bar("reading", total=None, unit="rows") as bar,
     ):
-        for one in found:
+        for split, one in found:
             if isinstance(one, Reject):
                 rejects.add(one)
                 continue
-            answers = None if one.answers is None else [{"text": text, "score": of} for text, of in one.answers.items()]
-            fields = {PICTURE_KEY: one.picture, ANSWERS: answers, KIND: one.kind}
-            writer.add(one.split, key=one.key, group=one.picture, texts=[one.text], fields=fields)
+            write_example(writer, split, one)
             bar.advance(1)
         return len(rejects)
 
 
-def _questions(source: Path, template: str) -> Iterator[_Example | Reject]:
+def _questions(source: Path, template: str) -> Iterator[tuple[str, Example | Reject]]:
     """VQA's: a file of questions for each split, and one of annotations where their answers are told."""
     told = {_split(file): file for file in _files(source.parent if source.is_file() else source, "*annotations*.json")}
     asked = [source] if source.is_file() else _files(source, "*questions*.json")
@@ -101,14 +86,14 @@ def _questions(source: Path, template: str) -> Iterator[_Example | Reject]:
         answers = dict(_annotated(told[split])) if split in told else None
         subtype = next((value for name, value in top_level(file) if name == "data_subtype"), "")
         picture = partial(template.format, subtype=subtype)
-        yield from (
-            _question(file, split, one, answers, picture) for name, one in top_level(file) if name == "questions"
-        )
+        for name, one in top_level(file):
+            if name == "questions":
+                yield split, _question(file, one, answers, picture)
 
 
 def _question(
-    file: Path, split: str, one: Any, answers: Mapping[int, _Told] | None, picture: Callable[..., str]
-) -> _Example | Reject:
+    file: Path, one: Any, answers: Mapping[int, _Told] | None, picture: Callable[..., str]
+) -> Example | Reject:
     try:
         key, text, image = int(one["question_id"]), str(one["question"]), int(one["image_id"])
     except (KeyError, TypeError, ValueError) as error:
@@ -116,7 +101,7 @@ def _question(
     if answers is not None and key not in answers:
         return Reject(str(key), str(file), "the file of annotations has no answers to it")
     told = _Told(None, "") if answers is None else answers[key]
-    return _Example(split, str(key), picture(id=image), text, told.worth, told.kind)
+    return Example(key=str(key), picture=picture(id=image), text=text, answers=told.worth, kind=told.kind)
 
 
 @dataclass(frozen=True)
@@ -157,7 +142,7 @@ def plain_answer(answer: str) -> str:
     return " ".join(_NUMBERS.get(word, word) for word in words.split() if word not in _ARTICLES)
 
 
-def _statements(source: Path, template: str) -> Iterator[_Example | Reject]:
+def _statements(source: Path, template: str) -> Iterator[tuple[str, Example | Reject]]:
     """SNLI-VE's: lines of JSON with a statement, the name of its picture, and what people found."""
     files = [source] if source.is_file() else _files(source, "*.jsonl")
     if not files:
@@ -165,10 +150,10 @@ def _statements(source: Path, template: str) -> Iterator[_Example | Reject]:
     for file in files:
         with file.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
-                yield _statement(f"{file}, line {number}", _split(file), line, template)
+                yield _split(file), _statement(f"{file}, line {number}", line, template)
 
 
-def _statement(where: str, split: str, line: str, template: str) -> _Example | Reject:
+def _statement(where: str, line: str, template: str) -> Example | Reject:
     try:
         one = json.loads(line)
         key, text, picture, label = (str(one[name]) for name in ("pairID", "sentence2", "Flickr30K_ID", "gold_label"))
@@ -176,7 +161,8 @@ def _statement(where: str, split: str, line: str, template: str) -> _Example | R
         return Reject("", where, f"expected pairID, sentence2, Flickr30K_ID and gold_label ({error!r})")
     if label not in ENTAILMENT:
         return Reject(key, where, f"gold_label is {label!r}; expected {', '.join(ENTAILMENT)}")
-    return _Example(split, key, template.format(id=picture, subtype=""), text, {label: 1.0}, "statement")
+    name = template.format(id=picture, subtype="")
+    return Example(key=key, picture=name, text=text, answers={label: 1.0}, kind="statement")
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:

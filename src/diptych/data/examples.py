@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,12 +26,31 @@ COLUMNS: Mapping[str, pa.DataType] = {
 where nobody tells them; what is asked for, in a word. The question or statement is the row's only text."""
 MOST_ANSWERS = 3129
 """That a model chooses among: as many as UNITER's, for VQA v2."""
-TRUTHS = {True: "entailment", False: "contradiction"}
-"""SNLI-VE's words for a statement that a picture shows to be true or false."""
+ENTAILMENT = ("contradiction", "entailment", "neutral")
+"""SNLI-VE's words for a statement that a picture shows to be false or true, or that it leaves open."""
 
 Task = Literal["vqa", "ve"]
-_Example = tuple[str, str, str]
-"""Text, right answer, kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One question or statement."""
+
+    key: str
+    picture: str
+    """Its key."""
+    text: str
+    answers: Mapping[str, float] | None
+    """What each is worth, from 0 to 1; None where nobody tells."""
+    kind: str
+
+
+def write_example(writer: TableWriter, split: str, example: Example) -> None:
+    """Adds a row to a table that was begun with COLUMNS; examples of one picture are of one group."""
+    told = example.answers
+    answers = None if told is None else [{"text": text, "score": worth} for text, worth in told.items()]
+    fields = {PICTURE_KEY: example.picture, ANSWERS: answers, KIND: example.kind}
+    writer.add(split, key=example.key, group=example.picture, texts=[example.text], fields=fields)
 
 
 def examples_of_scenes(scenes: Table, out: Path, task: Task, progress: Progress = SILENT) -> None:
@@ -59,18 +79,19 @@ def examples_of_scenes(scenes: Table, out: Path, task: Task, progress: Progress 
             rows = scenes.split(split)
             for row in range(len(rows)):
                 key, asked = rows.values(row, ["key", column])
-                for number, (text, answer, kind) in enumerate(_examples(task, asked)):
-                    fields = {PICTURE_KEY: key, ANSWERS: [{"text": answer, "score": 1.0}], KIND: kind}
-                    writer.add(split, key=f"{key}-{task}{number}", group=key, texts=[text], fields=fields)
+                for example in _examples(task, key, asked):
+                    write_example(writer, split, example)
                 bar.advance(1)
 
 
-def _examples(task: Task, asked: Sequence[Mapping[str, Any]]) -> Iterator[_Example]:
-    for one in asked:
+def _examples(task: Task, picture: str, asked: Sequence[Mapping[str, Any]]) -> Iterator[Example]:
+    for number, one in enumerate(asked):
         if task == "vqa":
-            yield one["question"], one["answer"], one["kind"]
+            text, answer, kind = one["question"], one["answer"], one["kind"]
         else:
-            yield one["text"], TRUTHS[one["truth"]], "statement"
+            text, kind = one["text"], "statement"
+            answer = "entailment" if one["truth"] else "contradiction"
+        yield Example(key=f"{picture}-{task}{number}", picture=picture, text=text, answers={answer: 1.0}, kind=kind)
 
 
 def answer_names(rows: Rows, most: int = MOST_ANSWERS) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diptych.checkpoint.keymap import KeyMap, Rule, without_prefixes
+from diptych.data.examples import ENTAILMENT
 from diptych.errors import WeightsError
 from diptych.nn.bert import EPS
 from diptych.uniter.heads import HeadSizes
@@ -26,8 +27,6 @@ TIED = {
 """Second names of tensors."""
 WRITTEN_TIED = {"cls.predictions.bias": "cls.predictions.decoder.weight", "feat_regress.bias": "feat_regress.weight"}
 """A tensor of a tied head -> the second name that the release writes with it."""
-ENTAILMENT = ("contradiction", "entailment", "neutral")
-"""The answers of SNLI-VE, whose head has VQA's name."""
 FIXED = {"hidden_act": "gelu", "layer_norm_eps": EPS, "position_embedding_type": "absolute"}
 """Settings of a config file for which there is one value here."""
 HEAD_WIDTH = 64
@@ -198,7 +197,7 @@ def heads_in(theirs: Mapping[str, Tensor], width: int) -> dict[str, HeadSizes]:
             sizes[name] = HeadSizes(outputs=len(theirs[output]))
     if "re_output.3.weight" in theirs:
         sizes["re"] = HeadSizes(layers=2)
-    if "vqa" in sizes and sizes["vqa"].outputs == len(ENTAILMENT):
+    if "vqa" in sizes and sizes["vqa"].outputs == len(ENTAILMENT):  # SNLI-VE's, whose head has VQA's name
         sizes["ve"] = sizes.pop("vqa")
     if "nlvr2_paired" in sizes and theirs["nlvr2_output.weight"].shape[1] == width:
         sizes["nlvr2_triplet"] = sizes.pop("nlvr2_paired")
