@@ -177,18 +177,18 @@ def _next(run: str, task: str, table: Table, split: str, html: Path | None, regi
 
     page = _page_of(run, task) if html is None else html
     if page is None:
-        return command(run, task, table.path, split, Path(f"{task}.html"), regions)
+        return evaluate_command(run, task, table.path, split, Path(f"{task}.html"), regions)
     if task == "answers":  # rows of questions show no pictures to ask the other tasks about
         return screen.look_at(page)
     alike = OF_DETECTORS if task in OF_DETECTORS else OF_MATCHERS if regions else OF_TOWERS
     others = [name for name in possible(table, split) if name != task and name in alike]
     if others:
         beside = None if html is None else html.with_name(f"{others[0]}.html")
-        return command(run, others[0], table.path, split, beside, regions)
+        return evaluate_command(run, others[0], table.path, split, beside, regions)
     return screen.look_at(page)
 
 
-def command(run: str, task: str, data: Path, split: str, html: Path | None, regions: Sequence[Path]) -> str:
+def evaluate_command(run: str, task: str, data: Path, split: str, html: Path | None, regions: Sequence[Path]) -> str:
     """The command line that asks a task."""
     words = ["diptych", "evaluate", run, "--task", task, "--data", str(data), "--split", split]
     words += [word for one in regions for word in ("--regions", str(one))]

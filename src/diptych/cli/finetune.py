@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diptych.cli import screen
-from diptych.cli.train import next_after, show, train_and_review, with_regions
+from diptych.cli.train import train_and_show
 from diptych.errors import UsageError
 
 
@@ -31,17 +30,9 @@ def finetune(
     Sizes and vocabulary are those of WEIGHTS; the recipe says the task and how long it is trained.
     """
     from diptych import systems
-    from diptych.data.table import open_table
-    from diptych.overrides import apply_overrides
 
     begun = resume and (out / "run.json").exists()
     run = systems.read_run(out) if begun else systems.finetuned(weights, recipe)
     if run.recipe != recipe:
         raise UsageError(f"the run in {out} is of the recipe {run.recipe}, found {recipe}; choose another --out")
-    run = apply_overrides(run, settings or [])
-    table = with_regions(open_table(data), regions)
-    review = train_and_review(run, table, out, resume=resume, device=device, init=weights)
-    if review is None:  # one of several processes, and not the one that speaks
-        return
-    show(review)
-    screen.next_step(next_after(run, table, data, out, regions))
+    train_and_show(run, data, out, regions=regions, settings=settings or [], resume=resume, device=device, init=weights)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from diptych.cli import screen
-from diptych.cli.evaluate import command
+from diptych.cli.evaluate import evaluate_command
 from diptych.cli.train import split_to_evaluate, with_regions
 
 
@@ -45,7 +45,7 @@ def predict(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, (json.dumps(lines, ensure_ascii=False, indent=0) + "\n").encode())
     screen.out(f"{len(lines):,} answers: {out}")
-    screen.next_step(command(run, "answers", data, rows.name, None, regions))
+    screen.next_step(evaluate_command(run, "answers", data, rows.name, None, regions))
 
 
 def _id(key: str) -> int | str:

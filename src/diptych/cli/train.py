@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from diptych.cli import screen
+from diptych.cli.evaluate import evaluate_command
 from diptych.errors import DiptychError, InterruptedRunError, UsageError
 from diptych.progress import SILENT
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from diptych.train.run import Run
 
 OnNan = Literal["stop", "skip"]
+TASKS = {"detection": "detection", "pretraining": "matching", "vqa": "answers", "ve": "answers"}
+"""What a model is asked by, by the name of its objective; retrieval where it is none of these."""
 
 
 def train(
@@ -47,35 +49,51 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")] = False,
 ) -> None:
     """Train SYSTEM by one of its recipes, e.g. `diptych train clip tiny --data scenes --out runs/first`."""
-    from diptych.data.table import open_table
-    from diptych.overrides import apply_overrides
-
-    run = find_run(recipe or [], repeat, out if resume else None)
-    run = apply_overrides(run, [*(settings or []), *([] if batch is None else [f"training.batch={batch}"])])
-    table = with_regions(open_table(data), regions or [])
-    review = train_and_review(
-        run,
-        table,
+    train_and_show(
+        find_run(recipe or [], repeat, out if resume else None),
+        data,
         out,
+        regions=regions or [],
+        settings=[*(settings or []), *([] if batch is None else [f"training.batch={batch}"])],
         resume=resume,
         device=device,
         on_nan=on_nan,
         init=init,
         tensorboard=tensorboard,
     )
+
+
+def train_and_show(
+    run: Run,
+    data: Path,
+    out: Path,
+    *,
+    regions: Sequence[Path],
+    settings: Sequence[str],
+    resume: bool,
+    device: str,
+    init: str | None,
+    on_nan: OnNan = "stop",
+    tensorboard: bool = False,
+) -> None:
+    """Trains a run with the user's settings on the table in `data`, shows what came of it, and how to ask the model.
+
+    The other arguments are those of `train`.
+    """
+    from diptych.data.table import open_table
+    from diptych.overrides import apply_overrides
+
+    run = apply_overrides(run, settings)
+    table = with_regions(open_table(data), regions)
+    review = train_and_review(
+        run, table, out, resume=resume, device=device, on_nan=on_nan, init=init, tensorboard=tensorboard
+    )
     if review is None:  # one of several processes, and not the one that speaks
         return
     show(review)
-    screen.next_step(next_after(run, table, data, out, regions or []))
-
-
-def next_after(run: Run, table: Table, data: Path, out: Path, regions: Sequence[Path]) -> str:
-    """The command that asks a run for what it was trained for."""
     split = split_to_evaluate(table.splits, run.inputs.split)
-    tasks = {"detection": "detection", "pretraining": "matching", "vqa": "answers", "ve": "answers"}
-    task = tasks.get(run.objective.name, "retrieval")
-    words = ["diptych", "evaluate", str(out), "--task", task, "--data", str(data), "--split", split]
-    return shlex.join([*words, *(word for one in regions for word in ("--regions", str(one)))])
+    task = TASKS.get(run.objective.name, "retrieval")
+    screen.next_step(evaluate_command(str(out), task, data, split, None, regions))
 
 
 def with_regions(table: Table, stores: Sequence[Path]) -> Table:
@@ -238,7 +256,3 @@ def _review_what_is_there(out: Path, table: Table, asked: str | None, device: st
         progress.say(f"The report could not be written either: {error}")
     else:
         progress.say(f"The run failed; {review.report} shows how far it came.")
-
-
-def _word(path: Path) -> str:
-    return shlex.quote(str(path))
