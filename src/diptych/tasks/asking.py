@@ -13,6 +13,7 @@ OF_TOWERS = ("retrieval", "zero_shot", "linear_probe", "choices")
 OF_DETECTORS = ("detection",)
 OF_MATCHERS = ("retrieval", "choices", "matching", "answers")
 """What models of two towers, detectors, and models that read text and regions at once are asked."""
+READS_BOTH = "a model that reads text and regions at once"
 Asking = Towers | Matcher | Detector
 """What can be asked."""
 
@@ -20,29 +21,33 @@ Asking = Towers | Matcher | Detector
 def as_towers(model: Asking, task: str) -> Towers:
     """The model, where it has two towers; else UsageError."""
     if not isinstance(model, Towers):
-        raise UsageError(f"{task} is asked of a model with two towers, and {_kind(model)}")
+        raise _unfit(model, task, "a model with two towers")
     return model
 
 
 def as_matcher(model: Asking, task: str) -> Matcher:
     """The model, where it reads text and regions at once; else UsageError."""
     if not isinstance(model, Matcher):
-        raise UsageError(f"{task} is asked of a model that reads text and regions at once, and {_kind(model)}")
+        raise _unfit(model, task, READS_BOTH)
     return model
 
 
 def as_answerer(model: Asking, task: str) -> Answerer:
     """The model, where it answers questions; else UsageError."""
     if not isinstance(model, Answerer):
-        raise UsageError(f"{task} is asked of a model that reads text and regions at once, and {_kind(model)}")
+        raise _unfit(model, task, READS_BOTH)
     return model
 
 
 def as_detector(model: Asking, task: str) -> Detector:
     """The model, where it finds objects; else UsageError."""
     if not isinstance(model, Detector):
-        raise UsageError(f"{task} is asked of a detector, and {_kind(model)}")
+        raise _unfit(model, task, "a detector")
     return model
+
+
+def _unfit(model: Asking, task: str, wanted: str) -> UsageError:
+    return UsageError(f"{task} is asked of {wanted}, and {_kind(model)}")
 
 
 def _kind(model: Asking) -> str:
