@@ -177,7 +177,7 @@ def _region_part(regions: Sequence[ItemRegions]) -> RegionPart:
 
 
 def with_regions(config: UniterConfig, rows: Rows, tell: Callable[[str], None]) -> UniterConfig:
-    """The config with the width, classes and detector of the regions that are joined to a table.
+    """The config with the width, classes and detector of the regions joined to a table, and its answers if any.
 
     Raises:
         DataError: no regions are joined, or they are not of the detector that the config names.
@@ -187,7 +187,11 @@ def with_regions(config: UniterConfig, rows: Rows, tell: Callable[[str], None]) 
     config.check_regions(found)
     if not found.detector_hash:
         tell("Note: which weights made these regions is not known; nothing will tell them from another detector's.")
-    return replace(found, detector_hash=found.detector_hash or config.detector_hash)
+    return replace(
+        found,
+        answers=config.answers or answer_names(rows),
+        detector_hash=found.detector_hash or config.detector_hash,
+    )
 
 
 def _as_trained_with(config: UniterConfig, rows: Rows) -> UniterConfig:
@@ -205,7 +209,6 @@ def _as_trained_with(config: UniterConfig, rows: Rows) -> UniterConfig:
         config,
         feature_width=spec.feature_width,
         num_classes=num_classes_of(rows) or config.num_classes,
-        answers=config.answers or answer_names(rows),
         detector=spec.detector,
         detector_hash=spec.detector_hash,
         feature_kind=spec.feature_kind,

@@ -19,9 +19,9 @@ from diptych.objectives.objective import Fused
 BOX_NUMBERS = 7
 """x0, y0, x1, y1, width, height, area; all as shares of the picture."""
 REGION_TYPE = 1
+"""The row of the table of types that regions have where a batch does not say: BERT's second sentence."""
 NOT_KNOWN = ("", "unknown")
 """What a config or a file of regions says where it does not tell."""
-"""The row of the table of types that regions have where a batch does not say: BERT's second sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)
