@@ -22,17 +22,17 @@ def finetuned(weights: str | Path, name: str) -> Run:
         weights: as `load` takes them; `build` is to be given them too, as what the run begins with.
         name: of a recipe of their system.
     Raises:
-        UsageError: the system has no such recipe for a task, or it is one of two towers, which have no such heads.
+        UsageError: the system has no such recipe for a task, or none at all.
         WeightsError: `weights` hold no model.
         CheckpointError: the run has no checkpoint, or it is damaged.
     """
     trained = read_trained(weights)
-    if not hasattr(trained.config, "answers"):
+    tasks = [one for one in recipes(trained.system) if recipe(trained.system, one).objective.name in HEADS]
+    if not tasks:
         raise UsageError(
             f"{weights} is a {trained.system}, which is trained further by: diptych train {trained.system} RECIPE "
             f"--init {weights}; fine-tuned for a task are models that read text and regions at once"
         )
-    tasks = [one for one in recipes(trained.system) if recipe(trained.system, one).objective.name in HEADS]
     if name not in tasks:
         raise UsageError(unknown("recipe for a task", name, tasks))
     run = recipe(trained.system, name)

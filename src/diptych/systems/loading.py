@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diptych.detector.weights import is_bottom_up
 from diptych.errors import WeightsError, neighbour
 from diptych.nn.unfilled import unfilled
 from diptych.systems.rooms import room
@@ -100,6 +99,8 @@ def _check_detector(source: Path) -> None:
     Raises:
         WeightsError: there is nothing, or nothing of a detector.
     """
+    from diptych.detector.weights import is_bottom_up
+
     expected = "a run of `diptych regions train`, or the file of torchvision's fasterrcnn_resnet50_fpn or its v2"
     if not source.exists():
         raise WeightsError(f"there is no file or folder {source}{neighbour(source) or '.'} Expected {expected}")
