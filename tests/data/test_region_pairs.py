@@ -86,6 +86,33 @@ def test_a_class_that_a_given_vocabulary_lacks_is_told_by_name(tmp_path):
         open_regions(tmp_path, classes=("sky", "cat"))
 
 
+@pytest.mark.parametrize("attributes", [("brown", "red", "wet"), ("wet", "brown")])
+def test_attributes_that_are_given_go_before_those_of_the_file(tmp_path, attributes):
+    _vinvl(tmp_path)
+    store = open_regions(tmp_path, attributes=attributes)
+    assert (store.spec.classes, store.spec.attributes) == (("cat", "dög", "sky"), attributes)
+    first = store.regions("a/1.jpg")
+    assert [attributes[id_] for id_ in first.attribute_ids[0, :2]] == ["brown", "wet"]
+    with pytest.raises(DataError, match="'brown' is not among the 2 names of the vocabulary"):
+        open_regions(tmp_path, attributes=("red", "wet"))
+
+
+def test_classes_that_are_given_leave_the_attributes_of_the_file(tmp_path):
+    _vinvl(tmp_path)
+    spec = open_regions(tmp_path, classes=("sky", "dög", "cat")).spec
+    assert (spec.classes, spec.attributes) == (("sky", "dög", "cat"), ("brown", "wet"))
+
+
+@pytest.mark.parametrize("feature", [5, None, [1.0]])
+def test_a_row_whose_feature_is_no_text_costs_itself(tmp_path, feature):
+    _vinvl(tmp_path)
+    sky = {"class": "sky", "rect": [0, 0, 9, 9], "conf": 0.25, "feature": feature}
+    with (tmp_path / "predictions.tsv").open("a") as file:
+        file.write(f"5\t{json.dumps({'objects': [sky]})}\n")
+    result = import_regions(open_regions(tmp_path), tmp_path / "out")
+    assert (result.pictures, result.rejects) == (3, 2)
+
+
 def test_labels_of_other_pictures_are_told(tmp_path):
     pair = OSCAR / "retrieval"
     rows = (pair / "predictions.tsv").read_bytes().splitlines(keepends=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -105,3 +106,11 @@ def names_in(lines: Lines, places: Iterable[int]) -> tuple[tuple[str, ...], tupl
         attributes.update(_ATTRIBUTES.findall(cell))
     named = {name for names in map(json.loads, attributes) for name in names} - {NO_ATTRIBUTE}
     return tuple(sorted(map(json.loads, classes))), tuple(sorted(named))
+
+
+def completed(spec: RegionSpec, lines: Lines, places: Iterable[int]) -> RegionSpec:
+    """The spec with the names that the rows themselves have, for those that it lacks; see `names_in`."""
+    if spec.classes and spec.attributes:
+        return spec
+    classes, attributes = names_in(lines, places)
+    return replace(spec, classes=spec.classes or classes, attributes=spec.attributes or attributes)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.region_files.labels import Object, Size, Vocabulary, names_in, objects_of
+from diptych.data.region_files.labels import Object, Size, Vocabulary, completed, objects_of
 from diptych.data.region_files.lines import Lines, array, index
 from diptych.data.region_files.old_store import OldStore, first_whole, made_by, named, without_torn_row
 from diptych.data.regions import Regions, RegionSpec
@@ -40,7 +40,7 @@ class OscarTsv(OldStore):
         attributes: tuple[str, ...],
         labels: Path | None = None,
     ):
-        """Finds the rows of both files; reads all labels once for their names where `classes` does not give them.
+        """Finds the rows of both files; reads all labels once for the names that are not given.
 
         Raises:
             DataError: a file is damaged, or no row is whole.
@@ -52,8 +52,8 @@ class OscarTsv(OldStore):
         width = first_whole(self.features, places.values(), lambda place: _width(lines.columns(place)))
         super().__init__(path, places, spec or _spec(width, self.labels is not None))
         self.spec = named(self.spec, classes, attributes)
-        if self.labels is not None and not self.spec.classes:
-            self.spec = named(self.spec, *names_in(Lines(self.labels), self._label_places.values()))
+        if self.labels is not None and (spec is None or not spec.classes):
+            self.spec = completed(self.spec, Lines(self.labels), self._label_places.values())
         self._vocabulary = Vocabulary(self.spec)
         without_torn_row(self, lines, places)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.region_files.labels import Vocabulary, names_in, objects_of
+from diptych.data.region_files.labels import Vocabulary, completed, objects_of
 from diptych.data.region_files.lines import Lines, array, index
 from diptych.data.region_files.old_store import OldStore, first_whole, made_by, named, without_torn_row
 from diptych.data.regions import Regions, RegionSpec
@@ -20,7 +20,7 @@ class VinvlTsv(OldStore):
     format = "vinvl-tsv"
 
     def __init__(self, path: Path, spec: RegionSpec | None, classes: tuple[str, ...], attributes: tuple[str, ...]):
-        """Finds the rows; reads all of them once for their names where `classes` does not give them.
+        """Finds the rows; reads all of them once for the names that are not given.
 
         Raises:
             DataError: the file is damaged, or no row is whole.
@@ -28,11 +28,11 @@ class VinvlTsv(OldStore):
         lines, places = index(vinvl_file(path))
         lines.check_first()
         width = first_whole(path, places.values(), lambda place: _width(lines.columns(place)))
-        spec = named(spec or _spec(width), classes, attributes)
-        if not spec.classes:
-            spec = named(spec, *names_in(lines, places.values()))
-        super().__init__(path, places, spec)
-        self._vocabulary = Vocabulary(spec)
+        found = named(spec or _spec(width), classes, attributes)
+        if spec is None or not spec.classes:
+            found = completed(found, lines, places.values())
+        super().__init__(path, places, found)
+        self._vocabulary = Vocabulary(found)
         without_torn_row(self, lines, places)
 
     def _read(self, key: str, place: int) -> Regions:
