@@ -86,6 +86,15 @@ def test_a_text_whose_pieces_would_not_come_back_is_rejected(folder: Path, tmp_p
     assert all(one.reason.startswith("its pieces spell no text that would be read as the same") for one in found)
 
 
+def test_a_record_without_ids_that_are_numbers_costs_itself(folder: Path, tmp_path: Path) -> None:
+    ids = {"whole": [60, 61], "letter": ["x", 3], "nothing": [], "no number": [float("nan")], "bytes": [b"zz"]}
+    source = write(
+        tmp_path / "pretrain_mine.db", {id_: {"input_ids": one, "img_fname": id_} for id_, one in ids.items()}
+    )
+    result = import_table(str(source), tmp_path / "table", max_rejects=1)
+    assert (result.splits, result.rejects) == ({"train": 1}, 4)
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [

@@ -45,7 +45,7 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
             continue
         try:
             text = _text(texts.example(id_), tokenizer)
-        except (DataError, KeyError, TypeError, OverflowError) as error:
+        except (DataError, KeyError, TypeError, ValueError, OverflowError) as error:
             yield Reject(key, name, _why(error, id_, texts))
             continue
         yield Record(key=key, source=name, image=None, texts=(text,), split=split)
@@ -88,6 +88,8 @@ def _tokenizer(texts: UniterTexts) -> Tokenizer:
 
 def _text(example: Mapping[str, Any], tokenizer: Tokenizer) -> str:
     ids = [int(one) for one in example["input_ids"]]
+    if not ids:
+        raise DataError("it has no words")
     text = tokenizer.decode(ids)
     if tokenizer.encode(text, len(ids) + 3)[1:-1] != ids:
         raise DataError("its pieces spell no text that would be read as the same, as [UNK] does not")

@@ -23,7 +23,7 @@ NAMED = 20
 """Pictures whose ids are held against the names that a user gives."""
 RELEASED_WIDTH = 2048
 """Numbers of a region in the files of all releases, where they are the mean of a C4 network's last stage."""
-DAMAGE = (ValueError, TypeError, LookupError, OSError)
+DAMAGE = (ValueError, TypeError, AttributeError, LookupError, OSError)
 """What decoding a row may raise."""
 Row = TypeVar("Row")
 Read = TypeVar("Read")
