@@ -104,7 +104,10 @@ def test_tasks_are_told_what_they_can_be_asked_of(rows, towers):
 
     found = evaluate("matching", ColourMatcher(), Table(), Asked())
     assert found.headline == "Of two pictures, 100 of 100 texts fit their own better; guessing gets 50"
-    with pytest.raises(UsageError, match="colours is one of these; choose of retrieval, choices, matching"):
+    with pytest.raises(
+        UsageError,
+        match="colours is a model that reads text and regions at once; choose of retrieval, choices, matching",
+    ):
         evaluate("zero_shot", ColourMatcher(), Table(), Asked())
     with pytest.raises(UsageError, match="--recall-with RUN"):
         evaluate("retrieval", ColourMatcher(), Table(), Asked())

@@ -54,8 +54,8 @@ def _kind(model: Asking) -> str:
     """What a model is, and what it can be asked."""
     match model:
         case Detector():
-            return f"{model.name} is one of objects; choose of {', '.join(OF_DETECTORS)}"
+            return f"{model.name} is a detector; choose of {', '.join(OF_DETECTORS)}"
         case Matcher():
-            return f"{model.name} is one of these; choose of {', '.join(OF_MATCHERS)}"
+            return f"{model.name} is {READS_BOTH}; choose of {', '.join(OF_MATCHERS)}"
         case _:
             return f"{model.name} has two towers; choose of {', '.join(OF_TOWERS)}"
