@@ -1,9 +1,9 @@
 """Attention within rows of unequal length that lie one after the other, by the kernels that a GPU has for it.
 
 They are those under torch's attention over nested tensors, called directly. BERT-base's encoder over 134 rows of 20 to
-132 tokens, forward and backward on an H200: 23 ms in bf16 and 127 in float32, where all rows padded to the longest take
-29 and 137 and a third more memory; nested tensors take 147 and 139, most of it Python (torch 2.11).
-`torch.nn.attention.varlen` knows neither dropout nor float32.
+132 tokens, forward and backward on an H200 with torch 2.11: 1.22 times as fast in bf16 and 1.08 times in float32 as
+where all rows are padded to the longest, which takes a third more memory. Nested tensors were slower than padding in
+both, most of it Python. `torch.nn.attention.varlen` knows neither dropout nor float32.
 """
 
 from __future__ import annotations
