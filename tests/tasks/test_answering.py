@@ -49,8 +49,8 @@ ROWS = (
 )
 
 
-def rows(folder: Path, known: bool = True, columns: tuple[str, ...] = tuple(COLUMNS)) -> Rows:
-    with TableWriter(folder / "table", columns={name: COLUMNS[name] for name in columns}) as writer:
+def rows(folder: Path, known: bool = True, columns: tuple[str, ...] = tuple(COLUMNS["vqa"])) -> Rows:
+    with TableWriter(folder / "table", columns={name: COLUMNS["vqa"][name] for name in columns}) as writer:
         for kind, text, given in ROWS:
             answers = [{"text": word, "score": worth} for word, worth in given.items()] if known else None
             fields = {"picture_key": text, "answers": answers, "kind": kind}
@@ -89,7 +89,7 @@ def test_pictures_and_texts_are_no_examples(tmp_path: Path) -> None:
 def test_answers_of_another_task_are_refused(tmp_path: Path) -> None:
     model = Says(hat="red", car="red", cup="red", all="red", sky="red")
     model.answers = ("entailment", "red", "contradiction")
-    strange = TableWriter(tmp_path / "table", columns=COLUMNS)
+    strange = TableWriter(tmp_path / "table", columns=COLUMNS["vqa"])
     with strange as writer:
         answers = [{"text": "a lot", "score": 1.0}]
         writer.add("test", key="hat", texts=["hat"], fields={"picture_key": "hat", "answers": answers})
@@ -107,7 +107,7 @@ def test_kinds_and_answers_need_not_be_there(tmp_path: Path) -> None:
 
 
 def test_a_row_names_its_picture(tmp_path: Path) -> None:
-    with TableWriter(tmp_path / "table", columns=COLUMNS) as writer:
+    with TableWriter(tmp_path / "table", columns=COLUMNS["vqa"]) as writer:
         writer.add("test", key="q1", texts=["what?"], fields={"answers": []})
     asked = open_table(tmp_path / "table").joined(NoRegions()).split("test")
     with pytest.raises(DataError, match="q1 names no picture in the column 'picture_key'"):

@@ -60,7 +60,7 @@ def examples_of_files(
         ) from error
     found = _questions(source, template) if task == "vqa" else _statements(source, template)
     with (
-        TableWriter(out, columns=COLUMNS, source=str(source)) as writer,
+        TableWriter(out, columns=COLUMNS[task], source=str(source)) as writer,
         RejectLog(writer.folder / REJECTS_FILE) as rejects,
         progress.bar("reading", total=None, unit="rows") as bar,
     ):
@@ -68,7 +68,7 @@ def examples_of_files(
             if isinstance(one, Reject):
                 rejects.add(one)
                 continue
-            write_example(writer, split, one)
+            write_example(writer, task, split, one)
             bar.advance(1)
         return len(rejects)
 
@@ -101,7 +101,7 @@ def _question(
     if answers is not None and key not in answers:
         return Reject(str(key), str(file), "the file of annotations has no answers to it")
     told = _Told(None, "") if answers is None else answers[key]
-    return Example(key=str(key), picture=picture(id=image), text=text, answers=told.worth, kind=told.kind)
+    return Example(key=str(key), pictures=(picture(id=image),), texts=(text,), answers=told.worth, kind=told.kind)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _statement(where: str, line: str, template: str) -> Example | Reject:
     if label not in ENTAILMENT:
         return Reject(key, where, f"gold_label is {label!r}; expected {', '.join(ENTAILMENT)}")
     name = template.format(id=picture, subtype="")
-    return Example(key=key, picture=name, text=text, answers={label: 1.0}, kind="statement")
+    return Example(key=key, pictures=(name,), texts=(text,), answers={label: 1.0}, kind="statement")
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Example tables: a row a question or statement about a picture, whose regions a store has under the picture's key."""
+"""Example tables: a row a question, statement or phrase about pictures, whose regions a store has under their keys."""
 
 from __future__ import annotations
 
@@ -17,40 +17,72 @@ from diptych.progress import SILENT, Progress
 
 ANSWERS = "answers"
 KIND = "kind"
-COLUMNS: Mapping[str, pa.DataType] = {
-    PICTURE_KEY: pa.string(),
-    ANSWERS: pa.list_(pa.struct([("text", pa.string()), ("score", pa.float32())])),
-    KIND: pa.string(),
-}
-"""Own columns of such a table: the picture that a row is about; answers, each with what it is worth, from 0 to 1, none
-where nobody tells them; what is asked for, in a word. The question or statement is the row's only text."""
+OPTIONS = "options"
+RIGHT = "right"
+BOX = "box"
 MOST_ANSWERS = 3129
 """That a model chooses among: as many as UNITER's, for VQA v2."""
 ENTAILMENT = ("contradiction", "entailment", "neutral")
 """SNLI-VE's words for a statement that a picture shows to be false or true, or that it leaves open."""
+TRUTHS = ("False", "True")
+"""NLVR2's words for a statement about two pictures."""
 
-Task = Literal["vqa", "ve"]
+Task = Literal["vqa", "ve", "nlvr2", "vcr", "re"]
+_ANSWERED: Mapping[str, pa.DataType] = {
+    PICTURE_KEY: pa.string(),
+    ANSWERS: pa.list_(pa.struct([("text", pa.string()), ("score", pa.float32())])),
+    KIND: pa.string(),
+}
+COLUMNS: Mapping[Task, Mapping[str, pa.DataType]] = {
+    "vqa": _ANSWERED,
+    "ve": _ANSWERED,
+    "nlvr2": {**_ANSWERED, PICTURE_KEY: pa.list_(pa.string())},
+    "vcr": {
+        PICTURE_KEY: pa.list_(pa.string()),
+        OPTIONS: pa.list_(pa.string()),
+        RIGHT: pa.int32(),
+        KIND: pa.string(),
+    },
+    "re": {PICTURE_KEY: pa.string(), BOX: pa.list_(pa.float32()), KIND: pa.string()},
+}
+"""Own columns of the tables of each task; `Example` says what they hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One question or statement."""
+    """One question, statement or phrase."""
 
     key: str
-    picture: str
-    """Its key."""
-    text: str
-    answers: Mapping[str, float] | None
-    """What each is worth, from 0 to 1; None where nobody tells."""
+    pictures: tuple[str, ...]
+    """The keys of what it is about: of NLVR2 the left and the right picture; of VCR one, or the keys under which the
+    given boxes and the detected ones of the same picture lie; else one."""
+    texts: tuple[str, ...]
+    """One; of VCR what stands before an option: the question, and for a rationale the answer too."""
     kind: str
+    """What is asked for, in a word."""
+    answers: Mapping[str, float] | None = None
+    """What each is worth, from 0 to 1; None where nobody tells."""
+    options: tuple[str, ...] = ()
+    """Of VCR: one of them is right."""
+    right: int | None = None
+    """The place of that one; None where nobody tells."""
+    box: tuple[float, float, float, float] | None = None
+    """Of a phrase: x0, y0, x1, y1 of what it means, as shares of the picture; None where nobody tells."""
 
 
-def write_example(writer: TableWriter, split: str, example: Example) -> None:
-    """Adds a row to a table that was begun with COLUMNS; examples of one picture are of one group."""
-    told = example.answers
-    answers = None if told is None else [{"text": text, "score": worth} for text, worth in told.items()]
-    fields = {PICTURE_KEY: example.picture, ANSWERS: answers, KIND: example.kind}
-    writer.add(split, key=example.key, group=example.picture, texts=[example.text], fields=fields)
+def write_example(writer: TableWriter, task: Task, split: str, example: Example) -> None:
+    """Adds a row to a table that was begun with the COLUMNS of a task; examples of one picture are of one group."""
+    told, several = example.answers, pa.types.is_list(COLUMNS[task][PICTURE_KEY])
+    values = {
+        PICTURE_KEY: list(example.pictures) if several else example.pictures[0],
+        ANSWERS: None if told is None else [{"text": text, "score": worth} for text, worth in told.items()],
+        KIND: example.kind,
+        OPTIONS: list(example.options),
+        RIGHT: example.right,
+        BOX: None if example.box is None else list(example.box),
+    }
+    fields = {name: values[name] for name in COLUMNS[task]}
+    writer.add(split, key=example.key, group=example.pictures[0], texts=list(example.texts), fields=fields)
 
 
 def examples_of_scenes(scenes: Table, out: Path, task: Task, progress: Progress = SILENT) -> None:
@@ -72,7 +104,7 @@ def examples_of_scenes(scenes: Table, out: Path, task: Task, progress: Progress 
         )
     about = f"{column} of {scenes.fingerprint}"
     with (
-        TableWriter(out, columns=COLUMNS, source=about) as writer,
+        TableWriter(out, columns=COLUMNS[task], source=about) as writer,
         progress.bar("writing", total=sum(scenes.splits.values()), unit="scenes") as bar,
     ):
         for split in scenes.splits:
@@ -80,7 +112,7 @@ def examples_of_scenes(scenes: Table, out: Path, task: Task, progress: Progress 
             for row in range(len(rows)):
                 key, asked = rows.values(row, ["key", column])
                 for example in _examples(task, key, asked):
-                    write_example(writer, split, example)
+                    write_example(writer, task, split, example)
                 bar.advance(1)
 
 
@@ -91,7 +123,9 @@ def _examples(task: Task, picture: str, asked: Sequence[Mapping[str, Any]]) -> I
         else:
             text, kind = one["text"], "statement"
             answer = "entailment" if one["truth"] else "contradiction"
-        yield Example(key=f"{picture}-{task}{number}", picture=picture, text=text, answers={answer: 1.0}, kind=kind)
+        yield Example(
+            key=f"{picture}-{task}{number}", pictures=(picture,), texts=(text,), answers={answer: 1.0}, kind=kind
+        )
 
 
 def answer_names(rows: Rows, most: int = MOST_ANSWERS) -> tuple[str, ...]:

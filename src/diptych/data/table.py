@@ -24,7 +24,8 @@ CHECKSUM_LIMIT = 1 << 30
 """Tables up to this many bytes have every byte compared with its SHA-256 when opened (1.5 GB/s); see `Table.verify`."""
 
 PICTURE_KEY = "picture_key"
-"""The own column of a table of examples that says which picture a row is about: what is joined is found by it."""
+"""The own column of a table of examples that says which picture or pictures a row is about: what is joined is found by
+it, one value for each of a list."""
 
 OPEN_SHARDS = 256
 """Shards a reader keeps mapped; each holds a file handle."""
@@ -196,7 +197,7 @@ class Rows:
             about = self._values(row, [PICTURE_KEY])[0] if PICTURE_KEY in self.columns else key
             if about is None:
                 raise DataError(f"{key} names no picture in the column {PICTURE_KEY!r}, by which {joined[0]} are found")
-            fields |= {name: self._stored(about, name) for name in joined}
+            fields |= {name: self._stored_of(about, name) for name in joined}
         return Sample(
             key=key,
             group=group,
@@ -277,6 +278,11 @@ class Rows:
             raise IndexError(f"row {row} of {self.path} {self.name}, which has {len(self)}")
         number = bisect_right(self._ends, row)
         return self._shard(number), row - self._ends[number] + self._files.shards[number].rows
+
+    def _stored_of(self, about: str | list[str], column: str) -> Any:
+        return (
+            self._stored(about, column) if isinstance(about, str) else tuple(self._stored(key, column) for key in about)
+        )
 
     def _stored(self, key: str, column: str) -> Any:
         for store in self.stores:
