@@ -6,6 +6,7 @@ CLIP's contrast, and beside it a question that every picture answers by itself: 
 reads it off the picture's vector, so that vectors keep colour even where no text names it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,12 +17,12 @@ from diptych.clip import recipes
 from diptych.data.batch import Batch, Targets
 from diptych.data.sample import Item, Rng
 from diptych.objectives.contrastive import contrastive_loss
-from diptych.objectives.objective import Encode, Loss
+from diptych.objectives.objective import Encode, Loss, OwnRow
 from diptych.train.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContrastAndColour:
+class ContrastAndColour(OwnRow):
     """Meets `diptych.objectives.objective.Objective`; its fields are settings: --set objective.weight=0.5."""
 
     weight: float = 1.0
@@ -36,11 +37,7 @@ class ContrastAndColour:
         """The model owns it, and checkpoints hold it, as `heads.colour`."""
         return {self.name: nn.Linear(config.embed_dim, 3)}
 
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        """No other row is needed."""
-        return None
-
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """In the loader's worker: the answer, from the pixels as they were cropped."""
         assert item.pixels is not None
         return item, {"colour": item.pixels.float().mean((1, 2)) / 255}  # (3,)

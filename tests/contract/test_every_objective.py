@@ -78,10 +78,10 @@ def rows(job: Job, items: Callable[[Job, int], list[Item]]) -> list[tuple[Item, 
 
 def drawn(objective: Any, place: int, items: list[Item]) -> tuple[Item, Targets]:
     objective = objective.at(None, 0) if isinstance(objective, Mixture) else objective
-    partner = objective.partner(0, 0, place, len(items))
-    assert partner is None or 0 <= partner < len(items)
+    partners = objective.partners(0, 0, place, len(items))
+    assert all(0 <= one < len(items) for one in partners)
     rng = random_for(0, 0, items[place].key, objective.name)
-    return objective.draw(items[place], None if partner is None else items[partner], rng)
+    return objective.draw(items[place], [items[one] for one in partners], rng)
 
 
 def batched(job: Job, rows: list[tuple[Item, Targets]]) -> tuple[Batch, Targets]:

@@ -24,6 +24,7 @@ from diptych.data.sampler import Order, spread_rows
 from diptych.data.table import Rows, open_table
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError
+from diptych.objectives.objective import OwnRow
 
 NUM_ROWS = 23
 
@@ -57,29 +58,27 @@ class ByteInputs:
         pass
 
 
-class PartnerDraw:
+class PartnerDraw(OwnRow):
     """Puts the first letter of another row before the text, and draws a number."""
 
     name = "partner"
 
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        return (row + 1 + epoch) % num_rows
+    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
+        return ((row + 1 + epoch) % num_rows,)
 
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
-        assert partner is not None and partner.text_ids is not None and item.text_ids is not None
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
+        (partner,) = partners
+        assert partner.text_ids is not None and item.text_ids is not None
         drawn = torch.tensor(int(rng.integers(1000)))
         return replace(item, text_ids=torch.cat([partner.text_ids[:1], item.text_ids])), {"drawn": drawn}
 
 
-class NoDraw:
+class NoDraw(OwnRow):
     """As the contrastive objective: nothing is drawn."""
 
     name = "none"
 
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        return None
-
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         return item, {}
 
 

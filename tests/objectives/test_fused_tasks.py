@@ -105,7 +105,7 @@ def encoded(objective) -> Encoded:
 
 
 def drawn(objective, items: list[Item], seed: int = 0):
-    pairs = [objective.draw(one, None, random_for(seed, 0, one.key)) for one in items]
+    pairs = [objective.draw(one, (), random_for(seed, 0, one.key)) for one in items]
     return batch_of([one for one, _ in pairs]), stack_targets([targets for _, targets in pairs])
 
 
@@ -115,14 +115,14 @@ ITEMS = [item("a", words=4, regions=3), item("b", words=7, regions=6), item("c",
 @given(st.integers(0, 200))
 def test_words_are_masked_between_start_and_end_and_their_labels_are_what_stood_there(seed):
     for one in ITEMS:
-        masked, targets = MaskedWords().draw(one, None, random_for(seed, 0, one.key))
+        masked, targets = MaskedWords().draw(one, (), random_for(seed, 0, one.key))
         labels = targets["mlm"]
         there = labels != IGNORE
         assert there.any() and not there[0] and not there[-1]
         assert torch.equal(labels[there], one.text_ids[there])
         assert torch.equal(masked.text_ids[~there], one.text_ids[~there])
         assert masked.regions is one.regions
-        joint, _ = MaskedWords(joint=True).draw(one, None, random_for(seed, 0, one.key))
+        joint, _ = MaskedWords(joint=True).draw(one, (), random_for(seed, 0, one.key))
         assert torch.equal(joint.text_ids, masked.text_ids) and joint.regions.hidden.any()
 
 
@@ -202,28 +202,28 @@ def test_a_row_without_what_is_masked_is_told(objective):
     if isinstance(objective, Matching):
         return
     with pytest.raises(DataError, match="and this row has none"):
-        objective.draw(without, None, random_for(0, 0, "a"))
+        objective.draw(without, (), random_for(0, 0, "a"))
 
 
 def test_half_of_the_rows_get_any_other_picture():
     matching, num = Matching(), 50
-    partners = [matching.partner(1, 0, row, num) for row in range(num) for _ in (0,)]
-    many = [(row, matching.partner(seed, 0, row, num)) for row in range(num) for seed in range(60)]
-    others = [(row, other) for row, other in many if other is not None]
+    partners = [matching.partners(1, 0, row, num) for row in range(num) for _ in (0,)]
+    many = [(row, matching.partners(seed, 0, row, num)) for row in range(num) for seed in range(60)]
+    others = [(row, other) for row, found in many for other in found]
     assert len(others) / len(many) == pytest.approx(0.5, abs=0.031)  # 3.4 standard errors
     assert all(row != other and 0 <= other < num for row, other in others)
     assert len(Counter(other for _, other in others)) == num
-    assert partners != [matching.partner(1, 1, row, num) for row in range(num)]
-    assert matching.partner(1, 0, 0, 1) is None
+    assert partners != [matching.partners(1, 1, row, num) for row in range(num)]
+    assert matching.partners(1, 0, 0, 1) == ()
 
 
 def test_a_partner_gives_its_regions_and_one_of_the_same_group_is_a_match():
     matching, one, other = Matching(), item("a", group=1), item("b", regions=5, group=2)
-    kept, targets = matching.draw(one, None, random_for(0, 0, "a"))
+    kept, targets = matching.draw(one, (), random_for(0, 0, "a"))
     assert kept is one and targets["itm"] == 1
-    swapped, targets = matching.draw(one, other, random_for(0, 0, "a"))
+    swapped, targets = matching.draw(one, (other,), random_for(0, 0, "a"))
     assert swapped.regions is other.regions and swapped.text_ids is one.text_ids and targets["itm"] == 0
-    same, targets = matching.draw(one, replace(other, group=1), random_for(0, 0, "a"))
+    same, targets = matching.draw(one, (replace(other, group=1),), random_for(0, 0, "a"))
     assert same is one and targets["itm"] == 1
 
 

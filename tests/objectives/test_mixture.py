@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -19,11 +20,11 @@ from diptych.data.sample import Item, Rng
 from diptych.data.sampler import Order
 from diptych.data.table import Table
 from diptych.objectives.mixture import TASK, Mixture
-from diptych.objectives.objective import Loss
+from diptych.objectives.objective import Loss, OwnRow
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class Told(OwnRow):
     """Draws its number for every row, and counts rows."""
 
     name: str
@@ -36,10 +37,7 @@ class Told:
     def heads(self, config: Any) -> dict[str, nn.Module]:
         return {self.name: nn.Identity()}
 
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        return None
-
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         return item, {"number": torch.tensor(self.number)}
 
     def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:

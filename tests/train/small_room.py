@@ -21,7 +21,7 @@ from diptych.data.table import open_table
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError
 from diptych.objectives.contrastive import Contrastive
-from diptych.objectives.objective import Dual, Encode, Loss
+from diptych.objectives.objective import Dual, Encode, Loss, OwnRow
 from diptych.objectives.sigmoid import Sigmoid
 from diptych.overrides import apply_overrides
 from diptych.train.job import Job
@@ -118,7 +118,7 @@ def write_table(out: Path, *, num: int = 23, num_bad: int = 0) -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InTurn:
+class InTurn(OwnRow):
     """Rows do not see each other, each has its own count, and of two heads every step asks one."""
 
     name: str = "in_turn"
@@ -133,10 +133,7 @@ class InTurn:
     def heads(self, config: Any) -> dict[str, nn.Module]:
         return {}
 
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> None:
-        return None
-
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         return item, {"words": torch.tensor(hash64(item.key) % 4)}
 
     def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:

@@ -17,7 +17,7 @@ from diptych.data.sample import Item, Rng, hash64
 from diptych.data.table import Table
 from diptych.errors import DataError, UsageError
 from diptych.objectives.contrastive import Contrastive
-from diptych.objectives.objective import Dual, Encode, Loss
+from diptych.objectives.objective import Dual, Encode, Loss, OwnRow
 from diptych.train.evaluation import evaluate
 from diptych.train.parallel import Parallel
 from diptych.train.step import Step
@@ -97,7 +97,7 @@ def test_an_evaluation_moves_neither_weights_nor_statistics(small_room: ModuleTy
 
 
 @dataclass(frozen=True)
-class RowNumbers:
+class RowNumbers(OwnRow):
     """An objective without towers: its loss is the mean row number."""
 
     couples_rows: bool = False
@@ -120,12 +120,12 @@ class Drawn(RowNumbers):
 
     name: str = "drawn"
 
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        return (row + 1) % num_rows
+    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
+        return ((row + 1) % num_rows,)
 
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
-        assert partner is not None and item.text_ids is not None
-        drawn = torch.tensor([hash64(partner.key) % 997, int(1e6 * rng.random())])
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
+        assert item.text_ids is not None
+        drawn = torch.tensor([hash64(partners[0].key) % 997, int(1e6 * rng.random())])
         return item, {"letters": item.text_ids, "drawn": drawn}
 
 

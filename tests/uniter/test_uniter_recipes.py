@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from diptych.errors import UsageError
-from diptych.uniter import recipes
+from diptych.uniter import recipes, task_recipes
 from diptych.uniter.model import UniterConfig
 
 PAPER = ("base_indomain", "base", "large")
@@ -18,9 +18,37 @@ def test_every_name_is_a_recipe_that_says_what_it_is(name):
     assert getattr(recipes, name).__doc__ is not None
 
 
+def test_tasks_have_recipes_of_the_released_numbers():
+    def numbers(name):
+        run = task_recipes.named(name)
+        optim, training = run.optim, run.training
+        assert (run.system, run.recipe, optim.arithmetic, optim.clip_norm) == ("uniter", name, "released", 2.0)
+        size = training.batch if training.batch_tokens is None else training.batch_tokens
+        return run.objective.name, optim.lr, optim.head_lr, size, training.steps, optim.warmup_steps, run.model.width
+
+    found = {name: numbers(name) for name in task_recipes.NAMES if name not in recipes.NAMES and "tiny" not in name}
+    assert found == {
+        "vqa": ("vqa", 8e-5, 10, 102_400, 6_000, 600, 768),
+        "vqa_large": ("vqa", 5e-5, 10, 98_304, 5_000, 500, 1024),
+        "ve": ("ve", 8e-5, 1, 32_768, 4_000, 400, 768),
+        "ve_large": ("ve", 3e-5, 1, 32_768, 4_000, 400, 1024),
+        "vcr": ("vcr", 6e-5, 1, 80_000, 8_000, 800, 768),
+        "vcr_large": ("vcr", 6e-5, 1, 80_000, 8_000, 800, 1024),
+        "nlvr2": ("nlvr2", 3e-5, 1, 10_240, 8_000, 800, 768),
+        "nlvr2_large": ("nlvr2", 2e-5, 1, 20_480, 5_000, 500, 1024),
+        "refcoco": ("re", 1e-4, 1, 128, 24_000, 1_500, 768),
+        "refcoco_plus": ("re", 6e-5, 1, 128, 10_000, 1_000, 768),
+        "flickr_ranking": ("ranking", 5e-5, 1, 1_280, 20_000, 2_000, 768),
+        "hard_ranking": ("hard_ranking", 5e-5, 1, 128, 5_000, 500, 768),
+        "flickr_hard_ranking_large": ("hard_ranking", 5e-5, 1, 128, 5_000, 500, 1024),
+        "coco_hard_ranking_large": ("hard_ranking", 3e-5, 1, 128, 5_000, 500, 1024),
+    }
+    assert task_recipes.named("refcoco_plus").objective.layers == 2
+
+
 def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'base_indomain'"):
-        recipes.named("base_indomian")
+        task_recipes.named("base_indomian")
 
 
 @pytest.mark.parametrize("name", PAPER)

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from diptych.data.sample import Item, Rng, Sample
+from diptych.data.sample import Item, ItemRegions, Rng, Sample
 
 IGNORE = -100
 """The label of a position that no loss reads."""
@@ -29,6 +29,13 @@ class Rowwise:
     def rows(self, start: int, stop: int) -> Self:
         """The rows [start, stop)."""
         return self._changed(lambda value: value.rows(start, stop) if isinstance(value, Rowwise) else value[start:stop])
+
+    def at(self, places: Tensor) -> Self:
+        """The rows at (N,) places, in that order."""
+        listed = places.tolist()
+        return self._changed(
+            lambda value: value[places] if isinstance(value, Tensor) else tuple(value[place] for place in listed)
+        )
 
     def _changed(self, change: Callable[[Any], Any]) -> Self:
         values = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
@@ -117,9 +124,36 @@ class Batch(Rowwise):
     image: ImagePart | None = None
     objects: ObjectPart | None = None
     regions: RegionPart | None = None
+    sequences: int = 1
+    """S, that each row has in the parts: of a row next to each other, as `Item.sequences` has them."""
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def rows(self, start: int, stop: int) -> Self:
+        """The rows [start, stop), with all their sequences."""
+        wide = self.sequences
+
+        def cut(value: Any) -> Any:
+            match value:
+                case Rowwise():
+                    return value.rows(start * wide, stop * wide)
+                case int():
+                    return value
+                case _:
+                    return value[start:stop]
+
+        return self._changed(cut)
+
+    def chosen(self, places: Tensor) -> Self:
+        """The batch with some sequences of each row: (B, N) places among the row's S."""
+        first = self.sequences * torch.arange(len(self), device=places.device)
+        flat = (first[:, None] + places).flatten()
+        parts = {name: None if part is None else part.at(flat) for name, part in self._parts().items()}
+        return replace(self, sequences=places.shape[1], **parts)  # type: ignore[arg-type]
+
+    def _parts(self) -> dict[str, Rowwise | None]:
+        return {"text": self.text, "image": self.image, "objects": self.objects, "regions": self.regions}
 
 
 class Inputs(Protocol):
@@ -127,7 +161,8 @@ class Inputs(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Own columns, of a table or of a joined store, that `item` reads in `sample.fields`."""
+        """Own columns, of a table or of a joined store, that `item` always reads in `sample.fields`; an objective may
+        ask for more."""
 
     def item(self, sample: Sample, rng: Rng | None) -> Item:
         """Decodes and tokenizes one sample; `rng` None asks for the evaluation transform and the first text.
@@ -157,6 +192,19 @@ def pad(rows: Sequence[Tensor], value: float) -> tuple[Tensor, Tensor]:
     padded = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
     lengths = torch.tensor([len(row) for row in rows])
     return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+
+
+def join_regions(pictures: Sequence[ItemRegions]) -> ItemRegions:
+    """The regions of several pictures, or of one picture found in several ways, one after the other.
+
+    What one of them lacks, all lack.
+    """
+
+    def of(name: str) -> Tensor | None:
+        values = [getattr(picture, name) for picture in pictures]
+        return None if any(one is None for one in values) else torch.cat(values)
+
+    return replace(pictures[0], **{one.name: of(one.name) for one in fields(ItemRegions)})  # type: ignore[arg-type]
 
 
 def stack_targets(targets: Sequence[Targets]) -> Targets:

@@ -31,10 +31,14 @@ class Draw(Protocol):
     def name(self) -> str:
         """What its draws are seeded by, beside seed, epoch and key."""
 
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        """The other row that `draw` needs, or None."""
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Own columns that an item is to be made of, beside the room's."""
 
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
+        """Other rows that `draw` needs."""
+
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """What is masked, swapped or asked of one item."""
 
 
@@ -134,7 +138,7 @@ class RowReader:
     inputs: Inputs
     draw: Draw | DrawOfSteps | None
     num_rows: int
-    """That a partner is drawn from."""
+    """That partners are drawn from."""
     seed: int | None
     """None: evaluation, where the transform is fixed and the draws are the same every time."""
     bad_rows: frozenset[int]
@@ -166,15 +170,16 @@ class RowReader:
         )
 
     def _drawn(self, draw: Draw | None, epoch: int, row: int, begin: Begin) -> tuple[Item, Targets]:
-        item = self._item(epoch, row, begin)
+        columns = self.inputs.columns if draw is None else (*self.inputs.columns, *draw.columns)
+        item = self._item(epoch, row, columns, begin)
         if draw is None:
             return item, {}
         seed = 0 if self.seed is None else self.seed
-        other = draw.partner(seed, epoch, row, self.num_rows)
-        partner = None if other is None else self._item(epoch, other, begin)
-        return draw.draw(item, partner, LateRng(seed, epoch, item.key, draw.name))
+        others = draw.partners(seed, epoch, row, self.num_rows)
+        partners = [self._item(epoch, other, columns, begin) for other in others]
+        return draw.draw(item, partners, LateRng(seed, epoch, item.key, draw.name))
 
-    def _item(self, epoch: int, row: int, begin: Begin) -> Item:
+    def _item(self, epoch: int, row: int, columns: Sequence[str], begin: Begin) -> Item:
         """One row decoded.
 
         Raises:
@@ -185,7 +190,7 @@ class RowReader:
             if row in self.bad_rows:  # as a partner; what made it bad may be that it never comes to an end
                 raise DataError("it was left out before")
             begin(row)
-            sample = self.rows.sample(row, self.inputs.columns)
+            sample = self.rows.sample(row, columns)
             return self.inputs.item(sample, None if self.seed is None else LateRng(self.seed, epoch, sample.key))
         except DataError as error:
             source = f"{self.rows.path} {self.rows.name}, row {row}"

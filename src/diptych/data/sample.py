@@ -98,6 +98,13 @@ class Item:
     regions: ItemRegions | None = None
     answers: Tensor | None = None
     """(A,) float32: what each answer that the model knows is worth, from 0 to 1; None where nobody tells."""
+    sequences: tuple[Item, ...] = ()
+    """A row that a model reads as several texts with regions (VCR's options, NLVR2's two pictures) has them here, and
+    no text or regions of its own; () where it is one."""
+    right: int | None = None
+    """Which of its sequences is right; None where nobody tells."""
+    box: Tensor | None = None
+    """(4,) float32: x0, y0, x1, y1 in [0, 1] of what its text means; None where nobody tells."""
 
 
 class Rng(Protocol):

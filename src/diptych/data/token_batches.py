@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -155,13 +155,13 @@ ROWS_A_TURN = 500
 """Rows between two turns of the bar."""
 
 
-def lengths_of(rows: Rows, inputs: TokenInputs, progress: Progress) -> np.ndarray:
+def lengths_of(rows: Rows, inputs: TokenInputs, columns: Sequence[str], progress: Progress) -> np.ndarray:
     """(N,) tokens of each row, 0 of bad ones, which training will leave out and report."""
     lengths = np.zeros(len(rows), dtype=np.int64)
     with progress.bar("counting tokens", total=len(rows), unit="rows") as bar:
         for row in range(len(rows)):
             with suppress(DataError):
-                lengths[row] = inputs.num_tokens(rows.sample(row, inputs.columns))
+                lengths[row] = inputs.num_tokens(rows.sample(row, columns))
             if (row + 1) % ROWS_A_TURN == 0:
                 bar.advance(ROWS_A_TURN)
         bar.advance(len(rows) % ROWS_A_TURN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diptych.data.batch import Batch, Targets
+from diptych.data.examples import ANSWERS
 from diptych.data.sample import Item, Rng
 from diptych.errors import DataError, UsageError
 from diptych.nn.task_heads import AnswerHead
@@ -31,6 +33,11 @@ class Answering(RowsApart):
     def name(self) -> str:
         """Its term's and its head's name."""
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What each row's answers are worth."""
+        return (ANSWERS,)
+
     def heads(self, config: Any) -> dict[str, nn.Module]:
         """One logit for each answer that the config names.
 
@@ -44,7 +51,7 @@ class Answering(RowsApart):
             )
         return {self.name: AnswerHead(config.width, len(config.answers))}
 
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The item as it is; (A,) what each answer is worth.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ class BagOfWordsPrediction(RowsApart):
         """One linear layer."""
         return {self.name: WordPredictor(config.embed_dim, config.vocab_size)}
 
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The target is the bag; nothing is left to chance."""
         assert item.text_ids is not None
         return item, {"words": different_words(item.text_ids)}

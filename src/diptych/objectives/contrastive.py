@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from diptych.data.batch import Batch, Targets
 from diptych.data.sample import Item, Rng
 from diptych.errors import ShapeError
 from diptych.objectives.logsumexp import tiled_logsumexp
-from diptych.objectives.objective import Encode, Loss
+from diptych.objectives.objective import Encode, Loss, OwnRow
 from diptych.objectives.tiles import Pairs
 
 
@@ -58,7 +59,7 @@ def contrastive_loss(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contrastive:
+class Contrastive(OwnRow):
     """CLIP's objective over the pairs of a batch. CLIP, arXiv:2103.00020, section 2.3."""
 
     known_pairs: bool = False
@@ -82,11 +83,7 @@ class Contrastive:
         """None: the projections belong to the towers."""
         return {}
 
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        """None: the batch holds the negatives."""
-        return None
-
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """Nothing to draw: the pair is the target."""
         return item, {}
 

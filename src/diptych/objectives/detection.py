@@ -80,7 +80,7 @@ class Detection(RowsApart):
         """None: the stages are the model's own."""
         return {}
 
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The seed of what the model samples among anchors and proposals, which it alone knows."""
         if item.objects is None:
             raise DataError(f"{item.key}: a detector learns from objects, and this picture comes without")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,7 @@ class MaskedRegionFeatures(MaskedRegions):
         """Tied to the projection of features."""
         return {self.name: FeatureHead(config.width, config.feature_width)}
 
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The item with hidden regions, which still hold the features that are asked for."""
         return hide_regions(item, rng, self.probability), {}
 
@@ -76,7 +77,7 @@ class MaskedRegionClasses(MaskedRegions):
         """A layer over the detector's classes and background."""
         return {self.name: ClassHead(config.width, 1 + config.num_classes)}
 
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The item with hidden regions; "mrc" (K, 1 + C) the probabilities of those, in their order.
 
         Raises:

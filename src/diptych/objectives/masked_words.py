@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,7 +36,7 @@ class MaskedWords(RowsApart):
         """BERT's, tied to the embedded words."""
         return {self.name: WordHead(config.width, config.vocab_size)}
 
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The item with masked words; "mlm" (T,) what stood there, IGNORE elsewhere.
 
         Raises:

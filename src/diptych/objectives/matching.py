@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,21 +41,21 @@ class Matching(RowsApart):
         """Two logits, the second for a match."""
         return {self.name: MatchHead(config.width)}
 
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
+    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
         """Any other row, for a share of the rows."""
         rng = random_for(seed, epoch, str(row), self.name)
         if num_rows < 2 or rng.random() >= self.negatives:
-            return None
-        return (row + 1 + int(rng.integers(num_rows - 1))) % num_rows
+            return ()
+        return ((row + 1 + int(rng.integers(num_rows - 1))) % num_rows,)
 
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The item, with the partner's regions where it has one; "itm" () 1 where they belong together.
 
         A partner of the same group is a match as well.
         """
-        if partner is None or partner.group == item.group:
+        if not partners or partners[0].group == item.group:
             return item, {self.name: torch.tensor(1)}
-        return replace(item, regions=partner.regions), {self.name: torch.tensor(0)}
+        return replace(item, regions=partners[0].regions), {self.name: torch.tensor(0)}
 
     def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
         """Rows; of the alignment those that match, or all where others are pushed apart."""

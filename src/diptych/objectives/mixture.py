@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -55,11 +56,16 @@ class Mixture(RowsApart):
     def _of(self, targets: Targets) -> Objective:
         return self.shares[int(targets[TASK][0])][0]
 
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of all objectives."""
+        return tuple(dict.fromkeys(name for one, _ in self.shares for name in one.columns))
+
+    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
         """Rows are drawn by what `at` returns."""
         raise TypeError("a mixture draws no rows; ask what its `at` returns")
 
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """Rows are drawn by what `at` returns."""
         raise TypeError("a mixture draws no rows; ask what its `at` returns")
 
@@ -76,11 +82,16 @@ class Drawn:
         """The objective's."""
         return self.objective.name
 
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
+    @property
+    def columns(self) -> tuple[str, ...]:
         """The objective's."""
-        return self.objective.partner(seed, epoch, row, num_rows)
+        return self.objective.columns
 
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
+        """The objective's."""
+        return self.objective.partners(seed, epoch, row, num_rows)
+
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The objective's, with the place of the objective."""
-        drawn, targets = self.objective.draw(item, partner, rng)
+        drawn, targets = self.objective.draw(item, partners, rng)
         return drawn, {**targets, TASK: torch.tensor(self.place)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -141,12 +142,28 @@ class Encode(Protocol):
     def heads(self) -> nn.ModuleDict:
         """The heads that objectives asked for, owned by the model and saved with it."""
 
+    def at_rest(self) -> AbstractContextManager[None]:
+        """Neither gradients nor dropout, for what only chooses what is learned from; of models of one stream."""
+
     def __call__(self, batch: Batch) -> Any:
         """The room's Encoding of `batch`."""
 
 
-class RowsApart:
-    """What objectives share whose rows do not see each other; most of them need no other row either."""
+class OwnRow:
+    """What objectives share that ask of a row no more than the room reads of it, and need no other row."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """None beside the room's."""
+        return ()
+
+    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
+        """No other row is needed."""
+        return ()
+
+
+class RowsApart(OwnRow):
+    """What objectives share whose rows do not see each other."""
 
     @property
     def couples_rows(self) -> bool:
@@ -155,10 +172,6 @@ class RowsApart:
 
     def chance_loss(self, num_rows: int) -> float | None:
         """None: what a guess costs hangs on more than the number of rows, a vocabulary for instance."""
-        return None
-
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        """None: no other row is needed."""
         return None
 
 
@@ -176,13 +189,17 @@ class Objective(Protocol):
     def chance_loss(self, num_rows: int) -> float | None:
         """The mean loss of guessing among `num_rows` rows, for logs; None where there is no such number."""
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Own columns of the table that an item is to be made of, beside those that the room always reads."""
+
     def heads(self, config: Any) -> Mapping[str, nn.Module]:
         """New heads for a model of the room's config, which owns them under these names; most are the objective's."""
 
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        """The other row that `draw` needs, by index arithmetic, or None."""
+    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
+        """Other rows that `draw` needs, by index arithmetic; of most objectives none."""
 
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """What is masked, swapped or asked of one item, in the loader's worker; returns new values."""
 
     def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from diptych.data.batch import Batch, Targets
 from diptych.data.sample import Item, Rng
 from diptych.errors import ShapeError
-from diptych.objectives.objective import Encode, Loss
+from diptych.objectives.objective import Encode, Loss, OwnRow
 from diptych.objectives.softplus import tiled_softplus
 from diptych.objectives.tiles import Pairs
 
@@ -68,7 +69,7 @@ class Bias(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sigmoid:
+class Sigmoid(OwnRow):
     """SigLIP's objective over the pairs of a batch. SigLIP, arXiv:2303.15343, section 3.2.
 
     The paper begins with a scale of 10 and never bounds it: `model.temperature=0.1` and a large `model.max_scale`.
@@ -102,11 +103,7 @@ class Sigmoid:
         """The bias; the scale is the model's."""
         return {self.name: Bias(self.bias)}
 
-    def partner(self, seed: int, epoch: int, row: int, num_rows: int) -> int | None:
-        """None: the batch holds the negatives."""
-        return None
-
-    def draw(self, item: Item, partner: Item | None, rng: Rng) -> tuple[Item, Targets]:
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """Nothing to draw: the pair is the target."""
         return item, {}
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from diptych.errors import UsageError, unknown
-from diptych.objectives.answering import HEADS
 from diptych.systems.rooms import recipe, recipes
 from diptych.systems.trained import read_trained
 from diptych.train.run import Run
 
-KEPT = ("dropout", "attention_dropout", "answers")
+KEPT = ("dropout", "attention_dropout", "answers", "types")
 """Settings of a model that the recipe goes by, and not the weights."""
+TASKS = ("vqa", "ve", "nlvr2", "vcr", "re", "ranking", "hard_ranking")
+"""Objectives of fine-tuning."""
 
 
 def finetuned(weights: str | Path, name: str) -> Run:
@@ -27,7 +28,7 @@ def finetuned(weights: str | Path, name: str) -> Run:
         CheckpointError: the run has no checkpoint, or it is damaged.
     """
     trained = read_trained(weights)
-    tasks = [one for one in recipes(trained.system) if recipe(trained.system, one).objective.name in HEADS]
+    tasks = [one for one in recipes(trained.system) if recipe(trained.system, one).objective.name in TASKS]
     if not tasks:
         raise UsageError(
             f"{weights} is a {trained.system}, which is trained further by: diptych train {trained.system} RECIPE "
@@ -37,4 +38,5 @@ def finetuned(weights: str | Path, name: str) -> Run:
         raise UsageError(unknown("recipe for a task", name, tasks))
     run = recipe(trained.system, name)
     taken = {setting: getattr(run.model, setting) for setting in KEPT}
-    return replace(run, model=replace(trained.config, **taken), inputs=trained.inputs)
+    context = min(max(run.model.context, trained.config.context), trained.config.positions)
+    return replace(run, model=replace(trained.config, context=context, **taken), inputs=trained.inputs)

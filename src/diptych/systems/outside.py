@@ -15,7 +15,7 @@ from diptych.errors import UsageError, nearest
 from diptych.systems.rooms import OBJECTIVES, objective_class
 from diptych.train.run import Run
 
-_CONTRACT = ("name", "couples_rows", "chance_loss", "heads", "partner", "draw", "counts", "loss")
+_CONTRACT = ("name", "couples_rows", "chance_loss", "columns", "heads", "partners", "draw", "counts", "loss")
 
 
 @dataclass(frozen=True, kw_only=True)

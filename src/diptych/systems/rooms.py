@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from diptych.train.run import InputSettings, Run
 
 NAMES = ("clip", "uniter", "detector")
-OBJECTIVES = ("contrastive", "sigmoid", "captioning", "bag_of_words", "detection", "pretraining", "vqa", "ve")
+OBJECTIVES = (
+    *("contrastive", "sigmoid", "captioning", "bag_of_words", "detection", "pretraining"),
+    *("vqa", "ve", "nlvr2", "vcr", "re", "ranking", "hard_ranking"),
+)
 
 
 class Published(Protocol):
@@ -115,7 +118,7 @@ def room(system: str) -> Room:
                 ),
             )
         case "uniter":
-            from diptych.uniter import recipes as pretraining
+            from diptych.uniter import task_recipes
             from diptych.uniter import weights as released
             from diptych.uniter.heads import new_heads, sizes_in
             from diptych.uniter.inputs import UniterInputs, with_regions
@@ -125,8 +128,8 @@ def room(system: str) -> Room:
                 config=UniterConfig,
                 model=UNITER,
                 inputs=UniterInputs,
-                recipes=pretraining.NAMES,
-                recipe=pretraining.named,
+                recipes=task_recipes.NAMES,
+                recipe=task_recipes.named,
                 weights=RoomWeights(
                     identify=released.identify,
                     expected=released.EXPECTED,
@@ -225,6 +228,26 @@ def objective_class(name: str) -> type[Objective]:
             from diptych.objectives.answering import Statements
 
             return Statements
+        case "nlvr2":
+            from diptych.objectives.two_pictures import TwoPictures
+
+            return TwoPictures
+        case "vcr":
+            from diptych.objectives.choosing import Choosing
+
+            return Choosing
+        case "re":
+            from diptych.objectives.referring import Referring
+
+            return Referring
+        case "ranking":
+            from diptych.objectives.ranking import Ranking
+
+            return Ranking
+        case "hard_ranking":
+            from diptych.objectives.ranking import HardRanking
+
+            return HardRanking
         case "bag_of_words":
             from diptych.objectives.bag_of_words import BagOfWordsPrediction
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from diptych.data.batch import Batch
 from diptych.data.decoding import Picture, decode_ahead, find_pictures
 from diptych.data.sample import Item
 from diptych.errors import DataError, UsageError
+from diptych.nn.rest import at_rest
 from diptych.progress import SILENT, Progress
 
 ToPixels = Callable[[Image.Image | np.ndarray], Tensor]
@@ -244,20 +245,6 @@ class DualEncoder:
         text = self.inputs.collate(items).to(self.device).text
         assert text is not None, "a batch of texts has a text part"
         return self.model.encode_text(text.ids, text.mask).float().cpu()
-
-
-@contextmanager
-def at_rest(model: Any) -> Iterator[None]:
-    """No gradients, no dropout, no batch statistics; every module's mode is restored after."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _stacked(chunk: Sequence[Tensor | DataError]) -> Tensor:

@@ -16,11 +16,11 @@ from diptych.data.sample import Item, ItemRegions, Sample
 from diptych.data.table import Rows
 from diptych.data.tokenizers import Tokenizer
 from diptych.errors import DataError, UsageError
+from diptych.nn.rest import at_rest
 from diptych.objectives.answering import HEADS
 from diptych.objectives.objective import Fused
 from diptych.objectives.transport import cosine_cost, transport_plan
 from diptych.progress import SILENT, Bar, Progress, SilentBar
-from diptych.tasks.encoder import at_rest
 
 REGIONS = "regions"
 """The column that a sample's regions are in."""

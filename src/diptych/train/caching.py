@@ -9,7 +9,7 @@ arXiv:2101.06983). The temperature belongs to no part: its gradient enters once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -122,6 +122,10 @@ class CachedEncode:
     def heads(self) -> nn.ModuleDict:
         """The model's; they are in the loss's graph, on the cached vectors."""
         return self._parallel.step.encode.heads
+
+    def at_rest(self) -> AbstractContextManager[None]:
+        """The model's."""
+        return self._parallel.step.encode.at_rest()
 
     def __call__(self, batch: Batch) -> Dual:
         """The vectors of all rows, as leaves that collect the loss's gradient."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -99,6 +100,10 @@ class _RecordingEncode:
     def heads(self) -> nn.ModuleDict:
         """The model's."""
         return self._encode.heads
+
+    def at_rest(self) -> AbstractContextManager[None]:
+        """The model's."""
+        return self._encode.at_rest()
 
     def __call__(self, batch: Batch) -> Any:
         """The encoding of `batch`."""

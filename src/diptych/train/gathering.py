@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,10 @@ class GatheringEncode:
     def heads(self) -> nn.ModuleDict:
         """The model's."""
         return self._encode.heads
+
+    def at_rest(self) -> AbstractContextManager[None]:
+        """The model's."""
+        return self._encode.at_rest()
 
     def __call__(self, batch: Batch) -> Any:
         """The encoding of `batch`; ranks may have batches of unequal size."""

@@ -32,3 +32,8 @@ class Job:
     """Where the model's weights come from before training, for people."""
     cost: Callable[[Run], ModelCost] | None = None
     """What a run's model costs by formula, for what is said when memory runs out; None where nobody knows."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Own columns of a table, or of what is joined to it, that are read."""
+        return (*self.inputs.columns, *self.objective.columns)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from diptych.data.batch import Inputs
 from diptych.data.sampler import Order, StepOrder
 from diptych.data.table import Rows, Table
 from diptych.data.token_batches import TokenInputs, TokenOrder, lengths_of
@@ -50,7 +49,7 @@ def make_plan(
     check_splits(job.run, table)
     rows = table.split(job.run.inputs.split)
     check_columns(job, rows)
-    order = _order(training, rows, job.inputs, ranks, progress)
+    order = _order(training, rows, job, ranks, progress)
     return Plan(
         job=job,
         table=table,
@@ -69,23 +68,23 @@ def check_columns(job: Job, rows: Rows) -> None:
     Raises:
         DataError: a column is missing.
     """
-    for name in job.inputs.columns:
+    for name in job.columns:
         if name not in rows.all_columns:
             told = unknown("column", name, rows.all_columns)
             raise DataError(f"{job.run.system} reads the column {name!r}, which {rows.path} has not: {told}")
 
 
-def _order(settings: TrainingSettings, rows: Rows, inputs: Inputs, ranks: Ranks, progress: Progress) -> StepOrder:
+def _order(settings: TrainingSettings, rows: Rows, job: Job, ranks: Ranks, progress: Progress) -> StepOrder:
     if settings.batch_tokens is None:
         return Order(
             num_rows=len(rows), batch=settings.batch, seed=settings.seed, rank=ranks.rank, world_size=ranks.size
         )
-    if not isinstance(inputs, TokenInputs):
+    if not isinstance(job.inputs, TokenInputs):
         raise UsageError(
             f"training.batch_tokens is {settings.batch_tokens}, but the rows of this system have no number of tokens; "
             "set training.batch_tokens=none, and training.batch to the rows of a step"
         )
-    lengths = lengths_of(rows, inputs, progress)
+    lengths = lengths_of(rows, job.inputs, job.columns, progress)
     return TokenOrder(
         lengths=lengths, tokens=settings.batch_tokens, seed=settings.seed, rank=ranks.rank, world_size=ranks.size
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from diptych.data.batch import Batch, Targets
 from diptych.data.sample import hash64
+from diptych.nn.rest import at_rest
 from diptych.objectives.objective import Dual, Encode, Fused, Objective
 
 
@@ -29,6 +31,10 @@ class AutocastEncode:
         heads = self.model.heads
         assert isinstance(heads, nn.ModuleDict)
         return heads
+
+    def at_rest(self) -> AbstractContextManager[None]:
+        """Neither gradients nor dropout."""
+        return at_rest(self.model)
 
     def __call__(self, batch: Batch) -> Any:
         """The room's encoding of `batch`."""

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.data.batch import Batch, RegionPart, TextPart, pad
-from diptych.data.examples import ANSWERS, answer_names, answer_scores
+from diptych.data.batch import Batch, RegionPart, TextPart, join_regions, pad
+from diptych.data.examples import ANSWERS, BOX, OPTIONS, RIGHT, answer_names, answer_scores
 from diptych.data.region_checks import COMMAND
 from diptych.data.region_join import num_classes_of, spec_of
 from diptych.data.regions import Regions
@@ -20,7 +20,7 @@ from diptych.data.table import Rows
 from diptych.data.tokenizers import Tokenizer
 from diptych.errors import DataError
 from diptych.train.run import InputSettings
-from diptych.uniter.model import UniterConfig
+from diptych.uniter.model import REGION_TYPE, UniterConfig
 
 COLUMN = "regions"
 
@@ -35,23 +35,53 @@ class UniterInputs:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Regions, and the answers of a table of examples where the model knows any."""
-        return (COLUMN, ANSWERS) if self.config.answers else (COLUMN,)
+        """Regions; what else of an example an item is made of, the objective says."""
+        return (COLUMN,)
 
     def item(self, sample: Sample, rng: Rng | None) -> Item:
-        """One text of the sample tokenized, and its picture's regions; see `Inputs`."""
+        """One text of the sample tokenized, and its picture's regions; see `Inputs`.
+
+        Of options (VCR) a sequence each, and of several pictures (NLVR2) one for each picture.
+        """
         if not sample.texts:
             raise DataError(f"{sample.key} has no text; UNITER reads pairs")
-        text = sample.texts[0 if rng is None else int(rng.integers(len(sample.texts)))]
         longest = self.config.positions if rng is None else self.config.context
-        return Item(
+        found, box = sample.fields.get(COLUMN), sample.fields.get(BOX)
+        pictures = [self.regions(sample.key, one) for one in (found if isinstance(found, tuple) else (found,))]
+        item = Item(
             key=sample.key,
             group=hash64(sample.group),
-            text_ids=self._whole_text(sample.key, text, longest),
             word_ids=self.tokenizer.word_ids,
-            regions=self.regions(sample.key, sample.fields.get(COLUMN)),
             answers=self._answers(sample),
+            right=sample.fields.get(RIGHT),
+            box=None if box is None else torch.tensor(box),
         )
+        if OPTIONS in sample.fields:
+            item = replace(item, regions=join_regions(pictures))
+            return replace(item, sequences=self._options(item, sample, longest), regions=None)
+        text = sample.texts[0 if rng is None else int(rng.integers(len(sample.texts)))]
+        item = replace(item, text_ids=self._whole_text(sample.key, text, longest))
+        if len(pictures) == 1:
+            return replace(item, regions=pictures[0])
+        several = (replace(item, regions=self._of_place(place, one)) for place, one in enumerate(pictures))
+        return replace(item, sequences=tuple(several), text_ids=None)
+
+    def _options(self, item: Item, sample: Sample, longest: int) -> tuple[Item, ...]:
+        """The item with each option behind what stands before them all."""
+        sequences = []
+        for option in sample.fields[OPTIONS]:
+            parts = [self._whole_text(item.key, part, longest) for part in (*sample.texts, option)]
+            ids, types = one_text(parts)
+            if len(ids) > longest:
+                raise DataError(f"{item.key}: question and option have {len(ids)} tokens; at most {longest} are read")
+            sequences.append(replace(item, text_ids=ids, text_types=types))
+        return tuple(sequences)
+
+    def _of_place(self, place: int, regions: ItemRegions) -> ItemRegions:
+        """Regions of one of several pictures, of a type of their own where the model tells them apart."""
+        if REGION_TYPE + place >= self.config.types:
+            return regions
+        return replace(regions, types=torch.full((len(regions),), REGION_TYPE + place))
 
     def _answers(self, sample: Sample) -> Tensor | None:
         """(A,) what each answer is worth."""
@@ -118,21 +148,33 @@ class UniterInputs:
             tell(doubts)
 
     def num_tokens(self, sample: Sample) -> int:
-        """Of the longest text that is read, with start and end, and of the regions."""
+        """Of the longest text that is read, with start and end, and of the regions; of sequences as when padded."""
+        if OPTIONS in sample.fields or isinstance(sample.fields.get(COLUMN), tuple):
+            sequences = self.item(sample, None).sequences
+            return len(sequences) * max(_num_tokens(one) for one in sequences)
         context = self.config.context
         lengths = [len(self.text_ids(text, context + 1)) for text in sample.texts]
         regions = len(self.regions(sample.key, sample.fields.get(COLUMN)).features)
         return max((length for length in lengths if length <= context), default=0) + regions
 
     def collate(self, items: Sequence[Item]) -> Batch:
-        """Pads texts and regions to the longest of the batch; texts alone or regions alone make a batch of one part."""
-        texts = [item.text_ids for item in items if item.text_ids is not None]
-        regions = [item.regions for item in items if item.regions is not None]
-        assert len(texts) in (0, len(items)) and len(regions) in (0, len(items)), "items of one batch have equal parts"
+        """Pads texts and regions to the longest of the batch; texts alone or regions alone make a batch of one part.
+
+        Raises:
+            DataError: rows have more or fewer options than others.
+        """
+        counts = {len(item.sequences) or 1 for item in items}
+        if len(counts) > 1:
+            raise DataError(f"rows of one batch have {min(counts)} and {max(counts)} options; expected all as many")
+        read = [one for item in items for one in (item.sequences or (item,))]
+        texts = [item.text_ids for item in read if item.text_ids is not None]
+        regions = [item.regions for item in read if item.regions is not None]
+        assert len(texts) in (0, len(read)) and len(regions) in (0, len(read)), "items of one batch have equal parts"
         return Batch(
             keys=tuple(item.key for item in items),
             group=torch.tensor([item.group for item in items]),
-            text=_text_part(items, self.tokenizer.pad_id) if texts else None,
+            sequences=counts.pop(),
+            text=_text_part(read, self.tokenizer.pad_id) if texts else None,
             regions=_region_part(regions) if regions else None,
         )
 
@@ -149,6 +191,29 @@ def box_features(boxes: Tensor) -> Tensor:
     """
     sides = boxes[:, 2:] - boxes[:, :2]
     return torch.cat([boxes, sides, sides.prod(dim=1, keepdim=True)], dim=1)
+
+
+def one_text(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Parts of a text, each with start and end, as one text; the type of each token.
+
+    As UNITER's release reads VCR: the first part is of type 0 without its end, and each other, with the end before it,
+    of one of its own, from 2.
+
+    Args:
+        parts: (T_i,) ids.
+    Returns:
+        (T,) and (T,), T the sum of the parts without the starts of all but the first.
+    """
+    first, end = parts[0][:-1], parts[0][-1:]
+    blocks = [first, *(torch.cat([end, part[1:-1]]) for part in parts[1:]), end]
+    kinds = [0, *range(2, len(parts) + 1), len(parts)]
+    types = [torch.full_like(block, kind) for block, kind in zip(blocks, kinds, strict=True)]
+    return torch.cat(blocks), torch.cat(types)
+
+
+def _num_tokens(item: Item) -> int:
+    assert item.text_ids is not None and item.regions is not None
+    return len(item.text_ids) + len(item.regions)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from diptych.data.batch import Batch, RegionPart, TextPart
 from diptych.errors import DataError, ShapeError, UsageError
 from diptych.nn.bert import EPS, BertEncoder, BertPooler, BertTextEmbedding, draw_as_bert
 from diptych.nn.packing import Packing
+from diptych.nn.rest import at_rest
 from diptych.nn.transformer import LayerNorm
 from diptych.objectives.objective import Fused
 
@@ -191,6 +193,10 @@ class UNITER(nn.Module):
         """Blocks keep only their input for the backward pass; the training loop sets it."""
         self.apply(draw_as_bert)
         nn.init.normal_(self.regions.mask_vector, std=0.02)
+
+    def at_rest(self) -> AbstractContextManager[None]:
+        """Neither gradients nor dropout; see `Encode`."""
+        return at_rest(self)
 
     def forward(self, batch: Batch) -> Fused:
         """Words, regions or both of every row."""

@@ -129,7 +129,7 @@ def fitted(
     """Weights for a training of `wanted`; how the names begin that are to be drawn anew.
 
     The table of types grows as the release lets it: NLVR2's third row begins as row 1, VCR's two as row 0. What a BERT
-    has no weights of is drawn anew, and may be of any size.
+    has no weights of is drawn anew, and may be of any size. Pairs are ranked at first by what tells a match.
 
     Raises:
         DataError: `wanted` is for regions of another detector than the weights.
@@ -146,6 +146,9 @@ def fitted(
         grown = [table, *[table[COPIED_TYPES[wanted.types]][None]] * (wanted.types - config.types)]
         state = {**state, "text.types.weight": torch.cat(grown)}
         free |= {"types": wanted.types}
+    if "heads.itm.output.weight" in state and "heads.rank.output.weight" not in state:
+        matches = {kind: state[f"heads.itm.output.{kind}"][1:] for kind in ("weight", "bias")}
+        state = {**state, **{f"heads.rank.output.{kind}": tensor for kind, tensor in matches.items()}}
     if config.answers and config.answers != wanted.answers:  # heads that were trained for others are of no use
         state = {name: tensor for name, tensor in state.items() if not name.startswith(("heads.vqa.", "heads.ve."))}
     return state, replace(config, **free), fresh

@@ -1,0 +1,64 @@
+"""VCR: which of several answers, or reasons, is right; each is read with the question as a sequence of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diptych.data.batch import Batch, Targets
+from diptych.data.examples import OPTIONS, RIGHT
+from diptych.data.sample import Item, Rng
+from diptych.errors import DataError
+from diptych.nn.task_heads import AnswerHead
+from diptych.objectives.objective import Encode, Fused, Loss, RowsApart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing(RowsApart):
+    """Each option judged on its own, right or wrong. UNITER, arXiv:1909.11740, section 4; VCR, arXiv:1811.10830."""
+
+    @property
+    def name(self) -> str:
+        """Its term's and its head's name."""
+        return "vcr"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The options, and the right one."""
+        return OPTIONS, RIGHT
+
+    def heads(self, config: Any) -> Mapping[str, nn.Module]:
+        """Two logits, the second for right."""
+        return {self.name: AnswerHead(config.width, 2, relu=True)}
+
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
+        """The item as it is; "vcr" (S,) 1 at the right option.
+
+        Raises:
+            DataError: nobody tells which that is.
+        """
+        if item.right is None:
+            raise DataError(f"{item.key} does not say which option is right")
+        return item, {self.name: F.one_hot(torch.tensor(item.right), len(item.sequences))}
+
+    def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
+        """Options of all rows."""
+        return {self.name: len(batch) * batch.sequences}
+
+    def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
+        """Sum of cross-entropies over the options, in nats."""
+        logits = option_logits(encode, batch).flatten(0, 1)
+        total = F.cross_entropy(logits, targets[self.name].flatten(), reduction="sum")
+        return Loss.term(self.name, total=total, count=len(logits))
+
+
+def option_logits(encode: Encode, batch: Batch) -> Tensor:
+    """(B, S, 2) float32; the second is what the release orders options by."""
+    fused: Fused = encode(batch)
+    logits: Tensor = encode.heads["vcr"](fused.pooled)
+    return logits.float().unflatten(0, (len(batch), batch.sequences))

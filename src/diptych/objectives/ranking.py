@@ -1,0 +1,134 @@
+"""Ranking: a text and its picture above pairs with another picture, or another text."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diptych.data.batch import Batch, Targets
+from diptych.data.sample import Item, Rng, random_for
+from diptych.nn.task_heads import LinearHead
+from diptych.objectives.objective import Encode, Fused, Loss, RowsApart
+
+HEAD = "rank"
+WRONG = "wrong"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ranked(RowsApart):
+    """A row and its K partners as sequences: the true pair, its text with each partner's picture, its picture with each
+    partner's text. UNITER, arXiv:1909.11740, section 4, and its released training for retrieval."""
+
+    margin: float = 0.2
+    """Between the scores of a true pair and of a false one, each in (0, 1)."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Its term's name."""
+
+    @property
+    @abstractmethod
+    def num_partners(self) -> int:
+        """K, where there are as many other rows."""
+
+    def heads(self, config: Any) -> Mapping[str, nn.Module]:
+        """One score, which begins as the head for matches says a match, where the weights have one."""
+        return {HEAD: LinearHead(config.width, 1)}
+
+    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
+        """Other rows by chance, none twice."""
+        others = num_rows - 1
+        steps = random_for(seed, epoch, str(row), self.name).choice(
+            others, size=min(self.num_partners, others), replace=False
+        )
+        return tuple((row + 1 + int(step)) % num_rows for step in steps)
+
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
+        """The sequences; "wrong" (2 K,) where a partner shows another thing than the row, so that the pair is false."""
+        with_pictures = [replace(item, regions=one.regions) for one in partners]
+        with_texts = [replace(item, text_ids=one.text_ids, text_types=one.text_types) for one in partners]
+        wrong = torch.tensor([one.group != item.group for one in partners], dtype=torch.bool)
+        drawn = replace(item, sequences=(item, *with_pictures, *with_texts), text_ids=None, regions=None)
+        return drawn, {WRONG: wrong.repeat(2)}
+
+    def _loss(self, encode: Encode, batch: Batch, wrong: Tensor, weight: float = 1.0) -> Loss:
+        """Sum of how far the false pairs of `wrong` (B, S - 1) come within the margin of their row's true one."""
+        scores = pair_scores(encode, batch).sigmoid()  # (B, S)
+        total = (self.margin + scores[:, 1:] - scores[:, :1]).relu().mul(wrong).sum()
+        return Loss.term(self.name, total=total, count=int(wrong.sum()), weight=weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking(_Ranked):
+    """Against partners by chance."""
+
+    negatives: int = 1
+    """Partners of a row; each makes two false pairs."""
+
+    @property
+    def name(self) -> str:
+        """Its term's name."""
+        return "ranking"
+
+    @property
+    def num_partners(self) -> int:
+        """All are learned from."""
+        return self.negatives
+
+    def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
+        """False pairs."""
+        return {self.name: int(targets[WRONG].sum())}
+
+    def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
+        """Sum over the false pairs."""
+        return self._loss(encode, batch, targets[WRONG])
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardRanking(_Ranked):
+    """Against the hardest of many partners: all are scored at rest, and the best of the false ones are learned from.
+
+    Differs: the true pair of both directions goes through the network once, and not twice.
+    """
+
+    candidates: int = 399
+    """Partners of a row that are scored."""
+    kept: int = 31
+    """False pairs that are learned from, in each direction."""
+
+    @property
+    def name(self) -> str:
+        """Its term's name."""
+        return "hard_ranking"
+
+    @property
+    def num_partners(self) -> int:
+        """All are scored."""
+        return self.candidates
+
+    def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
+        """False pairs that are learned from."""
+        return {self.name: int(targets[WRONG].unflatten(1, (2, -1)).sum(dim=2).clamp(max=self.kept).sum())}
+
+    def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
+        """Sum over the hardest; weighted by 2, since the release adds the means of both directions."""
+        wrong = targets[WRONG].unflatten(1, (2, -1))  # (B, 2, K)
+        with encode.at_rest():
+            scores = pair_scores(encode, batch)[:, 1:].unflatten(1, (2, -1)).masked_fill(~wrong, -torch.inf)
+            hardest = scores.topk(min(self.kept, scores.shape[2])).indices  # (B, 2, k)
+        second = hardest.new_tensor([[0], [scores.shape[2]]])  # where each direction begins
+        places = nn.functional.pad((1 + second + hardest).flatten(1), (1, 0))  # (B, 1 + 2 k), the true pair first
+        return self._loss(encode, batch.chosen(places), wrong.gather(2, hardest).flatten(1), weight=2.0)
+
+
+def pair_scores(encode: Encode, batch: Batch) -> Tensor:
+    """(B, S) float32: how much each sequence's text and picture belong together."""
+    fused: Fused = encode(batch)
+    scores: Tensor = encode.heads[HEAD](fused.pooled)
+    return scores.float().reshape(len(batch), batch.sequences)
