@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from diptych.data.example_files import examples_of_files, plain_answer, worth_of
+from diptych.data.example_files import examples_of_files
+from diptych.data.example_files.vqa import plain_answer, worth_of
 from diptych.data.examples import ANSWERS, KIND
 from diptych.data.table import open_table
 from diptych.errors import DataError, UsageError
@@ -74,7 +75,7 @@ def test_statements_of_snli_ve(tmp_path: Path) -> None:
     ]
     file = tmp_path / "snli_ve_dev.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)) + "\n{cut")
-    assert examples_of_files(file, tmp_path / "out", "ve", picture_key="flickr30k_{id}.npz") == 3
+    assert examples_of_files(file, tmp_path / "out", "ve", picture_keys=["flickr30k_{id}.npz"]) == 3
     assert told(tmp_path / "out", "validation") == [
         ("1.jpg#0r1n", "a man", "flickr30k_1.npz", {"neutral": 1.0}, "statement"),
         ("2.jpg#0r1e", "a dog", "flickr30k_2.npz", {"entailment": 1.0}, "statement"),
@@ -109,5 +110,5 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file of statements; expected SNLI-VE's"):
         examples_of_files(tmp_path / "empty", tmp_path / "out2", "ve")
     with pytest.raises(UsageError, match=r"--picture-key '\{nr\}' cannot be filled in"):
-        examples_of_files(tmp_path / "empty", tmp_path / "out3", "ve", picture_key="{nr}")
+        examples_of_files(tmp_path / "empty", tmp_path / "out3", "ve", picture_keys=["{nr}"])
     assert not list(tmp_path.glob("out*/table.json"))

@@ -97,7 +97,8 @@ def examples(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new table.")],
     task: Annotated[Literal["vqa", "ve"], typer.Option(help="vqa: questions; ve: statements.")],
     picture_key: Annotated[
-        str | None, typer.Option(help="Files: what a picture is called where its regions lie, e.g. flickr30k_{id}.npz.")
+        list[str] | None,
+        typer.Option(help="Files: what a picture is called where its regions lie, e.g. flickr30k_{id}.npz."),
     ] = None,
 ) -> None:
     """Write questions or statements about pictures as examples to fine-tune a model on.
@@ -110,14 +111,14 @@ def examples(
     from diptych.data.table import open_table
 
     is_table = (source / TABLE_FILE).is_file()
-    if is_table and picture_key is not None:
+    if is_table and picture_key:
         raise UsageError("--picture-key is for files; the examples of a table are about the pictures of its keys")
     if not is_table and not source.exists():
         raise UsageError(f"there is nothing at {source}; expected a table of scenes, or files of VQA v2 or SNLI-VE")
     with screen.progress() as progress:
         if is_table:
             examples_of_scenes(open_table(source), out, task, progress)
-        elif left_out := examples_of_files(source, out, task, picture_key=picture_key, progress=progress):
+        elif left_out := examples_of_files(source, out, task, picture_keys=picture_key or (), progress=progress):
             progress.say(f"{left_out:,} rows were left out: {out / REJECTS_FILE}")
     splits = open_table(out).splits
     screen.table(f"{out}", ("split", "rows"), [(name, f"{rows:,}") for name, rows in splits.items()])

@@ -42,7 +42,7 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
 
 def read_jsonl(file: Path, pictures: Pictures, *, split: str | None) -> Iterator[Record | Reject]:
     """The rows of one file; a line that is no JSON object costs itself."""
-    rows = _list_rows(file) if file.suffix.lower() == ".json" else _line_rows(file)
+    rows = _list_rows(file) if file.suffix.lower() == ".json" else line_rows(file)
     for number, row in rows:
         source = f"{file.name} line {number}"
         if isinstance(row, str):
@@ -51,8 +51,8 @@ def read_jsonl(file: Path, pictures: Pictures, *, split: str | None) -> Iterator
             yield row_record(row, pictures, number=number, source=source, split=split)
 
 
-def _line_rows(file: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Number and object of each line, or number and what is wrong with it."""
+def line_rows(file: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Number and object of each line of a file of JSON lines, or number and what is wrong with it."""
     with file.open("rb") as lines:
         number = 0
         while line := lines.readline(MAX_TEXT_BYTES):
