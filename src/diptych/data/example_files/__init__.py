@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from diptych.data.example_files import entailment, vqa
+from diptych.data.example_files import entailment, nlvr2, referring, vcr, vqa
 from diptych.data.example_files.form import Form
 from diptych.data.examples import COLUMNS, Task, write_example
 from diptych.data.layout import REJECTS_FILE
@@ -17,6 +17,9 @@ from diptych.progress import SILENT, Progress
 FORMS: Mapping[Task, Form] = {
     "vqa": vqa.FORM,
     "ve": entailment.FORM,
+    "nlvr2": nlvr2.FORM,
+    "vcr": vcr.FORM,
+    "re": referring.FORM,
 }
 
 
