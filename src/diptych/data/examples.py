@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -86,46 +86,48 @@ def write_example(writer: TableWriter, task: Task, split: str, example: Example)
 
 
 def examples_of_scenes(scenes: Table, out: Path, task: Task, progress: Progress = SILENT) -> None:
-    """Writes the questions ("vqa") or statements ("ve") of a table of scenes as a table of examples.
+    """Writes what can be asked of a table of scenes as a table of examples.
 
     Args:
         scenes: as `diptych data scenes` draws it; regions made of it serve its examples too.
         out: the folder of the new table.
-        task: which of them.
+        task: questions ("vqa"), statements ("ve"), statements about two scenes ("nlvr2"), questions with answers and
+            rationales to choose from ("vcr"), or phrases that mean one object ("re").
         progress: where the work is drawn.
     Raises:
-        DataError: the table has no questions, or no statements.
+        DataError: the table is none of scenes.
         RunExistsError: `out` is there already.
     """
-    column = {"vqa": "questions", "ve": "statements"}[task]
-    if column not in scenes.columns:
-        raise DataError(
-            f"{scenes.path} has no column {column!r}; expected a table of scenes, as `diptych data scenes` draws it"
-        )
-    about = f"{column} of {scenes.fingerprint}"
+    column, examples_of = _asked_of_scenes(task)
+    if column not in scenes.columns or "backgrounds" not in scenes.meta:
+        found = f"no column {column!r}" if column not in scenes.columns else "no picture world behind it"
+        raise DataError(f"{scenes.path} has {found}; expected a table of scenes, as `diptych data scenes` draws it")
     with (
-        TableWriter(out, columns=COLUMNS[task], source=about) as writer,
+        TableWriter(out, columns=COLUMNS[task], source=f"{task} of {scenes.fingerprint}") as writer,
         progress.bar("writing", total=sum(scenes.splits.values()), unit="scenes") as bar,
     ):
         for split in scenes.splits:
-            rows = scenes.split(split)
-            for row in range(len(rows)):
-                key, asked = rows.values(row, ["key", column])
-                for example in _examples(task, key, asked):
+            for examples in examples_of(scenes.split(split), scenes.meta):
+                for example in examples:
                     write_example(writer, task, split, example)
                 bar.advance(1)
 
 
-def _examples(task: Task, picture: str, asked: Sequence[Mapping[str, Any]]) -> Iterator[Example]:
-    for number, one in enumerate(asked):
-        if task == "vqa":
-            text, answer, kind = one["question"], one["answer"], one["kind"]
-        else:
-            text, kind = one["text"], "statement"
-            answer = "entailment" if one["truth"] else "contradiction"
-        yield Example(
-            key=f"{picture}-{task}{number}", pictures=(picture,), texts=(text,), answers={answer: 1.0}, kind=kind
-        )
+def _asked_of_scenes(task: Task) -> tuple[str, Callable[[Rows, Mapping[str, Any]], Iterator[list[Example]]]]:
+    """The column that a task needs, and what makes the examples of each scene of a split."""
+    from diptych.data.scene_examples import asked, pairs, reasons
+
+    match task:
+        case "vqa":
+            return "questions", asked.questions
+        case "ve":
+            return "statements", asked.statements
+        case "nlvr2":
+            return "objects", pairs.statements
+        case "vcr":
+            return "objects", reasons.questions
+        case "re":
+            return "referring", asked.phrases
 
 
 def answer_names(rows: Rows, most: int = MOST_ANSWERS) -> tuple[str, ...]:

@@ -10,21 +10,17 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from diptych.data.choosing import rows_of_question
 from diptych.data.example_files.form import Form, Found, files_of, lines_of, listed, short, split_of, unicode_of, word
 from diptych.data.examples import Example
 from diptych.errors import DataError
 
 EXPECTED = "questions; expected VCR's, e.g. train.jsonl"
-ANSWER, RATIONALE = "Q->A", "QA->R"
 NUM_OPTIONS = 4
 
 
 def read(source: Path, templates: Sequence[str]) -> Iterator[Found]:
-    """Of every question a row for its answer, KEY:qa, and rows for its rationale, KEY:qar and an answer's place.
-
-    Rationales are asked for given the right answer; where nobody tells that one (VCR's test), given each of the four,
-    as its leaderboard wants it.
-    """
+    """The rows of the questions of every file."""
     for file in files_of(source, "*.jsonl", EXPECTED):
         yield from lines_of(file, split_of(file), "annot_id", partial(_question, templates=templates))
 
@@ -36,19 +32,10 @@ def _question(row: Mapping[str, Any], templates: Sequence[str]) -> Iterator[Exam
     objects = [unicode_of(str(name), "objects") for name in listed(row, "objects")]
     question = _text(row.get("question"), objects, "question")
     answers, rationales = (_options(row, name, objects) for name in ("answer_choices", "rationale_choices"))
-    right = _place(row, "answer_label")
-    yield Example(
-        key=f"{key}:qa", pictures=pictures, texts=(question,), kind=ANSWER, options=tuple(answers), right=right
+    right, right_rationale = _place(row, "answer_label"), _place(row, "rationale_label")
+    yield from rows_of_question(
+        key, pictures, question, answers, rationales, right=right, right_rationale=right_rationale
     )
-    for place in range(NUM_OPTIONS) if right is None else (right,):
-        yield Example(
-            key=f"{key}:qar{place}",
-            pictures=pictures,
-            texts=(question, answers[place]),
-            kind=RATIONALE,
-            options=tuple(rationales),
-            right=_place(row, "rationale_label"),
-        )
 
 
 def _options(row: Mapping[str, Any], name: str, objects: Sequence[str]) -> list[str]:
