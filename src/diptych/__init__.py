@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from diptych.clip.model import ClipConfig
     from diptych.data.table import Table
     from diptych.tasks.encoder import DualEncoder
-    from diptych.tasks.matcher import FusedMatcher
+    from diptych.tasks.fused_matcher import FusedMatcher
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "open_table"]

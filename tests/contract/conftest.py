@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,12 +17,11 @@ import pytest
 from PIL import Image
 
 from diptych import systems
-from diptych.data.examples import examples_of_scenes
+from diptych.data.examples import Task, examples_of_scenes
 from diptych.data.region_join import region_columns
 from diptych.data.sample import Item, random_for
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import Table, open_table
-from diptych.objectives.answering import HEADS
 from diptych.overrides import apply_overrides
 from diptych.train.job import Job
 from diptych.train.run import Run
@@ -44,11 +44,15 @@ def world(tmp_path_factory: pytest.TempPathFactory, chance_regions: ModuleType) 
 
 @pytest.fixture(scope="session")
 def table_for(world: Table, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], Table]:
-    """What a run learns from: the scenes, or the questions about them where it answers."""
-    folder = tmp_path_factory.mktemp("examples") / "questions"
-    examples_of_scenes(world, folder, "vqa")
-    questions = open_table(folder).joined(world.split("train").stores[0])
-    return lambda run: questions if run.objective.name in HEADS else world
+    """What a run learns from: the scenes, or the examples of them that it is fine-tuned on."""
+    folder = tmp_path_factory.mktemp("examples")
+
+    @cache
+    def examples(task: Task) -> Table:
+        examples_of_scenes(world, folder / task, task)
+        return open_table(folder / task).joined(world.split("train").stores[0])
+
+    return lambda run: examples(run.objective.name) if run.objective.name in get_args(Task) else world
 
 
 def small(run: Run) -> Run:
@@ -75,7 +79,7 @@ def items(table_for: Callable[[Run], Table]) -> Callable[[Job, int], list[Item]]
     """The first rows of the training split as a room's inputs make them, with texts of unequal length."""
 
     def made(job: Job, num: int) -> list[Item]:
-        samples = (table_for(job.run).split("train").sample(row, job.inputs.columns) for row in range(num))
+        samples = (table_for(job.run).split("train").sample(row, job.columns) for row in range(num))
         return [job.inputs.item(sample, random_for(0, 0, sample.key)) for sample in samples]
 
     return made

@@ -27,7 +27,7 @@ from diptych.objectives.objective import Dual, Fused
 from diptych.overrides import apply_overrides
 from diptych.systems.building import new_model
 from diptych.systems.rooms import room
-from diptych.tasks.matcher import FusedMatcher
+from diptych.tasks.fused_matcher import FusedMatcher
 from diptych.train.job import Job
 from diptych.train.loop import fit
 from diptych.train.run import plain_run

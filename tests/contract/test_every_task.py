@@ -23,7 +23,7 @@ from diptych.report.scores import plain
 from diptych.tasks.asking import NAMES, OF_DETECTORS, OF_TOWERS
 from diptych.tasks.encoder import DualEncoder
 from diptych.tasks.evaluation import Asked, Evaluation, evaluate, possible
-from diptych.tasks.matcher import FusedMatcher
+from diptych.tasks.fused_matcher import FusedMatcher
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -39,6 +39,9 @@ def picture(key: str) -> bytes:
 
 pytestmark = pytest.mark.parametrize("task", NAMES)
 
+TUNED = {"answers": "tiny_vqa", "referring": "tiny_re"}
+"""Tasks that a model is fine-tuned for, with a recipe."""
+
 
 @pytest.fixture(scope="module")
 def models(build) -> dict[str, Any]:
@@ -48,9 +51,11 @@ def models(build) -> dict[str, Any]:
     detector = OwnDetector(finds.model, finds.inputs, torch.device("cpu"), "untrained")
     reads_both = build(systems.recipe("uniter", "tiny"))
     matcher = FusedMatcher(reads_both.model, reads_both.inputs, torch.device("cpu"), "untrained")
-    answers = build(systems.recipe("uniter", "tiny_vqa"))
-    answerer = FusedMatcher(answers.model, answers.inputs, torch.device("cpu"), "untrained")
-    of_others = {**dict.fromkeys(OF_DETECTORS, detector), "matching": matcher, "answers": answerer}
+    tuned = {task: build(systems.recipe("uniter", recipe)) for task, recipe in TUNED.items()}
+    of_tuned = {
+        task: FusedMatcher(job.model, job.inputs, torch.device("cpu"), "untrained") for task, job in tuned.items()
+    }
+    of_others = {**dict.fromkeys(OF_DETECTORS, detector), "matching": matcher, **of_tuned}
     return {task: of_others.get(task, encoder) for task in NAMES}
 
 
@@ -72,7 +77,8 @@ def by_class(tmp_path_factory: pytest.TempPathFactory) -> Table:
 @pytest.fixture(scope="module")
 def tables(world: Table, table_for) -> dict[str, Table]:
     """What each task asks about."""
-    return {task: table_for(systems.recipe("uniter", "tiny_vqa")) if task == "answers" else world for task in NAMES}
+    tuned = {task: table_for(systems.recipe("uniter", recipe)) for task, recipe in TUNED.items()}
+    return {task: tuned.get(task, world) for task in NAMES}
 
 
 @pytest.fixture(scope="module")

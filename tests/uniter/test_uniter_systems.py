@@ -19,7 +19,7 @@ from diptych.data.sample import Sample
 from diptych.errors import DataError, UsageError, WeightsError
 from diptych.overrides import apply_overrides
 from diptych.systems import trained
-from diptych.tasks.matcher import FusedMatcher
+from diptych.tasks.fused_matcher import FusedMatcher
 from diptych.uniter.heads import HeadSizes, new_heads
 from diptych.uniter.model import UNITER, UniterConfig
 from diptych.uniter.weights import write_weights

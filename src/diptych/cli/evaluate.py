@@ -20,7 +20,8 @@ FORMAT = 1
 Tasks = Annotated[
     str,
     typer.Option(
-        help="retrieval, zero_shot, linear_probe, choices; matching, answers of a fused model; detection of a detector."
+        help="retrieval, zero_shot, linear_probe, choices; matching, answers, referring of a fused model; detection "
+        "of a detector."
     ),
 ]
 
@@ -178,7 +179,7 @@ def _next(run: str, task: str, table: Table, split: str, html: Path | None, regi
     page = _page_of(run, task) if html is None else html
     if page is None:
         return evaluate_command(run, task, table.path, split, Path(f"{task}.html"), regions)
-    if task == "answers":  # rows of questions show no pictures to ask the other tasks about
+    if task in ("answers", "referring"):  # rows of questions show no pictures to ask the other tasks about
         return screen.look_at(page)
     alike = OF_DETECTORS if task in OF_DETECTORS else OF_MATCHERS if regions else OF_TOWERS
     others = [name for name in possible(table, split) if name != task and name in alike]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -19,35 +18,38 @@ def predict(
     regions: Annotated[
         list[Path], typer.Option(metavar="REGIONS", help="Regions of the pictures; several times for several.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", dir_okay=False, help="JSON: a list of {question_id, answer}.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", dir_okay=False, help="JSON, or CSV for VCR and NLVR2.")],
     split: Annotated[str | None, typer.Option(help="Left out: test, else validation, else train.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
-    """Write the answers of a model to the questions of a split, in the form that VQA's server takes.
+    """Write the answers of a model to the rows of a split, in the form that the task's server takes.
 
-    Keys that are whole numbers, as VQA's are, are written as such.
+    A list of {question_id, answer} (VQA), lines of identifier and truth (NLVR2), a table of likelihoods (VCR), or a
+    list of {sent_id, box} (referring expressions).
     """
     from diptych import systems
     from diptych.data.durable import write_whole
+    from diptych.data.examples import BOX
     from diptych.data.table import open_table
     from diptych.tasks.answering import answering
-    from diptych.tasks.asking import as_answerer
-    from diptych.tasks.matcher import FusedMatcher
+    from diptych.tasks.asking import as_answerer, as_pointer
+    from diptych.tasks.fused_matcher import FusedMatcher
+    from diptych.tasks.referring import referring
+    from diptych.tasks.submission import answers_file, boxes_file
 
     table = with_regions(open_table(data), regions)
     rows = table.split(split or split_to_evaluate(table.splits, "train"))
     model = systems.load_any(run, device=device)
+    task = "referring" if BOX in table.columns else "answers"
     with screen.progress() as progress:
         if isinstance(model, FusedMatcher):
             model.check_rows(rows, progress.say)
-        found = answering(as_answerer(model, "answers"), rows, scored=False, progress=progress)
-    lines = [{"question_id": _id(one.key), "answer": one.answer} for one in found]
+        if task == "referring":
+            text = boxes_file(referring(as_pointer(model, task), rows, progress=progress))
+        else:
+            answerer = as_answerer(model, task)
+            text = answers_file(answering(answerer, rows, scored=False, progress=progress), answerer.answers)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, (json.dumps(lines, ensure_ascii=False, indent=0) + "\n").encode())
-    screen.out(f"{len(lines):,} answers: {out}")
-    screen.next_step(evaluate_command(run, "answers", data, rows.name, None, regions))
-
-
-def _id(key: str) -> int | str:
-    """A key as VQA has it, a whole number, where nothing of it is lost by that."""
-    return int(key) if key.isdecimal() and str(int(key)) == key else key
+    write_whole(out, text.encode())
+    screen.out(f"{len(rows):,} answers: {out}")
+    screen.next_step(evaluate_command(run, task, data, rows.name, None, regions))

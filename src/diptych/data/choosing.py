@@ -52,3 +52,8 @@ def rows_of_question(
             options=tuple(rationales),
             right=right_rationale,
         )
+
+
+def question_of(key: str) -> str:
+    """The key of the question that a row asks about."""
+    return key.rpartition(":")[0]

@@ -10,7 +10,7 @@ from diptych.nn.unfilled import unfilled
 from diptych.systems.rooms import room
 from diptych.systems.trained import Trained, read_trained
 from diptych.tasks.encoder import DualEncoder
-from diptych.tasks.matcher import FusedMatcher
+from diptych.tasks.fused_matcher import FusedMatcher
 from diptych.train.device import resolve_device
 from diptych.train.folder import holds_run
 

@@ -1,4 +1,4 @@
-"""Answering: the answers that a model gives to the questions or statements of a table of examples, and their worth."""
+"""Answering: the answers that a model gives to the rows of a table of examples, and what they are worth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from diptych.data.examples import ANSWERS, KIND, answer_scores
+from diptych.data.choosing import TO_ANSWER, TO_RATIONALE, question_of
+from diptych.data.examples import ANSWERS, KIND, OPTIONS, RIGHT, answer_scores
 from diptych.data.sample import Sample
 from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows
@@ -22,6 +23,8 @@ from diptych.report.tables import table
 from diptych.tasks.matcher import REGIONS
 
 ALL = "all kinds"
+BOTH = "Q->AR"
+"""What VCR calls a right answer with the right rationale."""
 AT_ONCE = 1024
 """Rows that are read before they are answered."""
 SHOWN = 24
@@ -38,10 +41,10 @@ class Answerer(Protocol):
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """(A) that it chooses among."""
+        """(A) that it chooses among; () of one that chooses among the options of each row."""
 
     def answer(self, samples: Sequence[Sample]) -> Tensor:
-        """(N, A) float32, how much each answer is right for the first text of each sample."""
+        """(N, A) float32, how much each answer, or option, of each sample is right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +61,14 @@ class Answered:
     """From 0 to 1; None where nobody tells."""
     usual: float | None
     """What the answer that is worth most, over all rows asked of this kind, would be worth here."""
+    shares: tuple[float, ...] = ()
+    """Of a row with options: how likely the model finds each of them."""
 
 
 def answering(
     model: Answerer, rows: Rows, *, limit: int | None = None, scored: bool = True, progress: Progress = SILENT
 ) -> tuple[Answered, ...]:
-    """The likeliest answer to the first text of each row, read and answered some at a time.
+    """The likeliest answer to each row, read and answered some at a time.
 
     Args:
         model: the model.
@@ -75,21 +80,22 @@ def answering(
         UsageError: the model was never trained to answer.
         DataError: the rows tell no answers, or none that the model knows; or one lacks a text or regions.
     """
-    if scored and ANSWERS not in rows.columns:
+    needed = ANSWERS if model.answers else OPTIONS
+    if needed not in rows.columns and (scored or needed == OPTIONS):
         raise DataError(
-            f"{rows.path} has no column {ANSWERS!r}; expected a table of examples, as `diptych data examples` makes it"
+            f"{rows.path} has no column {needed!r}; expected a table of examples, as `diptych data examples` makes it"
         )
-    columns = (REGIONS, *(name for name in (ANSWERS, KIND) if name in rows.columns))
+    columns = (REGIONS, *(name for name in (ANSWERS, OPTIONS, RIGHT, KIND) if name in rows.columns))
     chosen, said = spread_rows(len(rows), limit), list[_Said]()
     with progress.bar("answering", total=len(chosen), unit="questions") as bar:
         for start in range(0, len(chosen), AT_ONCE):
             samples = [replace(rows.sample(row, columns), image=None) for row in chosen[start : start + AT_ONCE]]
-            likeliest = model.answer(samples).argmax(dim=1).tolist()
-            said += [_said(sample, model.answers, place) for sample, place in zip(samples, likeliest, strict=True)]
+            odds = model.answer(samples)
+            said += [_said(sample, model.answers, one) for sample, one in zip(samples, odds, strict=True)]
             bar.advance(len(samples))
     _check_known(rows, model, said)
     usual = _usual(said)
-    return tuple(_answered(one, model.answers, usual[one.kind]) for one in said)
+    return tuple(_answered(one, usual[one.kind]) for one in said)
 
 
 @dataclass(frozen=True)
@@ -97,17 +103,25 @@ class _Said:
     key: str
     text: str
     kind: str
+    names: Sequence[str]
+    """Of the answers, or the row's options."""
     chosen: int
+    shares: tuple[float, ...]
     worth: Mapping[int, float] | None
     """By place, of the answers that are worth anything and that the model knows; None where nobody tells."""
 
 
-def _said(sample: Sample, names: Sequence[str], chosen: int) -> _Said:
+def _said(sample: Sample, names: Sequence[str], odds: Tensor) -> _Said:
     if not sample.texts:
         raise DataError(f"{sample.key} has no text; expected a question or a statement")
-    worth = answer_scores(sample.fields.get(ANSWERS), names)
-    known = None if worth is None else {place: one for place, one in enumerate(worth) if one > 0}
-    return _Said(sample.key, sample.texts[0], sample.fields.get(KIND) or "", chosen, known)
+    fields, text = sample.fields, " ".join(sample.texts)
+    if names:
+        worth, shares = answer_scores(fields.get(ANSWERS), names), ()
+        known = None if worth is None else {place: one for place, one in enumerate(worth) if one > 0}
+    else:
+        names, right, shares = fields[OPTIONS], fields.get(RIGHT), tuple(odds.softmax(dim=0).tolist())
+        known = None if right is None else {right: 1.0}
+    return _Said(sample.key, text, fields.get(KIND) or "", names, int(odds.argmax()), shares, known)
 
 
 def _check_known(rows: Rows, model: Answerer, said: Sequence[_Said]) -> None:
@@ -120,16 +134,17 @@ def _check_known(rows: Rows, model: Answerer, said: Sequence[_Said]) -> None:
         )
 
 
-def _answered(said: _Said, names: Sequence[str], usual: int) -> Answered:
-    worth = said.worth
+def _answered(said: _Said, usual: int) -> Answered:
+    worth, names, chosen = said.worth, said.names, said.chosen
     return Answered(
         key=said.key,
         text=said.text,
         kind=said.kind,
-        answer=names[said.chosen],
+        answer=names[chosen],
         right=names[max(worth, key=worth.__getitem__)] if worth else "",
-        worth=None if worth is None else worth.get(said.chosen, 0.0),
+        worth=None if worth is None else worth.get(chosen, 0.0),
         usual=None if worth is None else worth.get(usual, 0.0),
+        shares=said.shares,
     )
 
 
@@ -151,13 +166,27 @@ def answering_scores(found: Sequence[Answered]) -> list[Score]:
     if not known:
         raise DataError("no row tells its answers, so that there is nothing to measure; write them out with predict")
     kinds = list(dict.fromkeys(one.kind for one in known))
+    joint = _joint(known)
     groups = {ALL: known} | ({kind: [one for one in known if one.kind == kind] for kind in kinds} if kinds[1:] else {})
-    return [_score(kind, of_kind) for kind, of_kind in groups.items()]
+    scores = [_score(kind, of_kind) for kind, of_kind in groups.items()]
+    return [*scores, _score(BOTH, joint)] if joint else scores
+
+
+def _joint(found: Sequence[Answered]) -> list[Answered]:
+    """VCR's questions of which an answer and the reason for the right one were asked: worth something with both."""
+    asked = {question_of(one.key): one for one in found if one.kind == TO_ANSWER}
+    pairs = [(asked.get(question_of(one.key)), one) for one in found if one.kind == TO_RATIONALE]
+    return [_both(answer, reason) for answer, reason in pairs if answer is not None]
+
+
+def _both(answer: Answered, reason: Answered) -> Answered:
+    worth, usual = (answer.worth or 0.0) * (reason.worth or 0.0), (answer.usual or 0.0) * (reason.usual or 0.0)
+    return replace(answer, worth=worth, usual=usual)
 
 
 def _score(kind: str, found: Sequence[Answered]) -> Score:
     return share(
-        name="accuracy" if kind == ALL else f"{kind.replace(' ', '_')}_accuracy",
+        name="accuracy" if kind == ALL else f"{kind.replace(' ', '_').replace('->', '_to_')}_accuracy",
         label=kind,
         group="Answers (chance: always the kind's usual one)",
         right=sum(one.worth or 0.0 for one in found),

@@ -7,11 +7,12 @@ from diptych.tasks.answering import Answerer
 from diptych.tasks.detection import Detector
 from diptych.tasks.encoder import Towers
 from diptych.tasks.matcher import Matcher
+from diptych.tasks.referring import Pointer
 
-NAMES = ("retrieval", "zero_shot", "linear_probe", "choices", "matching", "answers", "detection")
+NAMES = ("retrieval", "zero_shot", "linear_probe", "choices", "matching", "answers", "referring", "detection")
 OF_TOWERS = ("retrieval", "zero_shot", "linear_probe", "choices")
 OF_DETECTORS = ("detection",)
-OF_MATCHERS = ("retrieval", "choices", "matching", "answers")
+OF_MATCHERS = ("retrieval", "choices", "matching", "answers", "referring")
 """What models of two towers, detectors, and models that read text and regions at once are asked."""
 READS_BOTH = "a model that reads text and regions at once"
 Asking = Towers | Matcher | Detector
@@ -35,6 +36,13 @@ def as_matcher(model: Asking, task: str) -> Matcher:
 def as_answerer(model: Asking, task: str) -> Answerer:
     """The model, where it answers questions; else UsageError."""
     if not isinstance(model, Answerer):
+        raise _unfit(model, task, READS_BOTH)
+    return model
+
+
+def as_pointer(model: Asking, task: str) -> Pointer:
+    """The model, where it says which region is meant; else UsageError."""
+    if not isinstance(model, Pointer):
         raise _unfit(model, task, READS_BOTH)
     return model
 

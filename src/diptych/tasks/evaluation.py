@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from diptych.data.examples import ANSWERS
+from diptych.data.examples import ANSWERS, BOX, OPTIONS
 from diptych.data.objects import COLUMN as OBJECTS
 from diptych.data.rejects import Reject
 from diptych.data.table import Table
@@ -19,17 +19,19 @@ from diptych.report.scores import Score
 from diptych.report.sentences import matching_headline, of_100, retrieval_headline
 from diptych.tasks.answer_sections import class_answers, strengths, wrong_of_kind
 from diptych.tasks.answering import ALL, Answerer, answering, answering_scores, examples_section
-from diptych.tasks.asking import NAMES, Asking, as_answerer, as_detector, as_matcher, as_towers
+from diptych.tasks.asking import NAMES, Asking, as_answerer, as_detector, as_matcher, as_pointer, as_towers
 from diptych.tasks.choices import COLUMN as QUESTIONS
 from diptych.tasks.choices import choices
 from diptych.tasks.classified import Classified
 from diptych.tasks.detection import Detector, by_class, detection, detection_headline, detection_numbers
 from diptych.tasks.encoder import Towers
 from diptych.tasks.evidence import choices_scores, classes_scores, found_by, retrieval_scores
+from diptych.tasks.fused_matcher import FusedMatcher
 from diptych.tasks.linear_probe import linear_probe
-from diptych.tasks.matcher import REGIONS, FusedMatcher, Matcher
+from diptych.tasks.matcher import REGIONS, Matcher
 from diptych.tasks.matching import alignments, matching
 from diptych.tasks.prompts import DEFAULT, templates
+from diptych.tasks.referring import Pointer, phrases_section, referring, referring_scores
 from diptych.tasks.rerank import TOP, rerank
 from diptych.tasks.retrieval import retrieval
 from diptych.tasks.zero_shot import zero_shot
@@ -108,6 +110,8 @@ def evaluate(
             return _matching(as_matcher(model, task), table, asked, progress)
         case "answers":
             return _answers(as_answerer(model, task), table, asked, progress)
+        case "referring":
+            return _referring(as_pointer(model, task), table, asked, progress)
         case "detection":
             return _detection(as_detector(model, task), table, asked, progress)
         case _:
@@ -124,7 +128,8 @@ def possible(table: Table, split: str) -> tuple[str, ...]:
         "linear_probe": labelled and "train" in table.splits and split != "train",
         "choices": QUESTIONS in table.columns,
         "matching": REGIONS in rows.all_columns,
-        "answers": ANSWERS in table.columns,
+        "answers": bool({ANSWERS, OPTIONS} & set(table.columns)),
+        "referring": BOX in table.columns,
         "detection": OBJECTS in table.columns,
     }
     return tuple(name for name in NAMES if there[name])
@@ -287,6 +292,22 @@ def _answers(model: Answerer, table: Table, asked: Asked, progress: Progress) ->
         details={"num_questions": len(found), "num_answers": len(model.answers)},
         rejects=(),
         sections=lambda _: [examples_section(found, asked.seed)],
+    )
+
+
+def _referring(model: Pointer, table: Table, asked: Asked, progress: Progress) -> Evaluation:
+    found = referring(model, table.split(asked.split), limit=asked.limit, progress=progress)
+    scores = referring_scores(found)
+    return Evaluation(
+        task="referring",
+        headline=(
+            f"Finds what is meant for {of_100(scores[0].value)} of 100 phrases; choosing a region by chance, for "
+            f"{of_100(scores[0].chance or 0.0)}"
+        ),
+        scores=tuple(scores),
+        details={"num_phrases": len(found)},
+        rejects=(),
+        sections=lambda _: [phrases_section(found, asked.seed)],
     )
 
 
