@@ -35,6 +35,7 @@ NEEDS = {
     "README.md": ("my_pictures",),
     "docs/quickstart.md": ("my_pictures",),
     "docs/data.md": ("flickr", "4711.jpg"),
+    "docs/examples.md": ("scenes",),
     "docs/training.md": ("scenes",),
     "docs/tasks.md": ("scenes", "runs/first"),
     "docs/report.md": ("scenes", "runs/demo"),

@@ -12,6 +12,8 @@ from PIL import Image
 
 from diptych.cli import data
 from diptych.cli.main import main
+from diptych.data.scenes import draw_scenes, easy
+from diptych.data.table import open_table
 
 
 @pytest.fixture
@@ -151,3 +153,41 @@ def test_import_says_what_it_held_out_and_trains_on_the_splits_there_are(diptych
 def test_the_next_command_names_splits_that_are_there(splits: tuple[str, ...], settings: list[str]) -> None:
     words = shlex.split(data._next(Path("a b"), splits))
     assert [word for word in words if "=" in word] == settings
+
+
+def test_examples_of_files_say_what_came(diptych, tmp_path: Path) -> None:
+    lines = [{"identifier": f"dev-{number}-0-0", "sentence": "a", "label": "True"} for number in range(3)]
+    lines[1]["label"] = "?"
+    (tmp_path / "dev.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = ("data", "examples", tmp_path / "dev.json")
+    counts = tmp_path / "counts.json"
+    names = ("--picture-key", "nlvr2_{id}-img{side}.npz")
+    code, said, log = diptych(*words, tmp_path / "out", "--task", "nlvr2", *names, "--json", counts)
+    assert code == 0
+    assert f"1 rejected, listed in {tmp_path / 'out' / 'rejects.jsonl'}" in log
+    assert said.splitlines()[-1].startswith(f"Next: diptych finetune RUN tiny_nlvr2 --data {tmp_path / 'out'} ")
+    told = json.loads(counts.read_text())
+    assert (told["task"], told["splits"], told["rejects"]) == ("nlvr2", {"validation": 2}, 1)
+
+
+@pytest.mark.parametrize("task", ["vqa", "ve", "nlvr2", "vcr", "re"])
+def test_examples_of_scenes(diptych, tmp_path: Path, task: str) -> None:
+    draw_scenes(tmp_path / "scenes", easy(num=96, size_px=32), workers=1)
+    code, said, _ = diptych("data", "examples", tmp_path / "scenes", tmp_path / "out", "--task", task)
+    assert code == 0 and f"tiny_{task} --data" in said
+    assert set(open_table(tmp_path / "out").splits) == {"train", "validation", "test", "unseen_pairs"}
+
+
+def test_mistakes_with_examples(diptych, tmp_path: Path) -> None:
+    (tmp_path / "vcr").mkdir()
+    words = ("data", "examples", tmp_path / "vcr", tmp_path / "out", "--task", "vcr")
+    for more, expected in (
+        ((), "no file of questions; expected VCR's, e.g. train.jsonl"),
+        (("--picture-key", "{nr}"), "--picture-key '{nr}' cannot be filled in ('nr'); there are name, stem, split"),
+        (("--picture-key", "a", "--picture-key", "b", "--picture-key", "c"), "for VCR it is given at most 2"),
+    ):
+        code, _, log = diptych(*words, *more)
+        assert code in (1, 2) and expected in log and "Traceback" not in log
+    draw_scenes(tmp_path / "scenes", easy(num=16, size_px=32), workers=1)
+    code, _, log = diptych("data", "examples", tmp_path / "scenes", tmp_path / "out", "--task", "re", *more)
+    assert code == 2 and "--picture-key is for files" in log

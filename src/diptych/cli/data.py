@@ -92,16 +92,31 @@ def import_(
 @data_app.command("examples")
 def examples(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="A table of scenes; or files of VQA v2 or SNLI-VE, in a folder.")
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="A table of scenes; or a file or folder of VQA v2, SNLI-VE, NLVR2, VCR or RefCOCO."
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new table.")],
-    task: Annotated[Literal["vqa", "ve"], typer.Option(help="vqa: questions; ve: statements.")],
+    task: Annotated[
+        Literal["vqa", "ve", "nlvr2", "vcr", "re"],
+        typer.Option(
+            help="vqa: questions; ve: statements; nlvr2: statements about two pictures; vcr: answers and rationales to "
+            "choose from; re: phrases that mean an object."
+        ),
+    ],
     picture_key: Annotated[
         list[str] | None,
-        typer.Option(help="Files: what a picture is called where its regions lie, e.g. flickr30k_{id}.npz."),
+        typer.Option(
+            help="Files: what a picture is called where its regions lie, e.g. flickr30k_{id}.npz; of VCR twice where "
+            "given and detected boxes lie apart."
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, help="Write the counts to this file.")
     ] = None,
 ) -> None:
-    """Write questions or statements about pictures as examples to fine-tune a model on.
+    """Write questions, statements or phrases about pictures as examples to fine-tune a model on.
 
     Regions that were made of scenes serve their examples too.
     """
@@ -114,13 +129,18 @@ def examples(
     if is_table and picture_key:
         raise UsageError("--picture-key is for files; the examples of a table are about the pictures of its keys")
     if not is_table and not source.exists():
-        raise UsageError(f"there is nothing at {source}; expected a table of scenes, or files of VQA v2 or SNLI-VE")
+        raise UsageError(f"there is nothing at {source}; expected a table of scenes, or the files of a data set")
+    left_out = 0
     with screen.progress() as progress:
         if is_table:
             examples_of_scenes(open_table(source), out, task, progress)
-        elif left_out := examples_of_files(source, out, task, picture_keys=picture_key or (), progress=progress):
-            progress.say(f"{left_out:,} rows were left out: {out / REJECTS_FILE}")
+        else:
+            left_out = examples_of_files(source, out, task, picture_keys=picture_key or (), progress=progress)
+        if left_out:
+            progress.say(f"{left_out:,} rejected, listed in {out / REJECTS_FILE}")
     splits = open_table(out).splits
+    if json_file is not None:
+        _write_json(json_file, {"out": str(out), "task": task, "splits": dict(splits), "rejects": left_out})
     screen.table(f"{out}", ("split", "rows"), [(name, f"{rows:,}") for name, rows in splits.items()])
     recipe = f"diptych finetune RUN tiny_{task} --data {_quoted(out)} --regions REGIONS --out runs/{task}"
     screen.next_step(recipe)

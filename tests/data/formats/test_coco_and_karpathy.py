@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych.data.formats import coco, karpathy
+from diptych.data.formats import coco, detect, karpathy
 from diptych.data.rejects import Reject
 
 IMAGES = [
@@ -91,6 +91,31 @@ def test_karpathy(tmp_path: Path, put_picture, good) -> None:
     one, two = good(karpathy.read(tmp_path))
     assert (one.key, one.split, one.texts) == ("1.png", "test", ("A dog .", "Two dogs"))
     assert (two.key, two.split, two.fields) == ("42", "restval", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "key", "split"),
+    [
+        ("dataset_flickr30k.json", {"filename": "1000092795.jpg", "split": "val"}, "1000092795.jpg", "validation"),
+        (
+            "dataset_coco.json",
+            {"filepath": "val2014", "filename": "COCO_val2014_000000522418.jpg", "cocoid": 522418, "split": "restval"},
+            "522418",
+            "restval",
+        ),
+    ],
+)
+def test_karpathys_splits_as_they_are_published(tmp_path: Path, put_picture, good, name, where, key, split) -> None:
+    put_picture(tmp_path / "images" / where.get("filepath", "") / where["filename"])
+    said = ["Two young guys with shaggy hair look at their hands .", "Two men , in a yard ."]
+    sentences = [
+        {"tokens": text.lower().split(), "raw": text, "imgid": 0, "sentid": number} for number, text in enumerate(said)
+    ]
+    row = {"sentids": [0, 1], "imgid": 0, "sentences": sentences, **where}
+    (tmp_path / name).write_text(json.dumps({"images": [row], "dataset": name[8:-5]}))
+    assert detect.detect(str(tmp_path), None) == "karpathy"
+    (found,) = good(karpathy.read(tmp_path))
+    assert (found.key, found.split, found.texts, found.fields) == (key, split, tuple(said), {"imgid": 0})
 
 
 def test_a_karpathy_path_does_not_leave_the_folder(tmp_path: Path, put_picture) -> None:
