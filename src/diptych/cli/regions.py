@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,9 @@ def show(
     screen.table(str(regions), ("", "regions"), found.rows())
     screen.out()
     screen.damage(dict(list(found.damaged.items())[:DAMAGE_TOLD]), len(found.damaged))
+    if found.rejects:
+        screen.reasons("Left out", "rows", Counter(reject.reason for reject in found.rejects))
+        screen.out()
     if json_file is not None:
         write_json(json_file, found.plain())
     if html is None or data is None:

@@ -15,6 +15,7 @@ from diptych.data.durable import flush_to_disk, write_whole
 from diptych.data.layout import partial_of
 from diptych.data.region_files.detect import side_file
 from diptych.data.region_files.lines import Lines
+from diptych.data.region_files.old_store import rejects_of
 from diptych.data.region_files.writers import (
     SCORES,
     butd_row,
@@ -98,7 +99,9 @@ def export_regions(
         raise InterruptedRunError(
             f"stopped; what was exported is kept in {partial}, and the same command goes on from there"
         ) from error
-    if whole.reasons.total() == len(store):
+    rejects = whole.reasons.total()
+    pictures = len(store) + len(rejects_of(store)) - rejects
+    if not pictures:
         raise DataError(f"{store.path} has no whole row; {listed} says what is wrong with each")
     if not whole.reasons:
         listed.unlink()
@@ -118,9 +121,9 @@ def export_regions(
     flush_to_disk(out.parent)
     return RegionExportResult(
         out=out,
-        pictures=len(store) - whole.reasons.total(),
+        pictures=pictures,
         left_out=tuple(sorted(lost)),
-        rejects=whole.reasons.total(),
+        rejects=rejects,
         reasons=dict(whole.reasons.most_common()),
     )
 
@@ -140,6 +143,9 @@ class _Whole:
 
     def __iter__(self) -> Iterator[tuple[str, Regions]]:
         """Keys and regions in the order of the store."""
+        for reject in rejects_of(self._store):
+            self._log.add(reject)
+            self.reasons[reject.reason] += 1
         for key in self._store.keys():  # noqa: SIM118 - a store is no dict
             try:
                 yield key, self._store.regions(key)
@@ -199,7 +205,7 @@ def _keys(path: Path, rows: int) -> list[str]:
     if not rows:
         return []
     lines = Lines(path)
-    return [lines.key(start) for start in islice(lines.starts(), rows)]
+    return [lines.key(start).decode() for start in islice(lines.starts(), rows)]
 
 
 def _whole_rows(path: Path) -> int:

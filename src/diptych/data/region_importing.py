@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.layout import REJECTS_FILE, partial_of
-from diptych.data.region_files.old_store import notes_of
+from diptych.data.region_files.old_store import notes_of, rejects_of
 from diptych.data.region_store import RegionWriter
 from diptych.data.regions import RegionStore
 from diptych.data.rejects import Reject, RejectLog, reason_of
@@ -122,6 +122,9 @@ def _widths(source: RegionStore) -> dict[str, int]:
 def _copy(source: RegionStore, writer: RegionWriter, listed: Path, reasons: Counter[str], progress: Progress) -> None:
     listed.unlink(missing_ok=True)  # bad rows may have been mended since the last attempt
     with RejectLog(listed) as log, progress.bar("Importing", len(source), "pictures") as bar:
+        for reject in rejects_of(source):
+            log.add(reject)
+            reasons[reject.reason] += 1
         for key in source.keys():  # noqa: SIM118 - a store is no dict
             if key not in writer.written_keys():
                 try:

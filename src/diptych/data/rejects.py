@@ -10,6 +10,9 @@ from typing import Self
 
 from diptych.errors import UsageError
 
+LONGEST = 300
+"""Letters of a library's error that are repeated."""
+
 
 @dataclass(frozen=True)
 class Reject:
@@ -30,6 +33,19 @@ class Reject:
 def reason_of(key: str, error: Exception) -> str:
     """What an error says of a row without its key, which the reject tells, so that equal reasons are equal."""
     return str(error).removeprefix(f"{key}: ").replace(f" of {key!r}", "").removeprefix("the regions: ")
+
+
+def in_words(error: Exception) -> str:
+    """What an error says, in one line of text; its kind where that is none.
+
+    Over damaged files libraries say nothing, repeat the bytes, or speak of their own code (TypeError, AttributeError).
+    """
+    said = f"there is no {error.args[0]!r}" if isinstance(error, KeyError) and error.args else str(error)
+    said = " ".join(said.split())
+    clean = said.isprintable() and "\\x" not in said and 0 < len(said) <= LONGEST
+    if not clean or isinstance(error, TypeError | AttributeError):
+        return f"unreadable ({type(error).__name__})"
+    return said
 
 
 def check_share(max_rejects: float, unit: str) -> None:

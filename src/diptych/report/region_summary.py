@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from diptych.data.region_files.old_store import rejects_of
 from diptych.data.regions import RegionSpec, RegionStore
-from diptych.data.rejects import reason_of
+from diptych.data.rejects import Reject, reason_of
 from diptych.data.sampler import spread_rows
 from diptych.errors import DataError
 
@@ -39,6 +40,8 @@ class RegionSummary:
     """The likeliest classes of regions, the most frequent first, and of how many regions they are."""
     damaged: Mapping[str, str]
     """Of the pictures looked at, those whose row is damaged, and why; the numbers above are of the others."""
+    rejects: Sequence[Reject]
+    """Rows of the whole store that no key leads to."""
     spec: RegionSpec
 
     def rows(self) -> list[tuple[str, str]]:
@@ -66,6 +69,8 @@ class RegionSummary:
             rows.append(("scores", SCORES[spec.score_kind]))
         if self.damaged:
             rows.append(("damaged", f"{len(self.damaged):,} of {self.looked_at:,} pictures looked at"))
+        if self.rejects:
+            rows.append(("left out", f"{len(self.rejects):,} rows that no key leads to"))
         if self.names:
             rows.append(("most frequent", ", ".join(f"{name} ({num:,})" for name, num in self.names)))
         return rows
@@ -98,6 +103,7 @@ def describe_regions(store: RegionStore) -> RegionSummary:
         most=max(sizes, default=0),
         names=names.most_common(NAMES_SHOWN),
         damaged=damaged,
+        rejects=rejects_of(store),
         spec=store.spec,
     )
 

@@ -33,8 +33,9 @@ class ButdTsv(OldStore):
         lines = Lines(path)
         lines.check_first()
         self.format, width = _layout(path, lines)  # before keys are looked at, which other files may have twice
-        lines, places = index(path)
-        super().__init__(path, places, named(spec or _spec(self.format, width), classes, attributes))
+        lines, places, rejects = index(path)
+        told = named(spec or _spec(self.format, width), classes, attributes)
+        super().__init__(path, places, told, rejects=rejects)
         without_torn_row(self, lines, places)
 
     def _read(self, key: str, place: int) -> Regions:

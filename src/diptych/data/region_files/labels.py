@@ -104,8 +104,19 @@ def names_in(lines: Lines, places: Iterable[int]) -> tuple[tuple[str, ...], tupl
         cell = lines.columns(place)[-1]
         classes.update(_CLASS.findall(cell))
         attributes.update(_ATTRIBUTES.findall(cell))
-    named = {name for names in map(json.loads, attributes) for name in names} - {NO_ATTRIBUTE}
-    return tuple(sorted(map(json.loads, classes))), tuple(sorted(named))
+    return tuple(sorted(_names(classes))), tuple(sorted(_names(attributes) - {NO_ATTRIBUTE}))
+
+
+def _names(pieces: Iterable[bytes]) -> set[str]:
+    """The texts in pieces of JSON; damaged pieces have none, and their rows say so when they are read."""
+    names: set[str] = set()
+    for piece in pieces:
+        try:
+            found = json.loads(piece)
+        except ValueError:
+            continue
+        names.update(name for name in (found if isinstance(found, list) else [found]) if isinstance(name, str))
+    return names
 
 
 def completed(spec: RegionSpec, lines: Lines, places: Iterable[int]) -> RegionSpec:

@@ -9,10 +9,12 @@ import json
 import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from diptych.data.region_files.keys import by_key
+from diptych.data.rejects import Reject
 from diptych.errors import DataError
 
 CHECKED = 100
@@ -60,12 +62,16 @@ class Lines:
         if self._map.find(b"\n") < 0:
             raise DataError(f"{self._path} ends within its first row: no whole row, or one without its line end")
 
-    def key(self, start: int) -> str:
-        """The first column of the row at `start`."""
+    def key(self, start: int) -> bytes:
+        """The first column of the row at `start`, whatever its bytes."""
         end = self._map.find(b"\t", start, start + 4096)
         line = self._map.find(b"\n", start, start + 4096)
         end = max(end, -1) if line < 0 or -1 < end < line else line
-        return self._map[start : end if end >= 0 else min(start + 4096, self._size)].decode().strip()
+        return self._map[start : end if end >= 0 else min(start + 4096, self._size)].strip()
+
+    def is_blank(self, start: int) -> bool:
+        """Whether nothing stands in the row at `start`."""
+        return not self.key(start) and not any(self.columns(start))
 
     def columns(self, start: int) -> list[bytes]:
         """All columns of the row at `start`.
@@ -104,31 +110,37 @@ def array(cell: bytes, dtype: str, rows: int, width: int | None = None) -> np.nd
     return found if width is None else found.reshape(rows, width)
 
 
-def index(path: Path) -> tuple[Lines, dict[str, int]]:
+class Index(NamedTuple):
+    """The rows of a TSV by their keys."""
+
+    lines: Lines
+    places: dict[str, int]
+    """Where the row of each key begins, in the order of the file."""
+    rejects: tuple[Reject, ...]
+    """Rows that no key leads to; see `by_key`."""
+
+
+def index(path: Path) -> Index:
     """The rows of a TSV by the key in their first column.
 
     Where X.lineidx lies beside X.tsv and agrees with it, the file is not searched for line ends; where imageid2idx.json
     does so too, its keys are not read.
 
     Raises:
-        DataError: a key comes twice.
+        DataError: the file is empty, or no row has a key.
     """
     lines = Lines(path)
     starts = _listed_starts(path, lines)
     keys = None if starts is None else _listed_keys(path, lines, starts)
     if starts is not None and keys is not None:
-        return lines, dict(zip(keys, starts, strict=True))
-    places: dict[str, int] = {}
-    for start in lines.starts() if starts is None else starts:
-        try:
-            key = lines.key(start)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is no text at byte {start:,}") from error
-        if key in places:
-            raise DataError(f"{path} has two rows of {key!r}; remove one of them")
-        if key:
-            places[key] = start
-    return lines, places
+        return Index(lines, dict(zip(keys, starts, strict=True)), ())
+    rows = ((lines.key(start), start) for start in (lines.starts() if starts is None else starts))
+    places, rejects = by_key(path, ((key, start) for key, start in rows if key or not lines.is_blank(start)))
+    if not places:
+        raise DataError(f"{path} has no row that a key leads to" + (f": {rejects[0].reason}" if rejects else ""))
+    if not lines.ends_whole() and not lines.is_last(next(reversed(places.values()))):
+        rejects = rejects[:-1]  # a download broke off in this row, maybe in its key; see `without_torn_row`
+    return Index(lines, places, rejects)
 
 
 def _listed_starts(path: Path, lines: Lines) -> list[int] | None:
@@ -155,7 +167,9 @@ def _listed_keys(path: Path, lines: Lines, starts: list[int]) -> list[str] | Non
     try:
         rows = {int(row): key for key, row in json.loads(file.read_bytes()).items()}
         keys = [rows[row] for row in range(len(starts))]
-        same = len(rows) == len(keys) and all(lines.key(starts[row]) == keys[row] for row in _some(range(len(keys))))
+        same = len(rows) == len(keys) and all(
+            lines.key(starts[row]) == keys[row].encode() for row in _some(range(len(keys)))
+        )
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
     return keys if same else None

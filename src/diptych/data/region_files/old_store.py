@@ -15,6 +15,7 @@ from diptych.data.region_checks import check_regions
 from diptych.data.region_files.labels import NamesError
 from diptych.data.region_files.lines import Lines
 from diptych.data.regions import Regions, RegionSpec, RegionStore
+from diptych.data.rejects import Reject, in_words
 from diptych.errors import DataError, UsageError
 
 FIRST = 100
@@ -37,9 +38,18 @@ class OldStore(ABC):
     _opened: Any = None
     """Handles of this process."""
 
-    def __init__(self, path: Path, places: Mapping[str, Any], spec: RegionSpec, notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        places: Mapping[str, Any],
+        spec: RegionSpec,
+        notes: tuple[str, ...] = (),
+        rejects: tuple[Reject, ...] = (),
+    ) -> None:
         """`places`: where the row of each key is."""
         self.path = path
+        self.rejects = rejects
+        """Rows that no key leads to; see `by_key`."""
         self.spec = spec
         self.notes = notes
         """What people should know of the files, e.g. that they were cut short."""
@@ -69,7 +79,7 @@ class OldStore(ABC):
         try:
             found = self._read(key, self._places[key])
         except DAMAGE as error:
-            raise DataError(f"the regions of {key!r} in {self.path} are damaged: {error}") from error
+            raise DataError(f"the regions of {key!r} in {self.path} are damaged: {in_words(error)}") from error
         if not len(found):  # no number tells how wide nothing is
             none = np.zeros((0, self.spec.feature_width), dtype=np.float32)
             found = replace(found, boxes=np.zeros((0, 4), dtype=np.float32), features=none)
@@ -99,19 +109,33 @@ class OldStore(ABC):
 
 def notes_of(store: RegionStore) -> tuple[str, ...]:
     """What people should know of a store's files."""
-    return store.notes if isinstance(store, OldStore) else ()
+    if not isinstance(store, OldStore):
+        return ()
+    if not store.rejects:
+        return store.notes
+    first, num = store.rejects[0], len(store.rejects)
+    some = "1 row is left out" if num == 1 else f"{num:,} rows are left out, the first"
+    return (*store.notes, f"{some} {first.source}, since {first.reason}")
+
+
+def rejects_of(store: RegionStore) -> tuple[Reject, ...]:
+    """Rows of a store's files that no key leads to."""
+    return store.rejects if isinstance(store, OldStore) else ()
 
 
 def without_torn_row(store: OldStore, lines: Lines, places: dict[str, int]) -> None:
     """Leaves the last row of a TSV out where a download broke off in it."""
     if lines.ends_whole():
         return
-    last = next(reversed(places))
-    try:
-        store.regions(last)
-    except DataError:
-        del places[last]
-        store.notes += (f"{store.path} is cut short within its last row, {last!r}, which is left out",)
+    last, row = next(reversed(places)), "its last row"
+    if lines.is_last(places[last]):
+        try:
+            store.regions(last)
+            return
+        except DataError:
+            del places[last]
+            row += f", {last!r}"
+    store.notes += (f"{store.path} is cut short within {row}, which is left out",)
 
 
 def first_whole(path: Path, rows: Iterable[Row], read: Callable[[Row], Read]) -> Read:
@@ -125,7 +149,7 @@ def first_whole(path: Path, rows: Iterable[Row], read: Callable[[Row], Read]) ->
         try:
             return read(row)
         except DAMAGE as error:
-            why = str(error) if not number else why
+            why = in_words(error) if not number else why
     raise DataError(f"{path} has no whole row of regions ({why})")
 
 

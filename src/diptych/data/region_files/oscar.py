@@ -14,6 +14,7 @@ from diptych.data.region_files.labels import Object, Size, Vocabulary, completed
 from diptych.data.region_files.lines import Lines, array, index
 from diptych.data.region_files.old_store import OldStore, first_whole, made_by, named, without_torn_row
 from diptych.data.regions import Regions, RegionSpec
+from diptych.data.rejects import Reject
 from diptych.data.tags import first_name
 from diptych.errors import DataError
 
@@ -46,11 +47,13 @@ class OscarTsv(OldStore):
             DataError: a file is damaged, or no row is whole.
         """
         self.features, self.labels = feature_file(path), labels or label_file(path)
-        lines, places = index(self.features)
+        lines, places, rejects = index(self.features)
         lines.check_first()
-        self._label_places = {} if self.labels is None else _label_rows(self.labels, self.features, places)
+        self._label_places, bad_labels = (
+            ({}, ()) if self.labels is None else _label_rows(self.labels, self.features, places)
+        )
         width = first_whole(self.features, places.values(), lambda place: _width(lines.columns(place)))
-        super().__init__(path, places, spec or _spec(width, self.labels is not None))
+        super().__init__(path, places, spec or _spec(width, self.labels is not None), rejects=rejects + bad_labels)
         self.spec = named(self.spec, classes, attributes)
         if self.labels is not None and (spec is None or not spec.classes):
             self.spec = completed(self.spec, Lines(self.labels), self._label_places.values())
@@ -97,19 +100,21 @@ class OscarTsv(OldStore):
         return objects_of(lines.columns(self._label_places[key])[1])
 
 
-def _label_rows(labels: Path, features: Path, places: Mapping[str, int]) -> Mapping[str, int]:
-    """Where the labels of each picture stand.
+def _label_rows(
+    labels: Path, features: Path, places: Mapping[str, int]
+) -> tuple[Mapping[str, int], tuple[Reject, ...]]:
+    """Where the labels of each picture stand, and the rows that no key leads to.
 
     Raises:
         DataError: they are of no picture that there are features of.
     """
-    found = index(labels)[1]
+    _, found, rejects = index(labels)
     if found.keys().isdisjoint(places):
         raise DataError(
             f"{labels} has labels of no picture of {features}: its keys are like {next(iter(found), 'none')!r}, and "
             f"those of the features like {next(iter(places), 'none')!r}; give the labels of these pictures"
         )
-    return found
+    return found, rejects
 
 
 def _tag(said: Mapping[str, Any], attribute_threshold: float | None) -> str:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from diptych.data.region_files.keys import by_key
 from diptych.data.region_files.lmdb_file import LmdbFile
 from diptych.data.region_files.old_store import OldStore, first_whole, named
 from diptych.data.region_files.uniter_values import regions_of, spec_of
 from diptych.data.regions import Regions, RegionSpec
+from diptych.data.rejects import in_words
 from diptych.errors import DataError, require_extra
 
 KEYS = b"__keys__"
@@ -31,9 +33,12 @@ class UniterLmdb(OldStore):
         require_extra("msgpack", "legacy", "reading UNITER's databases")
         counts = _counts(path)
         found = LmdbFile(path)
-        places = {key: counts.get(key) for key in _keys(found)}
+        keys, rejects = by_key(path, ((key, None) for key in _keys(found)))
+        places = {key: counts.get(key) for key in keys}
         first = first_whole(path, places, lambda key: regions_of(_value(found, key)))
-        super().__init__(path, places, named(spec or spec_of(first), classes, attributes), _notes(found))
+        listed = max(found.entries - 1, len(keys))  # of the records one is the list of keys
+        notes = _notes(found, "pictures", len(keys), listed)
+        super().__init__(path, places, named(spec or spec_of(first), classes, attributes), notes, rejects)
         self._opened = found
 
     def _read(self, key: str, place: int | None) -> Regions:
@@ -59,7 +64,7 @@ class UniterTexts:
             require_extra(module, "legacy", "reading UNITER's databases of texts")
         self.path = path
         self._file = LmdbFile(path)
-        self.notes = _notes(self._file)
+        self.notes = _notes(self._file, "records", self._file.entries - self._file.lost, self._file.entries)
         """What people should know of the files, e.g. that they were cut short."""
         sides = {file.stem: _json(file) for file in sorted(path.glob("*.json"))}
         lengths = [name for name in sides if name.startswith("id2len")]
@@ -97,19 +102,18 @@ class UniterTexts:
                 raise DataError(f"{self.path} has no example {id_!r}")
             return msgpack.unpackb(lz4.frame.decompress(value), raw=False)
         except (RuntimeError, ValueError, msgpack.UnpackException) as error:
-            raise DataError(f"example {id_!r} of {self.path} is damaged: {error}") from error
+            raise DataError(f"example {id_!r} of {self.path} is damaged: {in_words(error)}") from error
 
 
-def _keys(found: LmdbFile) -> list[str]:
+def _keys(found: LmdbFile) -> list[bytes]:
     """In UNITER's own order, where the list of it is whole."""
     try:
-        names = found.get(KEYS)
-    except ValueError:
-        names = None
-    if names is not None and found.whole:
-        return json.loads(names)
-    # A key that is no text is none of UNITER's.
-    return [key.decode() for key in found.keys() if key != KEYS]  # noqa: SIM118 - a file is no dict
+        listed = json.loads(found.get(KEYS) or b"null")
+        if isinstance(listed, list) and found.whole:
+            return [name.encode() for name in listed]
+    except (ValueError, TypeError, AttributeError):
+        pass  # a damaged list costs the order alone
+    return [key for key in found.keys() if key != KEYS]  # noqa: SIM118 - a file is no dict
 
 
 def _value(found: LmdbFile, key: str) -> bytes:
@@ -119,11 +123,10 @@ def _value(found: LmdbFile, key: str) -> bytes:
     return value
 
 
-def _notes(found: LmdbFile) -> tuple[str, ...]:
+def _notes(found: LmdbFile, unit: str, kept: int, of: int) -> tuple[str, ...]:
     if found.whole:
         return ()
-    kept = found.entries - found.lost
-    return (f"{found.path} is cut short or damaged: {kept:,} of its {found.entries:,} records are left",)
+    return (f"{found.path} is cut short or damaged: {kept:,} of its {of:,} {unit} are left",)
 
 
 def _counts(path: Path) -> Mapping[str, int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from diptych.data.region_files.keys import by_key
 from diptych.data.region_files.old_store import OldStore, first_whole, named
 from diptych.data.region_files.uniter_values import regions_of, spec_of
 from diptych.data.regions import Regions, RegionSpec
@@ -21,9 +23,9 @@ class UniterNpz(OldStore):
             DataError: none of them is whole.
         """
         files = [path] if path.is_file() else sorted(path.glob("*.npz"))
-        places = {file.name: file for file in files}
-        first = first_whole(path, files, lambda file: regions_of(file.read_bytes()))
-        super().__init__(path, places, named(spec or spec_of(first), classes, attributes))
+        places, rejects = by_key(path, ((os.fsencode(file.name), file) for file in files))
+        first = first_whole(path, places.values(), lambda file: regions_of(file.read_bytes()))
+        super().__init__(path, places, named(spec or spec_of(first), classes, attributes), rejects=rejects)
 
     def _read(self, key: str, place: Path) -> Regions:
         return regions_of(place.read_bytes())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from diptych.data.region_files.old_store import made_by
 from diptych.data.regions import Regions, RegionSpec
+from diptych.data.rejects import in_words
 from diptych.errors import require_extra
 
 FIELDS = ("features", "norm_bb", "conf", "soft_labels")
@@ -42,23 +42,23 @@ def npz_fields(value: bytes) -> dict[str, np.ndarray]:
     """The known fields of an npz; others, such as a stray `allow_pickle`, are not looked at.
 
     Raises:
-        ValueError, KeyError: it is no whole npz, or holds objects.
+        ValueError: it is no whole npz, or holds objects.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(value)) as names:
             if sum(part.file_size for part in names.infolist()) > MAX_BYTES:
-                raise ValueError(f"an npz of more than {MAX_BYTES:,} bytes unpacked")
+                raise ValueError(f"more than {MAX_BYTES:,} bytes unpacked")
         with np.load(io.BytesIO(value), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in FIELDS if name in arrays.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-        raise ValueError(f"no whole npz: {error}") from error
+    except Exception as error:  # damaged ones raise zlib.error, RuntimeError, TokenError and more
+        raise ValueError(f"no whole npz: {in_words(error)}") from error
 
 
 def msgpack_fields(value: bytes) -> dict[str, np.ndarray]:
     """The known fields of a msgpack-numpy map, each array decoded by hand.
 
     Raises:
-        ValueError, KeyError: it is no such map, or holds objects.
+        ValueError: it is no such map, or holds objects.
     """
     require_extra("msgpack", "legacy", "reading UNITER's image databases")
     import msgpack
@@ -66,8 +66,8 @@ def msgpack_fields(value: bytes) -> dict[str, np.ndarray]:
     try:
         found = msgpack.unpackb(value, raw=True, strict_map_key=False)
         return {name: _array(found[name.encode()]) for name in FIELDS if name.encode() in found}
-    except (msgpack.UnpackException, AttributeError, TypeError) as error:
-        raise ValueError(f"no msgpack map of arrays: {error}") from error
+    except Exception as error:
+        raise ValueError(f"no msgpack map of arrays: {in_words(error)}") from error
 
 
 def _array(told: Mapping[bytes, Any]) -> np.ndarray:

@@ -25,13 +25,13 @@ class VinvlTsv(OldStore):
         Raises:
             DataError: the file is damaged, or no row is whole.
         """
-        lines, places = index(vinvl_file(path))
+        lines, places, rejects = index(vinvl_file(path))
         lines.check_first()
         width = first_whole(path, places.values(), lambda place: _width(lines.columns(place)))
         found = named(spec or _spec(width), classes, attributes)
         if spec is None or not spec.classes:
             found = completed(found, lines, places.values())
-        super().__init__(path, places, found)
+        super().__init__(path, places, found, rejects=rejects)
         self._vocabulary = Vocabulary(found)
         without_torn_row(self, lines, places)
 
