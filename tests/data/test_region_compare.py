@@ -95,6 +95,40 @@ def test_a_picture_that_only_the_new_has_sized_is_compared():
     assert compare_regions(Store({"a": regions()}), old).mean_iou == pytest.approx(1)
 
 
+def _with(unit: str, plus_one: bool, *box: float, sized: bool) -> Store:
+    size = {} if sized else {"height_px": None, "width_px": None}
+    store = Store({"a": replace(regions(), boxes=np.array([box], np.float32), **size)})
+    store.spec = replace(SPEC, box_unit=unit, plus_one=plus_one)
+    return store
+
+
+def test_boxes_are_compared_up_to_their_edges():
+    """One box of a picture of 40 x 20, in both units and both conventions."""
+    edges = _with("pixel", False, 0, 0, 10, 10, sized=True)
+    for other in (
+        _with("pixel", True, 0, 0, 9, 9, sized=True),
+        _with("unit", True, 0, 0, 9 / 40, 9 / 20, sized=False),
+        _with("unit", False, 0, 0, 10 / 40, 10 / 20, sized=False),
+    ):
+        assert compare_regions(edges, other).mean_iou == pytest.approx(1)
+        assert compare_regions(other, edges).mean_iou == pytest.approx(1)
+
+
+def test_of_a_picture_of_unknown_size_what_is_alike_is_compared():
+    """In pixels, of which any number is as good as another; or in shares of one convention."""
+    last = _with("pixel", True, 4, 4, 4, 9, sized=False)
+    assert compare_regions(last, last).mean_iou == pytest.approx(1)
+    assert compare_regions(_with("pixel", False, 4, 4, 5, 10, sized=False), last).mean_iou == pytest.approx(1)
+    shares = [_with("unit", plus_one, 0, 0, 0.5, 0.5, sized=False) for plus_one in (False, True)]
+    assert [compare_regions(one, one).mean_iou for one in shares] == [pytest.approx(1)] * 2
+    for one, other, why in (
+        (*shares, "go up to their last pixels"),
+        (last, shares[1], "do not say how large the picture is"),
+    ):
+        with pytest.raises(DataError, match=why):
+            compare_regions(one, other)
+
+
 @pytest.mark.parametrize(
     ("mine", "theirs", "rule"),
     [

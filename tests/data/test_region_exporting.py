@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import pickle
 import shutil
 from contextlib import nullcontext
@@ -19,7 +21,7 @@ from diptych.data.region_files.uniter_lmdb import UniterLmdb
 from diptych.data.region_importing import import_regions
 from diptych.data.region_join import check_same
 from diptych.data.region_store import RegionWriter, open_region_table
-from diptych.data.regions import Regions, RegionSpec
+from diptych.data.regions import Regions, RegionSpec, box_shares
 from diptych.data.rejects import read_rejects
 from diptych.errors import DataError, UsageError
 
@@ -40,9 +42,9 @@ SPEC = RegionSpec(
 )
 
 
-def _store(out: Path, num: int = 9):
+def _store(out: Path, spec: RegionSpec = SPEC, num: int = 9):
     rng = np.random.default_rng(0)
-    with RegionWriter(out, SPEC, soft_labels=True, pictures_per_shard=4) as writer:
+    with RegionWriter(out, spec, soft_labels=True, pictures_per_shard=4) as writer:
         for i in range(num):
             corner = rng.integers(0, 16, (i % 4, 2)) / 32
             boxes = np.concatenate([corner, corner + 0.25], axis=1) * [64, 32, 64, 32]
@@ -59,23 +61,25 @@ def _store(out: Path, num: int = 9):
     return open_region_table(out)
 
 
+@pytest.mark.parametrize("plus_one", [False, True])
 @pytest.mark.parametrize("format_", NAMES)
-def test_what_is_exported_and_imported_again_is_the_same(format_, tmp_path):
-    store = _store(tmp_path / "r")
+def test_what_is_exported_and_imported_again_is_the_same(format_, plus_one, tmp_path):
+    store = _store(tmp_path / "r", replace(SPEC, plus_one=plus_one))
     out = tmp_path / {"butd-tsv": "a.tsv", "lxmert-tsv": "b.tsv"}.get(format_, "folder")
     assert export_regions(store, out, format=format_).pictures == 9
     back = open_regions(out)
     assert back.format == format_ and back.spec.detector_hash == SPEC.detector_hash
-    assert back.spec.plus_one == (format_ == "butd-tsv")  # as whoever reads such files takes them
+    assert back.spec.plus_one == plus_one  # which the files alone do not say
     result = import_regions(back, tmp_path / "again")
     assert (result.pictures, result.rejects) == (9, 0)
     again = open_region_table(tmp_path / "again")
     for key in list(store.keys()):
         old, new = store.regions(key), again.regions(key + ".npz" if format_ == "uniter-npz" else key)
         assert new.features.tobytes() == old.features.tobytes()
-        scale = [64, 32, 64, 32] if format_ == "uniter-npz" else 1
-        inside = np.float32([0, 0, 1, 1] if again.spec.plus_one else 0)  # the last pixels there, edges here
-        np.testing.assert_array_equal(new.boxes * np.float32(scale) + inside, old.boxes)
+        scale = [64, 32, 64, 32] if again.spec.box_unit == "unit" else 1
+        np.testing.assert_array_equal(new.boxes * np.float32(scale), old.boxes)
+        shares = [box_shares(key, regions, of.spec) for regions, of in ((new, again), (old, store))]
+        np.testing.assert_array_equal(*shares)  # what a network reads
         if format_ == "uniter-npz":
             np.testing.assert_array_equal(new.soft_labels, old.soft_labels)
         if format_ != "butd-tsv" and len(old):
@@ -163,7 +167,7 @@ def test_an_export_that_was_killed_goes_on_from_any_byte(format_, tmp_path):
             shutil.copytree(tmp_path / "whole", partial)
             name = main.name if format_ == "oscar-tsv" else f".{main.name}.1.tmp"
             (partial / name).write_bytes(main.read_bytes()[:size])
-        (tmp_path / "out.partial.json").write_text(region_exporting._about(store, format_))
+        (tmp_path / "out.partial.json").write_text(json.dumps(region_exporting._about(store, format_)))
         export_regions(store, tmp_path / "out", format=format_)
         if format_ == "butd-tsv":
             assert (tmp_path / "out").read_bytes() == main.read_bytes()
@@ -179,9 +183,18 @@ def test_an_export_of_another_kind_is_not_gone_on_with(tmp_path):
     store = _store(tmp_path / "r")
     export_regions(store, tmp_path / "whole", format="butd-tsv")
     (tmp_path / "out.partial").write_bytes((tmp_path / "whole").read_bytes()[:500])
-    (tmp_path / "out.partial.json").write_text(region_exporting._about(store, "butd-tsv"))
-    with pytest.raises(DataError, match="in another format; remove it"):
+    (tmp_path / "out.partial.json").write_text(json.dumps(region_exporting._about(store, "butd-tsv")))
+    with pytest.raises(DataError, match=r"another export \(format: butd-tsv there, lxmert-tsv here\); go on with that"):
         export_regions(store, tmp_path / "out", format="lxmert-tsv")
+    named = replace_spec(_store(tmp_path / "s"), rule="best")
+    named.path = store.path
+    with pytest.raises(DataError, match=r"\(rule: 'all' and 'best'\)"):
+        export_regions(named, tmp_path / "out", format="butd-tsv")
+    told = (tmp_path / "out.partial.json").read_text()
+    (tmp_path / "out.partial.json").write_text(told[:20])
+    with pytest.raises(DataError, match=r"\(nothing beside it says of what\).* or remove .*out\.partial to start"):
+        export_regions(store, tmp_path / "out", format="butd-tsv")
+    (tmp_path / "out.partial.json").write_text(told)
     export_regions(store, tmp_path / "out", format="butd-tsv")
     assert not (tmp_path / "out.partial.json").exists()
 
@@ -229,7 +242,7 @@ def test_an_export_goes_on_behind_a_damaged_row(format_, tmp_path):
     out.rename(partial)
     features.write_bytes(whole)
     store = open_regions(tmp_path / "old")
-    (tmp_path / "out.partial.json").write_text(region_exporting._about(store, format_))
+    (tmp_path / "out.partial.json").write_text(json.dumps(region_exporting._about(store, format_)))
     result = export_regions(store, out, format=format_)
     assert (result.pictures, result.rejects) == (len(rows), 0) and not (tmp_path / "out.rejects.jsonl").exists()
     found = open_regions(out)
@@ -242,9 +255,96 @@ def test_an_export_of_damaged_rows_alone_is_refused(tmp_path):
     store = open_regions(tmp_path / "old.tsv")
     (tmp_path / "old.tsv").write_bytes(b"\n".join(b"x" for _ in range(9)))
     for format_ in NAMES:
-        with pytest.raises(DataError, match=r"has no whole row; .*\.rejects\.jsonl says what is wrong with each"):
+        with pytest.raises(
+            DataError, match=r"has no whole row \(the regions of 'picture0' in .* are damaged: 1 columns"
+        ):
             export_regions(store, tmp_path / format_, format=format_)
-        assert len(read_rejects(tmp_path / f"{format_}.rejects.jsonl")) == len(store)
+    assert _left(tmp_path) == {"r", "old.tsv", "old.tsv.regions.json"}
+
+
+def _left(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):
+    """Regions without classes, which LXMERT's and Oscar's files hold; the formats that are advised are written."""
+    store = open_regions(DETECTOR / "sample_butd.tsv")
+    with pytest.raises(DataError, match="have no classes, which lxmert-tsv holds; write butd-tsv"):
+        export_regions(store, tmp_path / "out", format="lxmert-tsv")
+    with pytest.raises(DataError, match="have no named classes, which oscar-tsv holds; write uniter-npz"):
+        export_regions(store, tmp_path / "out", format="oscar-tsv")
+    assert _left(tmp_path) == set()
+    for format_ in ("butd-tsv", "uniter-npz"):
+        assert export_regions(store, tmp_path / format_, format=format_).pictures == len(store)
+
+
+def test_one_picture_that_does_not_fit_costs_itself_and_a_line(tmp_path):
+    regions = _store(tmp_path / "r").regions("picture3")
+    with RegionWriter(tmp_path / "s", SPEC, soft_labels=True) as writer:
+        for key in ("a", "b\tc", "../d"):
+            writer.add(key, regions)
+    store = open_region_table(tmp_path / "s")
+    for format_, bad, why in (("butd-tsv", "b\tc", "white space"), ("uniter-npz", "../d", "may not lead out")):
+        result = export_regions(store, tmp_path / format_, format=format_)
+        assert (result.pictures, result.rejects) == (2, 1)
+        (reject,) = read_rejects(tmp_path / f"{format_}.rejects.jsonl")
+        assert reject.key == bad and why in reject.reason
+
+
+@pytest.mark.parametrize("format_", ["butd-tsv", "uniter-npz"])
+@pytest.mark.parametrize("source", ["sample_butd.tsv", "sample_lxmert.tsv"])
+def test_an_export_of_the_golden_files_has_their_boxes(source, format_, tmp_path):
+    """Whatever the format's own convention, and the file's: 1 pixel of 100 is 2 % of IoU, float16 0.2 %."""
+    store = open_regions(DETECTOR / source)
+    export_regions(store, tmp_path / "out", format=format_)
+    found = compare_regions(open_regions(tmp_path / "out"), store)
+    assert found.pictures == 3 and found.mean_iou == pytest.approx(1, abs=1e-6 if format_ == "butd-tsv" else 5e-3)
+
+
+def test_both_of_oscars_files_hold_one_convention(tmp_path):
+    """The last pixels inside of the source, in the rects as in the last six numbers."""
+    store = _store(tmp_path / "r", replace(SPEC, plus_one=True))
+    export_regions(store, tmp_path / "out", format="oscar-tsv")
+    found = open_regions(tmp_path / "out")
+    assert found.spec.plus_one and found.spec.box_unit == "unit"
+    for row in (tmp_path / "out" / "predictions.tsv").read_text().splitlines():
+        key, told = row.split("\t")
+        rects = np.float32([one["rect"] for one in json.loads(told)["objects"]]).reshape(-1, 4)
+        np.testing.assert_array_equal(rects, store.regions(key).boxes)
+        np.testing.assert_array_equal(rects, found.regions(key).boxes * np.float32([64, 32, 64, 32]))
+
+
+def test_oscars_files_without_sizes_are_written_as_what_holds_shares(tmp_path):
+    store = open_regions(OSCAR / "caption")
+    assert store.regions("60623").height_px is None
+    for format_ in ("butd-tsv", "lxmert-tsv"):
+        with pytest.raises(
+            DataError, match=r"'391895' is not known, and this format has columns of it; write uniter-npz"
+        ):
+            export_regions(store, tmp_path / format_, format=format_)
+    for format_ in ("uniter-npz", "oscar-tsv"):
+        export_regions(store, tmp_path / format_, format=format_)
+        found = compare_regions(open_regions(tmp_path / format_), store)
+        assert found.pictures == len(store) and found.mean_iou == pytest.approx(1, abs=5e-3)
+    back = open_regions(tmp_path / "oscar-tsv")
+    assert back.tags("60623") == store.tags("60623") and back.spec.classes == store.spec.classes
+    np.testing.assert_array_equal(back.regions("60623").boxes, store.regions("60623").boxes)
+    assert _left(tmp_path) == {"uniter-npz", "uniter-npz.regions.json", "oscar-tsv"}
+
+
+def test_pixels_of_pictures_of_unknown_size_can_be_imported_alone(tmp_path):
+    feature = base64.b64encode(np.ones(3, "<f4").tobytes()).decode()
+    sky = {"rect": [0, 0, 9, 9], "class": "sky", "conf": 0.25, "feature": feature}
+    (tmp_path / "predictions.tsv").write_text(f"3\t{json.dumps({'objects': [sky]})}\n")
+    store = open_regions(tmp_path / "predictions.tsv")
+    for format_ in NAMES:
+        with pytest.raises(
+            DataError, match=r"in pixels of a picture whose size is not known.*`diptych regions import`"
+        ):
+            export_regions(store, tmp_path / format_, format=format_)
+    assert _left(tmp_path) == {"predictions.tsv"}
+    import_regions(store, tmp_path / "out")
+    assert compare_regions(open_region_table(tmp_path / "out"), store).mean_iou == pytest.approx(1)
 
 
 def test_a_store_beside_itself_agrees_and_beside_another_does_not(tmp_path):

@@ -29,7 +29,8 @@ def test_oscars_pair_of_files():
         assert store.tags("60623") == ("dog", "dog", "frisbee", "café", "grass", "person")
         assert store.tags("391895", 0.57) == ("man", "bike")
         found = store.regions("391895")
-        np.testing.assert_allclose(found.boxes[0], [317.4, 101.54, 385.15, 121.48])
+        assert store.spec.box_unit == "unit" and found.height_px is None  # 640 x 480, which these labels do not say
+        np.testing.assert_allclose(found.boxes[0] * [640, 480, 640, 480], [317.4, 101.54, 385.15, 121.48], rtol=1e-6)
         assert [store.spec.classes[i] for i in found.class_ids[:, 0]] == ["man", "bike", "tree"]
     labels = OSCAR / "pretrain" / "labels" / "coco" / "predictions_gt.tsv"
     apart = open_regions(OSCAR / "pretrain" / "feat" / "coco", labels=labels)
@@ -44,7 +45,9 @@ def test_oscars_labels_need_not_be_as_many_as_its_features(tmp_path):
     (tmp_path / "predictions.tsv").write_text(f"5\t{told}\n")
     store = open_regions(tmp_path)
     assert store.tags("5") == ("cat", "dog") and store.regions("5").class_ids is None
-    np.testing.assert_allclose(store.regions("5").boxes, [[2, 2, 10, 6]], rtol=1e-6)
+    found = store.regions("5")
+    assert (found.height_px, found.width_px) == (10, 20)
+    np.testing.assert_allclose(found.boxes, [[0.1, 0.2, 0.5, 0.6]], rtol=1e-6)
 
 
 def _vinvl(folder: Path) -> np.ndarray:

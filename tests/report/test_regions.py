@@ -114,6 +114,9 @@ def test_corners_are_shares_whatever_the_store_has() -> None:
     assert corners(in_shares, replace(SPEC, box_unit="unit"), picture).tolist() == half
     last_pixels = replace(FOUND, boxes=FOUND.boxes - np.array([0, 0, 1, 1], np.float32))
     assert corners(last_pixels, replace(SPEC, plus_one=True), picture).tolist() == half
+    both = replace(in_shares, boxes=last_pixels.boxes / np.array([60, 30, 60, 30], np.float32))
+    found = corners(both, replace(SPEC, plus_one=True, box_unit="unit"), picture)
+    np.testing.assert_allclose(found, half, atol=1e-7)
 
 
 def test_regions_without_names_have_none() -> None:

@@ -78,6 +78,8 @@ def export(
         screen.out()
         screen.reasons(f"{result.rejects:,} rejected, listed in {rejects_file(out)}", "pictures", result.reasons)
         screen.out()
+    ends = "the last pixels inside" if store.spec.plus_one else "where a box ends"
+    screen.out(f"Boxes as they came: x1 and y1 are {ends}, as {result.side} says")
     if result.left_out:
         screen.out(f"Left out, since {to} does not hold them: {', '.join(result.left_out)}")
     screen.next_step(shlex.join(["diptych", "regions", "compare", str(out), str(regions)]))

@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 
 from diptych.data.region_keys import match_keys
-from diptych.data.regions import Regions, RegionSpec, RegionStore
+from diptych.data.regions import Regions, RegionSpec, RegionStore, box_edges, box_shares
 from diptych.data.rejects import reason_of
 from diptych.errors import DataError
 from diptych.progress import SILENT, Progress
@@ -152,7 +152,7 @@ def _mean(total: float, count: int) -> float:
 
 def _compared(key: str, new: RegionStore, ours: Regions, old: RegionStore, theirs: Regions) -> PictureComparison:
     ours, theirs = _sized(ours, theirs), _sized(theirs, ours)
-    iou = box_iou(unit_boxes(key, ours, new.spec), unit_boxes(key, theirs, old.spec))
+    iou = box_iou(_edges(key, ours, new.spec, old.spec), _edges(key, theirs, old.spec, new.spec))
     pairs = matched(iou)
     mine, yours = (ours.features[pairs[:, 0]].astype(np.float32), theirs.features[pairs[:, 1]].astype(np.float32))
     norms = np.linalg.norm(mine, axis=1) * np.linalg.norm(yours, axis=1)
@@ -172,18 +172,13 @@ def _sized(regions: Regions, other: Regions) -> Regions:
     return replace(regions, height_px=other.height_px, width_px=other.width_px)
 
 
-def unit_boxes(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
-    """(R, 4) boxes as shares of the picture, x1 and y1 being where the box ends, whatever the convention.
-
-    Raises:
-        DataError: they are in pixels of a picture whose size is not known.
-    """
-    if spec.box_unit == "unit":
-        return regions.boxes
-    if regions.width_px is None or regions.height_px is None:
-        raise DataError(f"the size of the picture {key!r} is not known, so its boxes have no common unit")
-    ends = regions.boxes + np.array([0, 0, spec.plus_one, spec.plus_one], dtype=np.float32)
-    return ends / np.array([regions.width_px, regions.height_px] * 2, dtype=np.float32)
+def _edges(key: str, regions: Regions, spec: RegionSpec, other: RegionSpec) -> np.ndarray:
+    """(R, 4) boxes up to their edges, as shares of the picture, or in what both have where its size is not known."""
+    if regions.height_px is None and spec.box_unit == other.box_unit == "pixel":
+        return regions.boxes + np.array([0, 0, spec.plus_one, spec.plus_one], dtype=np.float32)
+    if regions.height_px is None and spec.plus_one == other.plus_one:
+        return box_shares(key, regions, spec)
+    return box_edges(key, regions, spec)
 
 
 def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -75,7 +75,9 @@ class RegionSpec:
     box_unit: BoxUnit = "pixel"
     """Pixels of the picture as it came, or shares of its width and height."""
     plus_one: bool = False
-    """True where x1 and y1 are the last pixels inside, as in the original Caffe code: the width is x1 - x0 + 1."""
+    """True where x1 and y1 are the last pixels inside, as in the original Caffe code: the width is x1 - x0 + 1.
+
+    In shares of the picture too: what changes the unit keeps the convention."""
     colour: Colour = "RGB"
     """The order of channels that the network was fed."""
     score_kind: ScoreKind = "rule"
@@ -99,6 +101,9 @@ class RegionSpec:
 def box_shares(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
     """(R, 4) float32: x0, y0, x1, y1 as shares of the picture's width and height, in whatever unit they came.
 
+    The convention stays that of the spec: with `plus_one` x1 is where the last pixel begins, as in UNITER's and Oscar's
+    own files, which divide the coordinates of bottom-up attention as they are.
+
     Raises:
         DataError: they are in pixels, and how large the picture is is not known.
     """
@@ -111,6 +116,22 @@ def box_shares(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
             "anew, or take files that say it"
         )
     return boxes / np.array([regions.width_px, regions.height_px] * 2, dtype=np.float32)
+
+
+def box_edges(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
+    """(R, 4) float32: the same, but x1 and y1 are where the box ends, whatever the convention.
+
+    Raises:
+        DataError: how large the picture is is not known, and a pixel or the boxes have to be measured by it.
+    """
+    shares = box_shares(key, regions, spec)
+    if not spec.plus_one:
+        return shares
+    if regions.height_px is None or regions.width_px is None:
+        raise DataError(
+            f"the boxes of {key!r} go up to their last pixels, and these regions do not say how large the picture is"
+        )
+    return shares + np.array([0, 0, 1 / regions.width_px, 1 / regions.height_px], dtype=np.float32)
 
 
 class RegionDetector(Protocol):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 
 import numpy as np
 from PIL import Image
 
-from diptych.data.regions import Regions, RegionSpec
+from diptych.data.regions import Regions, RegionSpec, box_edges
 from diptych.report.pictures import data_uri
 
 SIDE_PX = 480
@@ -20,11 +21,8 @@ LINE_PX, LETTER_PX = 16.0, 8.0
 
 def corners(regions: Regions, spec: RegionSpec, picture: Image.Image) -> np.ndarray:
     """(R, 4) in shares of the picture, x1 and y1 the edges, whatever unit and convention the store has."""
-    boxes = regions.boxes.astype(np.float64)
-    if spec.plus_one:
-        boxes += np.array([0, 0, 1, 1])
-    sides = [picture.width, picture.height] * 2 if spec.box_unit == "pixel" else [1.0] * 4
-    return (boxes / sides).clip(0, 1)
+    sized = replace(regions, height_px=picture.height, width_px=picture.width)
+    return box_edges("the picture", sized, spec).clip(0, 1)
 
 
 def drawing(picture: Image.Image, boxes: np.ndarray, names: Sequence[str], key: str) -> str:

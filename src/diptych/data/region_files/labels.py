@@ -44,7 +44,6 @@ class Vocabulary:
         """
         conf = np.array([float(one.get("conf", 1)) for one in objects], dtype=np.float32)
         parts: dict[str, Any] = {
-            "boxes": np.array([one["rect"] for one in objects], dtype=np.float32).reshape(len(objects), 4),
             "scores": np.array([float(one.get("score", one.get("conf", 1))) for one in objects], dtype=np.float32),
             "class_ids": np.array([[_id(one["class"], self._classes)] for one in objects], dtype=np.int32).reshape(
                 -1, 1

@@ -27,8 +27,9 @@ SPATIAL = 6
 class OscarTsv(OldStore):
     """A feature file with the label file of the same pictures; either order, whatever the counts.
 
-    Boxes, scores and classes are the labels' where they are as many as the features; else boxes are those in the last
-    six numbers, and the scores 1.
+    Boxes are the shares in the last six numbers, which every file has: labels need not say the sizes of the pictures,
+    in whose pixels theirs are. Scores and classes are the labels' where they are as many as the features; else the
+    scores are 1.
     """
 
     format = "oscar-tsv"
@@ -53,8 +54,8 @@ class OscarTsv(OldStore):
             ({}, ()) if self.labels is None else _label_rows(self.labels, self.features, places)
         )
         width = first_whole(self.features, places.values(), lambda place: _width(lines.columns(place)))
-        super().__init__(path, places, spec or _spec(width, self.labels is not None), rejects=rejects + bad_labels)
-        self.spec = named(self.spec, classes, attributes)
+        told = named(spec or _spec(width, self.labels is not None), classes, attributes)
+        super().__init__(path, places, replace(told, box_unit="unit"), rejects=rejects + bad_labels)
         if self.labels is not None and (spec is None or not spec.classes):
             self.spec = completed(self.spec, Lines(self.labels), self._label_places.values())
         self._vocabulary = Vocabulary(self.spec)
@@ -69,24 +70,17 @@ class OscarTsv(OldStore):
         num, numbers = _numbers(self._files()[0].columns(place))
         if not num:
             numbers = np.zeros((0, self.spec.feature_width + SPATIAL), dtype=np.float32)
+        if self.labels is not None and key not in self._label_places:
+            raise ValueError(f"{self.labels} has no row of it")
         size, objects = self._objects(key)
-        spatial = numbers[:, -SPATIAL:]
         found = Regions(
             height_px=size[0],
             width_px=size[1],
-            boxes=spatial[:, :4] if self.spec.box_unit == "unit" else np.zeros((num, 4), np.float32),
+            boxes=numbers[:, -SPATIAL:][:, :4],
             features=numbers[:, :-SPATIAL],
             scores=np.ones(num, dtype=np.float32),
         )
-        if objects and len(objects) == num:
-            return replace(found, **self._vocabulary.parts(objects))
-        if self.spec.box_unit == "unit":
-            return found
-        if key not in self._label_places:
-            raise ValueError(f"{self.labels} has no row of it")
-        if size[0] is None or size[1] is None:
-            raise ValueError(f"{num} regions and {len(objects)} labels, and no size of the picture to place them by")
-        return replace(found, boxes=spatial[:, :4] * np.array([size[1], size[0]] * 2, dtype=np.float32))
+        return replace(found, **self._vocabulary.parts(objects)) if objects and len(objects) == num else found
 
     def _files(self) -> tuple[Lines, Lines | None]:
         if self._opened is None:
@@ -186,7 +180,7 @@ def _spec(width: int, labelled: bool) -> RegionSpec:
         feature_kind=kind,
         feature_width=width,
         box_kind="proposal",
-        box_unit="pixel" if labelled else "unit",
+        box_unit="unit",
         colour="BGR",
         score_kind="class" if labelled else "none",
     )

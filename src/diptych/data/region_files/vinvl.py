@@ -43,6 +43,7 @@ class VinvlTsv(OldStore):
         return Regions(
             height_px=height,
             width_px=width,
+            boxes=np.array([one["rect"] for one in objects], dtype=np.float32).reshape(len(objects), 4),
             features=np.stack(features) if features else np.zeros((0, self.spec.feature_width), np.float32),
             **self._vocabulary.parts(objects),
         )

@@ -1,17 +1,25 @@
-"""One picture's regions as other systems write them, and what of them that leaves out."""
+"""One picture's regions as other systems write them, and what of them that leaves out.
+
+Boxes keep their convention: only their unit changes, and the side file of an export says which convention it is. So a
+network reads the same numbers, whether from the regions or from any export of them.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diptych.data.regions import Regions, RegionSpec, box_shares
+from diptych.data.regions import BoxUnit, Regions, RegionSpec, box_shares
 from diptych.errors import DataError
 
+Row = Callable[[str, Regions, RegionSpec], bytes]
+"""What one file says of a picture; raises DataError where that does not fit into it."""
 SCORES = "scores"
 """What is said where a format leaves them out."""
 
@@ -47,23 +55,26 @@ def _scores_are_probs(regions: Regions) -> bool:
     return regions.class_probs is not None and np.allclose(regions.class_probs[:, 0], regions.scores, rtol=0, atol=1e-3)
 
 
-def butd_row(key: str, regions: Regions, spec: RegionSpec) -> str:
-    """The columns of bottom-up attention's TSV behind the key; in boxes there the last pixel is inside."""
-    height, width = _size(key, regions)
-    boxes = _text(_pixels(key, regions, spec, plus_one=True), "<f4")
-    return f"{width}\t{height}\t{len(regions)}\t{boxes}\t{_text(regions.features, '<f4')}"
+def butd_row(key: str, regions: Regions, spec: RegionSpec) -> bytes:
+    """A row of bottom-up attention's TSV."""
+    height, width = _size(key, regions, spec)
+    boxes = _text(_pixels(key, regions, spec), "<f4")
+    return _row(key, str(width), str(height), str(len(regions)), boxes, _text(regions.features, "<f4"))
 
 
-def lxmert_row(key: str, regions: Regions, spec: RegionSpec) -> str:
-    """The columns of LXMERT's TSV behind the key; zeros where there are no attributes."""
-    height, width = _size(key, regions)
+def lxmert_row(key: str, regions: Regions, spec: RegionSpec) -> bytes:
+    """A row of LXMERT's TSV; zeros where there are no attributes."""
+    height, width = _size(key, regions, spec)
     likeliest = _likeliest(regions)
     if likeliest is None:
-        raise DataError(f"the regions of {key!r} have no classes, which LXMERT's TSV holds; write a butd-tsv")
+        raise DataError(f"the regions of {key!r} have no classes, which lxmert-tsv holds; write butd-tsv")
     none = np.zeros((len(regions), 1))
     attributes = none if regions.attribute_ids is None else regions.attribute_ids
     probs = none if regions.attribute_probs is None else regions.attribute_probs
-    cells = [
+    return _row(
+        key,
+        str(height),
+        str(width),
         _text(likeliest[0], "<i8"),
         _text(likeliest[1], "<f4"),
         _text(attributes[:, 0], "<i8"),
@@ -71,27 +82,28 @@ def lxmert_row(key: str, regions: Regions, spec: RegionSpec) -> str:
         str(len(regions)),
         _text(_pixels(key, regions, spec), "<f4"),
         _text(regions.features, "<f4"),
-    ]
-    return "\t".join([str(height), str(width), *cells])
+    )
 
 
-def oscar_features(key: str, regions: Regions, spec: RegionSpec) -> str:
-    """The columns of Oscar's features behind the key."""
+def oscar_features(key: str, regions: Regions, spec: RegionSpec) -> bytes:
+    """A row of Oscar's features."""
     numbers = np.concatenate([regions.features.astype(np.float32), _spatial(key, regions, spec)], axis=1)
-    return f"{len(regions)}\t{_text(numbers, '<f4')}"
+    return _row(key, str(len(regions)), _text(numbers, "<f4"))
 
 
-def oscar_labels(key: str, regions: Regions, spec: RegionSpec) -> str:
-    """The column of Oscar's labels behind the key."""
+def oscar_labels(key: str, regions: Regions, spec: RegionSpec) -> bytes:
+    """A row of Oscar's labels; without rects, which are in pixels, where the picture's size is not known."""
     likeliest = _likeliest(regions)
     if likeliest is None or not spec.classes:
-        raise DataError(f"the regions of {key!r} have no named classes, which Oscar's label file holds")
-    height, width = _size(key, regions)
-    boxes = _pixels(key, regions, spec)
+        raise DataError(f"the regions of {key!r} have no named classes, which oscar-tsv holds; write uniter-npz")
     objects: list[dict[str, Any]] = [
-        {"class": spec.classes[id_], "conf": float(prob), "rect": [float(side) for side in box]}
-        for id_, prob, box in zip(*likeliest, boxes, strict=True)
+        {"class": spec.classes[id_], "conf": float(prob)} for id_, prob in zip(*likeliest, strict=True)
     ]
+    about: dict[str, Any] = {"objects": objects}
+    if _has_size(regions):
+        about = {"image_h": regions.height_px, "image_w": regions.width_px, **about}
+        for one, box in zip(objects, _pixels(key, regions, spec), strict=True):
+            one["rect"] = [float(side) for side in box]
     if not _scores_are_probs(regions):  # a field of ours, that Oscar does not look at
         for one, score in zip(objects, regions.scores, strict=True):
             one["score"] = float(score)
@@ -99,11 +111,12 @@ def oscar_labels(key: str, regions: Regions, spec: RegionSpec) -> str:
         for one, ids, probs in zip(objects, regions.attribute_ids, regions.attribute_probs, strict=True):
             one["attributes"] = [spec.attributes[id_] for id_ in ids]
             one["attr_scores"] = [float(prob) for prob in probs]
-    return json.dumps({"image_h": height, "image_w": width, "objects": objects})
+    return _row(key, json.dumps(about))
 
 
 def npz(key: str, regions: Regions, spec: RegionSpec) -> bytes:
     """UNITER's file, in float16."""
+    npz_name(key)
     arrays = {
         "norm_bb": _spatial(key, regions, spec),
         "features": regions.features,
@@ -117,6 +130,39 @@ def npz(key: str, regions: Regions, spec: RegionSpec) -> bytes:
     return file.getvalue()
 
 
+def npz_name(key: str) -> str:
+    """What UNITER's file of a picture is called.
+
+    Raises:
+        DataError: the key is no name of a file.
+    """
+    name = key if key.endswith(".npz") else f"{key}.npz"
+    if Path(name).name != name or name.startswith(".") or "\0" in name:
+        raise DataError(f"the key {key!r} is no name of a file, and may not lead out of the folder; write butd-tsv")
+    return name
+
+
+ROWS: Mapping[str, Mapping[str, Row]] = {
+    "butd-tsv": {"": butd_row},
+    "lxmert-tsv": {"": lxmert_row},
+    "uniter-npz": {"": npz},
+    "oscar-tsv": {"features.tsv": oscar_features, "predictions.tsv": oscar_labels},
+}
+"""By format, the files in its folder and what writes their rows; "": it is no folder, or has a file a picture."""
+BOX_UNITS: Mapping[str, BoxUnit] = {
+    "butd-tsv": "pixel",
+    "lxmert-tsv": "pixel",
+    "uniter-npz": "unit",
+    "oscar-tsv": "unit",
+}
+
+
+def _row(key: str, *cells: str) -> bytes:
+    if not key or any(mark in key for mark in "\t\n\r") or key != key.strip():
+        raise DataError(f"the key {key!r} does not fit into a TSV; it is empty or has white space that would be lost")
+    return ("\t".join([key, *cells]) + "\n").encode()
+
+
 def _likeliest(regions: Regions) -> tuple[np.ndarray, np.ndarray] | None:
     """(R,) ids and probabilities of the likeliest class; of a picture without regions none, whatever it says."""
     if not len(regions):
@@ -127,24 +173,38 @@ def _likeliest(regions: Regions) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _spatial(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
-    """(R, 6): x0, y0, x1, y1, w, h as shares of the picture."""
+    """(R, 6): x0, y0, x1, y1, x1 - x0, y1 - y0 as shares of the picture."""
+    if not len(regions):
+        return np.zeros((0, 6), dtype=np.float32)
+    if spec.box_unit == "pixel":
+        _size(key, regions, spec)
     boxes = box_shares(key, regions, spec)
     return np.concatenate([boxes, boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float32)
 
 
-def _pixels(key: str, regions: Regions, spec: RegionSpec, *, plus_one: bool = False) -> np.ndarray:
-    """(R, 4) float32 in pixels; x1 and y1 are edges, or with `plus_one` the last pixels inside."""
-    height, width = _size(key, regions)
+def _pixels(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
+    """(R, 4) in pixels."""
+    height, width = _size(key, regions, spec)
     sides = np.array([width, height] * 2 if spec.box_unit == "unit" else [1] * 4, dtype=np.float32)
-    boxes = regions.boxes * sides
-    boxes[:, 2:] = np.maximum(boxes[:, 2:] + (spec.plus_one - plus_one), boxes[:, :2])
-    return boxes
+    return regions.boxes * sides
 
 
-def _size(key: str, regions: Regions) -> tuple[int, int]:
-    if regions.height_px is None or regions.width_px is None:
-        raise DataError(f"the size of the picture {key!r} is not known, and this format holds it; write uniter-npz")
-    return regions.height_px, regions.width_px
+def _has_size(regions: Regions) -> bool:
+    return regions.height_px is not None and regions.width_px is not None
+
+
+def _size(key: str, regions: Regions, spec: RegionSpec) -> tuple[int, int]:
+    if regions.height_px is not None and regions.width_px is not None:
+        return regions.height_px, regions.width_px
+    if spec.box_unit == "unit":
+        raise DataError(
+            f"the size of the picture {key!r} is not known, and this format has columns of it; write uniter-npz, whose "
+            "boxes are shares of the picture, as these are"
+        )
+    raise DataError(
+        f"the boxes of {key!r} are in pixels of a picture whose size is not known, and every format holds the size or "
+        "shares of it; `diptych regions import` keeps them as they are"
+    )
 
 
 def _text(values: np.ndarray, dtype: str) -> str:
