@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from diptych.cli.main import main
+from diptych.cli.train import with_regions
 from diptych.data.region_store import RegionWriter, open_region_table
 from diptych.data.regions import Regions, RegionSpec
 from diptych.data.scenes import draw_scenes, easy
@@ -286,6 +287,41 @@ def test_a_damaged_row_ends_neither_show_nor_compare(store: Path, run: Command, 
     assert code == 0 and "Damaged rows" in told and "bytes in a column" in told, said
     numbers = json.loads((tmp_path / "c.json").read_text())
     assert (numbers["pictures"], numbers["damaged"], list(numbers["damage"])) == (2, 1, ["k1"])
+
+
+def test_a_row_without_a_key_of_its_own_is_said_by_every_command(
+    store: Path, scenes: Path, run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / "old.tsv"
+    assert run("export", store, old, "--to", "butd-tsv")[0] == 0
+    old.write_bytes(old.read_bytes().replace(b"k1\t", b"caf\xe9\t"))
+    note = f"Note: 1 row is left out {old}, row 2, since its key is no UTF-8 text."
+    for words in (
+        ["show", old],
+        ["import", old, tmp_path / "in"],
+        ["export", old, tmp_path / "out", "--to", "butd-tsv"],
+    ):
+        code, told, said = run(*words)
+        assert code == 0 and note in said.replace("\n", " "), said
+        assert "its key is no UTF-8 text" in told
+    for listed in (tmp_path / "in" / "rejects.jsonl", tmp_path / "out.rejects.jsonl"):
+        assert json.loads(listed.read_text())["key"] == "caf\\xe9"
+    code, _, said = run("compare", old, store)
+    assert code == 0 and note in said.replace("\n", " ")
+    with_regions(open_table(scenes), [old])
+    assert note in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_refused_export_leaves_nothing_in_the_way_of_the_one_it_advises(
+    store: Path, run: Command, tmp_path: Path
+) -> None:
+    old = tmp_path / "old.tsv"
+    assert run("export", store, old, "--to", "butd-tsv")[0] == 0  # without classes
+    code, told, said = run("export", old, tmp_path / "out", "--to", "oscar-tsv")
+    assert code == 1 and told == "" and "no named classes, which oscar-tsv holds; write uniter-npz" in said
+    assert not list(tmp_path.glob("out*"))
+    code, told, said = run("export", old, tmp_path / "out", "--to", "uniter-npz")
+    assert code == 0 and f"x1 and y1 are where a box ends, as {tmp_path / 'out.regions.json'} says" in told, said
 
 
 def test_a_folder_of_npz_is_compared_with_the_store_it_is_of(store: Path, run: Command, tmp_path: Path) -> None:

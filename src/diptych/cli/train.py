@@ -99,15 +99,17 @@ def train_and_show(
 def with_regions(table: Table, stores: Sequence[Path]) -> Table:
     """The table joined with stores of regions, ours or old files; as it is where there are none.
 
+    What is amiss with the files is said.
+
     Raises:
         DataError: a store cannot be read, or two were not made alike.
     """
     if not stores:
         return table
-    from diptych.data.region_files.detect import open_regions
+    from diptych.cli.regions_files import opened
     from diptych.data.region_join import region_columns
 
-    return table.joined(region_columns([open_regions(one) for one in stores]))
+    return table.joined(region_columns([opened(one) for one in stores]))
 
 
 def split_to_evaluate(splits: Mapping[str, int], trained_on: str) -> str:
