@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from diptych.data.examples import COLUMNS, Task, examples_of_scenes
+from diptych.data.region_join import region_columns
 from diptych.data.scenes import SceneSettings, draw_scenes, easy, hard
 from diptych.data.scenes.grammar import NUMBERS
-from diptych.data.table import Table, open_table
+from diptych.data.table import PICTURE_KEY, Table, open_table
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError
 
@@ -199,3 +201,13 @@ def test_objects_of_other_pictures_are_no_scenes(tmp_path: Path) -> None:
     for task in ("nlvr2", "vcr"):
         with pytest.raises(DataError, match="has no picture world behind it; expected a table of scenes"):
             examples_of_scenes(open_table(tmp_path / "coco"), tmp_path / task, task)
+
+
+def test_regions_of_both_pictures_are_found(scenes: Table, tmp_path: Path, chance_regions: ModuleType) -> None:
+    store = chance_regions.write_regions(scenes, tmp_path / "store")
+    examples_of_scenes(scenes, tmp_path / "nlvr2", "nlvr2")
+    rows = open_table(tmp_path / "nlvr2").joined(region_columns([store])).split("train")
+    for row in (0, len(rows) - 1):
+        sample = rows.sample(row, ("regions", PICTURE_KEY))
+        for found, key in zip(sample.fields["regions"], sample.fields[PICTURE_KEY], strict=True):
+            assert (found.features == store.regions(key).features).all()

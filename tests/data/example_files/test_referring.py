@@ -99,15 +99,24 @@ def test_a_bad_phrase_costs_itself(folder: Path, tmp_path: Path, rejects) -> Non
         {"ref_id": 7},
         "nothing",
         {key: value for key, value in ref(8, 3, 9, "", (14, "of no split")).items() if key != "split"},
+        ref(9, 3, 9, "tr/ain", (15, "of an odd split")),
     ]
     (folder / "refs(unc).p").write_bytes(pickle.dumps([*REFS, *bad], protocol=2))
-    assert examples_of_files(folder, tmp_path / "out", "re") == 6
+    assert examples_of_files(folder, tmp_path / "out", "re") == 7
     assert open_table(tmp_path / "out").splits["train"] == 3
     found = rejects(tmp_path / "out")
-    assert [key for key, _ in found] == ["10", "11", "13", "", "", "14"]
+    assert [key for key, _ in found] == ["10", "11", "13", "", "", "14", "15"]
     for (_, why), part in zip(
         found,
-        ["annotation 77 or", "covers nothing", "expected a text", "has no image_id", "an object", "has no split"],
+        [
+            "annotation 77 or",
+            "covers nothing",
+            "expected a text",
+            "has no image_id",
+            "an object",
+            "has no split",
+            "may not be called",
+        ],
         strict=True,
     ):
         assert part in why

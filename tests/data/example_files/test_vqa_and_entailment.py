@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def put(folder: Path, name: str, content: object) -> None:
     (folder / name).write_text(json.dumps(content))
 
 
-def questions(*rows: tuple[int, int, str], subtype: str = "val2014") -> dict[str, object]:
+def questions(*rows: tuple[int, int, str], subtype: str = "val2014") -> dict[str, Any]:
     return {
         "info": {"version": "2.0"},
         "data_subtype": subtype,
@@ -29,7 +30,7 @@ def questions(*rows: tuple[int, int, str], subtype: str = "val2014") -> dict[str
     }
 
 
-def annotations(*rows: tuple[int, list[str]]) -> dict[str, object]:
+def annotations(*rows: tuple[int, list[str]]) -> dict[str, Any]:
     told = [
         {"question_id": key, "answer_type": "other", "answers": [{"answer": one, "answer_id": 1} for one in given]}
         for key, given in rows
@@ -64,6 +65,21 @@ def test_questions_of_vqa(tmp_path: Path) -> None:
     assert told(tmp_path / "out", "test") == [("9", "Where?", "COCO_test2015_000000000009.jpg", None, "")]
     (left_out,) = (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()
     assert json.loads(left_out)["key"] == "7000"
+
+
+def test_a_bad_question_or_annotation_costs_itself(tmp_path: Path, rejects) -> None:
+    asked = questions((1, 1, "Good?"), (2, 2, "No answers?"), (3, 3, "Not told?"))
+    asked["questions"] += [{"question_id": 4, "image_id": "x", "question": "?"}, {"question_id": 1}, 5]
+    answers = annotations((1, ["yes", ""]))
+    answers["annotations"] += [{"question_id": 2, "answers": [{"says": "no"}]}, {"answers": []}, "?"]
+    put(tmp_path / "vqa", "v2_OpenEnded_mscoco_train2014_questions.json", asked)
+    put(tmp_path / "vqa", "v2_mscoco_train2014_annotations.json", answers)
+    assert examples_of_files(tmp_path / "vqa", tmp_path / "out", "vqa") == 5
+    assert [row[0] for row in told(tmp_path / "out", "train")] == ["1"]
+    found = dict(rejects(tmp_path / "out"))
+    assert list(found) == ["2", "3", "4", "1", ""]
+    assert found["2"].startswith("its annotation is") and "no answers to it" in found["3"]
+    assert found["4"] == 'image_id is "x"; expected a whole number' and "expected an object" in found[""]
 
 
 def test_statements_of_snli_ve(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def _sentence(row: Mapping[str, Any], template: str) -> Iterator[Example]:
     parts = key.split("-")
     if len(parts) != 4:
         raise DataError(f"identifier is {key!r}; expected four parts, e.g. train-10171-0-0")
-    known = {"id": "-".join(parts[:3]), "split": parts[0], "directory": row.get("directory", "")}
+    known = {"id": "-".join(parts[:3]), "split": parts[0], "directory": str(row.get("directory", ""))}
     label = str(row["label"]).capitalize() if "label" in row else None
     if label not in (None, *TRUTHS):
         raise DataError(f"label is {row['label']!r}; expected {' or '.join(TRUTHS)}")

@@ -12,10 +12,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from diptych.data.example_files.form import Form, Found, files_of, made_of, number, short, unicode_of, word
+from diptych.data.example_files.form import Form, Found, files_of, made_of, number, short, word
 from diptych.data.examples import Example
 from diptych.data.formats.json_stream import top_level
 from diptych.data.formats.record import split_name
+from diptych.data.layout import check_split_name
 from diptych.data.plain_pickle import read_plain_pickle
 from diptych.errors import DataError
 
@@ -93,7 +94,7 @@ def _phrase(row: Mapping[str, Any], annotations: Things, images: Things, templat
     image = images[image_id]
     name = template.format(id=image_id, name=word(image, "file_name"))
     text = word(row, "sent" if "sent" in row else "raw")
-    unicode_of(word(row, "split"), "split")
+    check_split_name(split_name(word(row, "split")))
     yield Example(
         key=word(row, "sent_id"),
         pictures=(name,),

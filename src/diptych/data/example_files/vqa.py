@@ -5,12 +5,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diptych.data.example_files.form import Form, Found, files_of, listed, made_of, number, short, split_of, word
+from diptych.data.example_files.form import (
+    Form,
+    Found,
+    files_of,
+    listed,
+    made_of,
+    number,
+    short,
+    split_of,
+    unicode_of,
+    word,
+)
 from diptych.data.examples import Example
 from diptych.data.formats.json_stream import top_level
 from diptych.errors import DataError
@@ -47,25 +59,32 @@ def read(source: Path, templates: Sequence[str]) -> Iterator[Found]:
 
 
 def _question(
-    row: Mapping[str, Any], answers: Mapping[int, _Told] | None, template: str, subtype: str
+    row: Mapping[str, Any], answers: Mapping[int, _Told | DataError] | None, template: str, subtype: str
 ) -> Iterator[Example]:
     key, text, picture = number(row, "question_id"), word(row, "question"), number(row, "image_id")
     if answers is not None and key not in answers:
         raise DataError("the file of annotations has no answers to it")
     told = _UNTOLD if answers is None else answers[key]
+    if isinstance(told, DataError):
+        raise told
     name = template.format(subtype=subtype, id=picture)
     yield Example(key=str(key), pictures=(name,), texts=(text,), answers=told.worth, kind=told.kind)
 
 
-def _annotated(file: Path) -> Iterator[tuple[int, _Told]]:
+def _annotated(file: Path) -> Iterator[tuple[int, _Told | DataError]]:
+    """What is told of each question, or what is wrong with that; nothing where it is not said of which."""
     for name, row in top_level(file):
-        if name != "annotations":
-            continue
-        try:
-            given = [str(answer["answer"]) for answer in listed(row, "answers")]
-            yield number(row, "question_id"), _Told(worth_of(given), str(row.get("answer_type", "")))
-        except (DataError, AttributeError, KeyError, TypeError) as error:
-            raise DataError(f"{file}: expected question_id and answers, found {short(row)} ({error!r})") from error
+        if name == "annotations" and isinstance(row, Mapping):
+            with suppress(DataError):
+                yield number(row, "question_id"), _told(row)
+
+
+def _told(row: Mapping[str, Any]) -> _Told | DataError:
+    try:
+        given = [unicode_of(str(answer["answer"]), "answer") for answer in listed(row, "answers")]
+        return _Told(worth_of(given), unicode_of(str(row.get("answer_type", "")), "answer_type"))
+    except (DataError, KeyError, TypeError) as error:
+        return DataError(f"its annotation is {short(row)} ({error!r})")
 
 
 def worth_of(given: Sequence[str]) -> dict[str, float]:
