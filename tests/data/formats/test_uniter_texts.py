@@ -137,6 +137,31 @@ def test_without_the_vocabulary_it_says_where_to_put_it(folder: Path, tmp_path: 
         import_table(str(folder), tmp_path / "table")
 
 
+@pytest.mark.parametrize(
+    ("lines", "name", "told"),
+    [
+        ({101: "Wcls", 2: "[CLS]"}, "CLS", r"the id 101 for \[CLS\], and .*vocab\.txt has 2 for it"),
+        ({103: "Wmask"}, "MASK", r"the id 103 for \[MASK\], and .*vocab\.txt has no such word"),
+    ],
+)
+def test_another_vocabulary_than_the_ids_are_of_is_refused(
+    lines: dict[int, str], name: str, told: str, folder: Path, tmp_path: Path
+) -> None:
+    """It would spell other texts, and nobody would see it."""
+    file = folder.parent / "vocab.txt"
+    words = file.read_text().splitlines()
+    for line, changed in lines.items():
+        words[line] = changed
+    file.write_text("\n".join(words) + "\n")
+    with pytest.raises(DataError, match=told) as error:
+        import_table(str(folder), tmp_path / "table")
+    assert "put the vocab.txt that they were made with, bert-base-cased's" in str(error.value)
+    meta = json.loads((folder / "meta.json").read_text())
+    del meta[name]
+    (folder / "meta.json").write_text(json.dumps(meta))
+    import_table(str(folder), tmp_path / "table")  # what a database does not say cannot differ
+
+
 def test_it_is_surest_of_its_own_and_documented(folder: Path) -> None:
     assert next(name for name in detect.NAMES if detect._format(name).sniff(folder)) == "uniter-texts"
     assert detect.WITHOUT_PICTURES == ("uniter-texts",)

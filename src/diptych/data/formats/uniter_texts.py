@@ -13,6 +13,8 @@ from diptych.data.tokenizers import Tokenizer, named_tokenizer
 from diptych.errors import DataError
 
 VOCABULARY, VOCABULARY_FILE = "bert-base-cased", "vocab.txt"
+CONTROLS = ("CLS", "SEP", "MASK", "UNK")
+"""Words whose ids meta.json says; in the vocabulary they stand in brackets."""
 OF_TASKS = ("target", "input_ids_as", "qa_target", "bbox", "ref_id")
 """Fields of examples that are questions, and no captions."""
 CAPTIONS = "pretrain_*.db, itm_*.db, conceptual_caption_*.db and sbu_caption_*.db"
@@ -30,7 +32,8 @@ def read(source: Path, *, pictures: bool = True) -> Iterator[Record | Reject]:
     again, such as [UNK], is rejected. The split is told by the folder's name.
 
     Raises:
-        DataError: it is no such folder, or one of another task; or BERT's cased vocabulary is not to be had.
+        DataError: it is no such folder, or one of another task; or BERT's cased vocabulary is not to be had, or not
+            the one that the ids are of.
     """
     if not sniff(source):
         raise DataError(f"{source} is no database of texts; expected a folder with data.mdb and id2len.json")
@@ -76,7 +79,7 @@ def _tokenizer(texts: UniterTexts) -> Tokenizer:
     beside = [folder / VOCABULARY_FILE for folder in (texts.path, texts.path.parent)]
     file = next((file for file in beside if file.is_file()), None)
     try:
-        return named_tokenizer(VOCABULARY, file)
+        tokenizer = named_tokenizer(VOCABULARY, file)
     except DataError as error:
         if file is not None:
             raise
@@ -84,6 +87,21 @@ def _tokenizer(texts: UniterTexts) -> Tokenizer:
             f"{texts.path} holds ids of words, whose list is neither here nor to be had from the hub; put the "
             f"{VOCABULARY_FILE} of {VOCABULARY} into it or beside it"
         ) from error
+    _check_controls(texts, tokenizer, f"this machine's {VOCABULARY}" if file is None else str(file))
+    return tokenizer
+
+
+def _check_controls(texts: UniterTexts, tokenizer: Tokenizer, vocabulary: str) -> None:
+    """That words have the ids in the vocabulary that the database was made with, as far as it says."""
+    for name in CONTROLS:
+        made_with, found = texts.meta.get(name), tokenizer.rust.token_to_id(f"[{name}]")
+        if made_with not in (None, found):
+            has = "no such word" if found is None else f"{found} for it"
+            raise DataError(
+                f"{texts.path / 'meta.json'} has the id {made_with} for [{name}], and {vocabulary} has {has}: the ids "
+                f"are of another vocabulary; put the {VOCABULARY_FILE} that they were made with, {VOCABULARY}'s, into "
+                "the folder or beside it"
+            )
 
 
 def _text(example: Mapping[str, Any], tokenizer: Tokenizer) -> str:
