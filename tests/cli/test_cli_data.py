@@ -13,7 +13,9 @@ from PIL import Image
 from diptych.cli import data
 from diptych.cli.main import main
 from diptych.data.scenes import draw_scenes, easy
+from diptych.data.show import Holds
 from diptych.data.table import open_table
+from diptych.data.table_writer import TableWriter
 
 
 @pytest.fixture
@@ -140,6 +142,29 @@ def test_import_says_what_it_held_out_and_trains_on_the_splits_there_are(diptych
     code, _, said = diptych("data", "import", folder, tmp_path / "other", "--validation", "1")
     assert code == 2
     assert "--validation is 1.0" in said
+
+
+@pytest.mark.parametrize(
+    ("holds", "command"),
+    [
+        ("texts", "diptych train uniter tiny --data 'a b' --regions REGIONS --out 'runs/a b'"),
+        ("vqa", "diptych finetune RUN tiny_vqa --data 'a b' --regions REGIONS --out runs/vqa"),
+        ("ve", "diptych finetune RUN tiny_ve --data 'a b' --regions REGIONS --out runs/ve"),
+        ("pictures", "diptych data show 'a b' --html 'a b.html'"),
+        ("store", "diptych regions show 'a b'"),
+    ],
+)
+def test_the_next_command_is_for_what_a_table_holds(holds: Holds, command: str) -> None:
+    assert data._next(Path("a b"), ("train", "validation"), holds) == command
+
+
+def test_show_of_texts_without_pictures_goes_on_to_a_model_that_needs_none(diptych, tmp_path: Path) -> None:
+    with TableWriter(tmp_path / "t") as writer:
+        writer.add("train", key="a", image=None, texts=["text alone"])
+    for page in ((), ("--html", tmp_path / "t.html")):
+        code, said, _ = diptych("data", "show", tmp_path / "t", *page)
+        assert code == 0
+        assert said.strip().splitlines()[-1].startswith("Next: diptych train uniter tiny --data ")
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,14 @@ def test_a_table_without_texts_is_not_asked_to_retrieve(tmp_path):
     assert possible(open_table(tmp_path / "t"), "test") == ("zero_shot",)
 
 
+@pytest.mark.parametrize("task", ["retrieval", "choices", "zero_shot"])
+def test_two_towers_are_not_asked_about_rows_without_pictures(run, table, tmp_path, task):
+    with TableWriter(tmp_path / "texts", columns={"choices": ASKED}) as writer:
+        writer.add("test", key="0", image=None, texts=["a red one"], fields={"choices": []})
+    code, out, said = run("--task", task, "--data", tmp_path / "texts")
+    assert (code, out) == (1, "") and "texts has no pictures: none of the 1 rows of test holds one" in said
+
+
 def test_limit_and_class_names_reach_the_task(run, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("red\ngreen\nblue\nyellow\nnone\n")

@@ -85,7 +85,9 @@ def test_samples_ask_for_regions_and_tags_by_key(rows, tmp_path):
 
 def test_a_row_without_regions_names_the_command(rows, tmp_path):
     joined = join_regions(rows, [_store(tmp_path / "r", ["a"])])
-    with pytest.raises(DataError, match=r"no regions of the picture 'b' \(its first is 'a'\); make them with"):
+    with pytest.raises(
+        DataError, match=r"no regions of the picture 'b' \(its first is 'a'\); make them of the table of the pictures"
+    ):
         joined.sample(1, ["regions"])
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from diptych.data.contact_sheet import contact_sheet, contact_sheet_html
+from diptych.data.examples import COLUMNS, Example, write_example
 from diptych.data.show import Spread, describe, even_rows
 from diptych.data.table import Table, open_table
 from diptych.data.table_writer import TableWriter
@@ -61,8 +62,42 @@ def test_a_store_has_rows_and_columns_only(tmp_path: Path) -> None:
     with TableWriter(tmp_path / "s", kind="store", columns={"vector": pa.list_(pa.float32(), 2)}) as writer:
         writer.add("all", key="a", fields={"vector": [1.0, 2.0]})
     summary = describe(open_table(tmp_path / "s"))
+    assert summary.holds == "store"
     assert summary.splits["all"].rows == 1 and summary.tables()[1].rows[1][0] == "vector"
     assert "<h1>" in contact_sheet_html(open_table(tmp_path / "s"))
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Table:
+    """Two examples about pictures that lie elsewhere, one of them without an answer."""
+    with TableWriter(tmp_path / "q", columns=COLUMNS["vqa"]) as writer:
+        for key, answers in (("p1", {"red": 1.0}), ("p2", None)):
+            question = Example(key=f"{key}-0", pictures=(key,), texts=("what <is> it?",), answers=answers, kind="what")
+            write_example(writer, "vqa", "train", question)
+    return open_table(tmp_path / "q")
+
+
+def test_what_a_table_holds_is_told_in_a_word(table: Table, questions: Table, tmp_path: Path) -> None:
+    assert (describe(table).holds, describe(questions).holds) == ("pairs", "vqa")
+    for task in ("ve", "nlvr2", "vcr", "re"):
+        with TableWriter(tmp_path / task, columns=COLUMNS[task]) as writer:
+            row = Example(key="a", pictures=("p", "q"), texts=("it is red",), answers={"entailment": 1.0}, kind="said")
+            write_example(writer, task, "train", row)
+        assert describe(open_table(tmp_path / task)).holds == task
+    with TableWriter(tmp_path / "t") as writer:
+        writer.add("train", key="a", image=None, texts=["text alone"])
+    with TableWriter(tmp_path / "p") as writer:
+        writer.add("train", key="a", image=_png(5, 3), texts=[], label=0)
+    assert [describe(open_table(tmp_path / name)).holds for name in "tp"] == ["texts", "pictures"]
+    assert describe(open_table(tmp_path / "t")).tables()[0].title == f"{tmp_path / 't'}: texts without pictures"
+
+
+def test_rows_without_pictures_are_lines_of_the_contact_sheet(questions: Table) -> None:
+    page = contact_sheet_html(questions)
+    assert "They hold no pictures" in page and "<figure" not in page
+    lines = re.findall("<tr><td>.*?</tr>", page)
+    cells = [re.findall("<td>(.*?)</td>", line) for line in lines]
+    assert cells == [["p1-0", "what &lt;is&gt; it?", "p1", "red"], ["p2-0", "what &lt;is&gt; it?", "p2", ""]]
 
 
 def test_rows_are_spread_evenly_with_both_ends() -> None:

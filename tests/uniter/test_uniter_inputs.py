@@ -204,7 +204,7 @@ def test_the_config_takes_what_the_regions_are(inputs, rows, tmp_path):
     assert told == ["Regions of toy, 3 numbers each."]
     unnamed = join_regions(rows, [store(tmp_path / "s", replace(SPEC, classes=()), num_soft_labels=3)])
     assert with_regions(UniterConfig(), unnamed, told.append).num_classes == 2, "by the soft labels"
-    with pytest.raises(DataError, match="has no regions beside it; make them with `diptych regions extract"):
+    with pytest.raises(DataError, match="has no regions beside it; make them of the table of its pictures with"):
         with_regions(UniterConfig(), rows, told.append)
 
 

@@ -17,6 +17,7 @@ from diptych.errors import UsageError
 
 if TYPE_CHECKING:
     from diptych.data.importing import ImportResult
+    from diptych.data.show import Holds
 
 data_app = typer.Typer(help="Make tables of pictures and texts, and look at them.", cls=Verbs)
 
@@ -86,7 +87,7 @@ def import_(
     if json_file is not None:
         _write_json(json_file, {**asdict(result), "out": str(out)})
     _tell(result)
-    screen.next_step(_after_import(result))
+    screen.next_step(_next(result.out, result.splits, _held(result)))
 
 
 @data_app.command("examples")
@@ -142,8 +143,7 @@ def examples(
     if json_file is not None:
         _write_json(json_file, {"out": str(out), "task": task, "splits": dict(splits), "rejects": left_out})
     screen.table(f"{out}", ("split", "rows"), [(name, f"{rows:,}") for name, rows in splits.items()])
-    recipe = f"diptych finetune RUN tiny_{task} --data {_quoted(out)} --regions REGIONS --out runs/{task}"
-    screen.next_step(recipe)
+    screen.next_step(_finetune(out, f"tiny_{task}"))
 
 
 @data_app.command("show")
@@ -169,9 +169,8 @@ def show(
     if html is not None:
         contact_sheet(table, html)
         screen.out(f"Contact sheet: {html}")
-        screen.next_step(_next(folder, table.splits))
-    else:
-        screen.next_step(f"diptych data show {_quoted(folder)} --html {_quoted(folder.resolve().name + '.html')}")
+    looked = html is not None or described.holds not in ("pairs", "pictures")
+    screen.next_step(_next(folder, table.splits, described.holds) if looked else _look(folder))
 
 
 def _tell(result: ImportResult) -> None:
@@ -179,7 +178,8 @@ def _tell(result: ImportResult) -> None:
     usual = ("train", "validation", "test")
     order = sorted(result.splits, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
     rows = [(name, f"{result.splits[name]:,}") for name in order]
-    screen.table(f"{result.out} (read as {result.format})", ("split", "pictures"), rows)
+    counted = "rows" if _held(result) == "texts" else "pictures"
+    screen.table(f"{result.out} (read as {result.format})", ("split", counted), rows)
     if result.held_out:
         screen.out(
             f"held out {result.held_out:,} of {sum(result.splits.values()):,} as validation (--validation 0: none)"
@@ -191,34 +191,41 @@ def _tell(result: ImportResult) -> None:
     screen.out()
 
 
-def _next(folder: Path, splits: Collection[str]) -> str:
-    """The command that trains the smallest model on a table, told the splits that there are; else a look."""
-    if not splits:
-        return f"diptych data show {_quoted(folder)} --html {_quoted(folder.resolve().name + '.html')}"
-    words = f"diptych train clip tiny --data {_quoted(folder)} --out {_quoted(Path('runs') / folder.resolve().name)}"
+def _next(folder: Path, splits: Collection[str], holds: Holds = "pairs") -> str:
+    """The command that trains the smallest model on what a table holds in these splits; where there is none, a look."""
+    if holds == "store":
+        return shlex.join(["diptych", "regions", "show", str(folder)])
+    if holds not in ("pairs", "pictures", "texts"):
+        return _finetune(folder, f"tiny_{holds}")
+    if holds == "pictures" or not splits:
+        return _look(folder)
+    system = "clip" if holds == "pairs" else "uniter"
+    words = ["diptych", "train", system, "tiny", "--data", str(folder)]
+    words += ["--regions", "REGIONS"] if holds == "texts" else []
+    words += ["--out", str(Path("runs") / folder.resolve().name)]
     train = "train" if "train" in splits else next(iter(splits))
     asked = next((name for name in ("validation", "test") if name in splits), train)
-    if train != "train":
-        words += f" --set inputs.split={train}"
-    return words if asked == "validation" else f"{words} --set training.eval_split={asked}"
+    words += [] if train == "train" else ["--set", f"inputs.split={train}"]
+    words += [] if asked == "validation" else ["--set", f"training.eval_split={asked}"]
+    return shlex.join(words)
 
 
-def _after_import(result: ImportResult) -> str:
-    """Training where there are texts; a look where there are only labels."""
+def _finetune(examples: Path, recipe: str) -> str:
+    words = ["diptych", "finetune", "RUN", recipe, "--data", str(examples), "--regions", "REGIONS"]
+    return shlex.join([*words, "--out", str(Path("runs") / recipe.removeprefix("tiny_"))])
+
+
+def _look(folder: Path) -> str:
+    return shlex.join(["diptych", "data", "show", str(folder), "--html", f"{folder.resolve().name}.html"])
+
+
+def _held(result: ImportResult) -> Holds:
+    """What was imported."""
     from diptych.data.formats.detect import WITHOUT_PICTURES
 
     if result.format in WITHOUT_PICTURES:
-        run = Path("runs") / result.out.resolve().name
-        words = ["diptych", "train", "uniter", "tiny", "--data", str(result.out), "--regions", "REGIONS"]
-        split = next(iter(result.splits))
-        others = [] if "train" in result.splits else ["--set", f"inputs.split={split}"]
-        others += [] if "validation" in result.splits else ["--set", f"training.eval_split={split}"]
-        return shlex.join([*words, "--out", str(run), *others])
-    return _next(result.out, result.splits if result.texts else ())
-
-
-def _quoted(path: Path | str) -> str:
-    return shlex.quote(str(path))
+        return "texts"
+    return "pairs" if result.texts else "pictures"
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:

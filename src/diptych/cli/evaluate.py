@@ -182,7 +182,8 @@ def _next(run: str, task: str, table: Table, split: str, html: Path | None, regi
     if task in ("answers", "referring"):  # rows of questions show no pictures to ask the other tasks about
         return screen.look_at(page)
     alike = OF_DETECTORS if task in OF_DETECTORS else OF_MATCHERS if regions else OF_TOWERS
-    others = [name for name in possible(table, split) if name != task and name in alike]
+    needs_another = {"retrieval"} if regions else set()  # a model of two towers that recalls
+    others = [name for name in possible(table, split) if name in alike and name not in {task, *needs_another}]
     if others:
         beside = None if html is None else html.with_name(f"{others[0]}.html")
         return evaluate_command(run, others[0], table.path, split, beside, regions)

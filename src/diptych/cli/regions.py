@@ -98,7 +98,7 @@ def extract(
     from diptych.systems.detectors import name_regions, named_detector
 
     table = open_table(data)
-    check_pictures(table)
+    check_pictures(*map(table.split, splits or table.splits))  # what is wrong is told before the model is loaded
     named = chosen_detector(table, out, detector, tower)
     asked = Asked(
         splits=tuple(splits or ()),
@@ -109,8 +109,6 @@ def extract(
         pictures_per_shard=shard,
         max_rejects=max_rejects,
     )
-    for name in asked.splits:
-        table.split(name)  # what is wrong is told before the model is loaded
     if boxes is not None:
         check_boxes_column(table, boxes)
     naming = _naming(named, words, clip, template, soft_labels)
@@ -167,11 +165,14 @@ def show(
 ) -> None:
     """Say what a store holds, and draw boxes, names and attributes over the pictures."""
     from diptych.cli.json_file import write_json
-    from diptych.data.table import open_table
+    from diptych.data.table import check_pictures, open_table
     from diptych.report.region_summary import describe_regions
 
     if html is not None and data is None:
         raise UsageError("a page shows the pictures; name their table too: --data DATA")
+    table = None if data is None else open_table(data)
+    if table is not None:
+        check_pictures(*map(table.split, table.splits))
     store = regions_files.opened(regions, classes, attributes, labels)
     found = describe_regions(store)
     screen.table(str(regions), ("", "regions"), found.rows())
@@ -182,11 +183,11 @@ def show(
         screen.out()
     if json_file is not None:
         write_json(json_file, found.plain())
-    if html is None or data is None:
+    if html is None or table is None:
         words = ["diptych", "regions", "show", str(regions), "--data", "DATA" if data is None else str(data)]
         screen.next_step(shlex.join([*words, "--html", f"{regions.resolve().name}.html"]))
         return
-    draw_page(store, open_table(data), found, html, num=num, boxes=boxes)
+    draw_page(store, table, found, html, num=num, boxes=boxes)
     screen.out(f"Page: {html}")
     screen.next_step(screen.look_at(html))
 

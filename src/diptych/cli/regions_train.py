@@ -39,10 +39,11 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")] = False,
 ) -> None:
     """Train a detector on the boxes of DATA, the same as `diptych train detector RECIPE`."""
-    from diptych.data.table import open_table
+    from diptych.data.table import check_pictures, open_table
     from diptych.overrides import apply_overrides
 
     table = open_table(data)
+    check_pictures(*map(table.split, table.splits))
     resumed = out if resume and recipe is None and (out / "run.json").is_file() else None
     run = find_run([] if resumed else ["detector", recipe or fitting_recipe(table)], None, resumed)
     run = apply_overrides(run, [*(settings or []), *([] if batch is None else [f"training.batch={batch}"])])

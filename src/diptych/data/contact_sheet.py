@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from diptych.data.durable import write_whole
+from diptych.data.examples import ANSWERS, OPTIONS
 from diptych.data.images import decode, to_rgb
 from diptych.data.sample import Sample
 from diptych.data.show import describe, even_rows, label_name
-from diptych.data.table import Rows, Table
+from diptych.data.table import PICTURE_KEY, Rows, Table
 from diptych.errors import DataError
 
 SIDE = 192
@@ -74,9 +76,30 @@ def _sheet(rows: Rows, num: int, label_names: Sequence[str]) -> str:
     shown = even_rows(len(rows), num)
     if "image" not in rows.columns:
         return ""
-    figures = "".join(_figure(rows.sample(row), label_names) for row in shown)
     said = f"{len(shown)} of {len(rows):,} rows, evenly spread." if len(shown) < len(rows) else "All rows."
-    return f'<h2>{escape(rows.name)}</h2><p>{said}</p><div class="sheet">{figures}</div>'
+    head = f"<h2>{escape(rows.name)}</h2><p>{said}"
+    if not rows.num_pictures:
+        return f"{head} They hold no pictures; regions of these are joined by key.</p>{_texts(rows, shown)}"
+    figures = "".join(_figure(rows.sample(row), label_names) for row in shown)
+    return f'{head}</p><div class="sheet">{figures}</div>'
+
+
+def _texts(rows: Rows, shown: Sequence[int]) -> str:
+    """Rows without pictures, line by line; of examples, what they are about and what is answered."""
+    own = [name for name in (PICTURE_KEY, ANSWERS, OPTIONS) if name in rows.columns]
+    head = "".join(f'<th scope="col">{escape(name.replace("_", " "))}</th>' for name in ("key", "texts", *own))
+    lines = []
+    for row in shown:
+        sample = rows.sample(row, own)
+        cells = [sample.key, sample.texts, *(sample.fields[name] for name in own)]
+        lines.append(f"<tr>{''.join(f'<td>{_lines(cell)}</td>' for cell in cells)}</tr>")
+    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _lines(value: str | Sequence[str | Mapping[str, Any]] | None) -> str:
+    """One text, several, or answers that are worth something each."""
+    values = [value] if isinstance(value, str) else value or ()
+    return "<br>".join(escape(one if isinstance(one, str) else one["text"]) for one in values)
 
 
 def _figure(sample: Sample, label_names: Sequence[str]) -> str:

@@ -54,7 +54,8 @@ class RegionColumns:
                 return self._regions(store, wanted) if column == "regions" else self._tags(store, wanted)
         where, first = ", ".join(str(store.path) for store in self.stores), next(self.stores[0].keys(), None)
         raise DataError(
-            f"{where} has no regions of the picture {wanted!r} (its first is {first!r}); make them with {COMMAND}"
+            f"{where} has no regions of the picture {wanted!r} (its first is {first!r}); make them of the table of the "
+            f"pictures with {COMMAND}"
         )
 
     def _regions(self, store: RegionStore, key: str) -> Regions:

@@ -5,23 +5,27 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from diptych.data.examples import BOX, ENTAILMENT, OPTIONS, Task, answer_names
 from diptych.data.images import FORMATS
 from diptych.data.layout import REJECTS_FILE, STORE
 from diptych.data.rejects import read_rejects
-from diptych.data.table import Rows, Table
+from diptych.data.table import PICTURE_KEY, Rows, Table
 
 LOOKED_AT = 500
 """Pictures of a split whose header is read for size and format, evenly spread."""
+
+Holds = Literal["pairs", "pictures", "texts", "store"] | Task
+"""What there is to learn from: texts alone, or examples of a task, are of pictures that lie elsewhere."""
 
 SHOWN_TEXTS = 5
 SHOWN_LABELS = 20
@@ -80,6 +84,7 @@ class TableSummary:
 
     path: str
     kind: str
+    holds: Holds
     source: str
     fingerprint: str
     columns: Mapping[str, str]
@@ -94,7 +99,7 @@ class TableSummary:
         """For the screen: counts by split, then columns, labels and a few texts."""
         shown = [
             ShownTable(
-                title=f"{self.path}: {self.kind}" + (f" from {self.source}" if self.source else ""),
+                title=f"{self.path}: {self._kind()}" + (f" from {self.source}" if self.source else ""),
                 columns=("", *self.splits),
                 rows=[row for row in self._counts() if any(row[1:])],
             ),
@@ -109,6 +114,15 @@ class TableSummary:
         if texts:
             shown.append(ShownTable(title="some texts", columns=("split", "text"), rows=texts))
         return shown
+
+    def _kind(self) -> str:
+        match self.holds:
+            case "pairs" | "pictures" | "store":
+                return self.kind
+            case "texts":
+                return "texts without pictures"
+            case task:
+                return f"examples of {task} without pictures"
 
     def _counts(self) -> list[tuple[str, ...]]:
         splits = list(self.splits.values())
@@ -136,15 +150,39 @@ def describe(table: Table) -> TableSummary:
     """Counts every row, and looks into a few hundred pictures of each split."""
     rejects = table.path / REJECTS_FILE
     names = table.meta.get("label_names", ())
+    splits = {name: _summary(table.split(name), table.kind, names) for name in table.splits}
     return TableSummary(
         path=str(table.path),
         kind=table.kind,
+        holds=_held(table, splits.values()),
         source=table.source,
         fingerprint=table.fingerprint,
         columns={name: str(type_) for name, type_ in table.columns.items()},
         rejects=len(read_rejects(rejects)) if rejects.exists() else 0,
-        splits={name: _summary(table.split(name), table.kind, names) for name in table.splits},
+        splits=splits,
     )
+
+
+def _held(table: Table, splits: Collection[SplitSummary]) -> Holds:
+    if table.kind == STORE:
+        return "store"
+    if PICTURE_KEY in table.columns:
+        return _task(table)
+    if not any(split.pictures for split in splits):
+        return "texts"
+    return "pairs" if any(split.texts for split in splits) else "pictures"
+
+
+def _task(table: Table) -> Task:
+    """Whose examples a table holds, by its columns and answers."""
+    if BOX in table.columns:
+        return "re"
+    if OPTIONS in table.columns:
+        return "vcr"
+    if pa.types.is_list(table.columns[PICTURE_KEY]):
+        return "nlvr2"
+    given = next((text for name in table.splits for text in answer_names(table.split(name))), "")
+    return "ve" if given in ENTAILMENT else "vqa"
 
 
 def even_rows(num_rows: int, wanted: int) -> list[int]:
@@ -160,15 +198,15 @@ def label_name(label: int, names: Sequence[str]) -> str:
 def _summary(rows: Rows, kind: str, label_names: Sequence[str]) -> SplitSummary:
     if kind == STORE:
         return SplitSummary(rows=len(rows), groups=len(rows))
-    image, image_path = rows.column("image"), rows.column("image_path")
+    image = rows.column("image")
     texts = rows.column("texts")
     looked = [size for row in even_rows(len(rows), LOOKED_AT) if (size := _header(rows.sample(row).image)) is not None]
     labels = Counter({label: num for label, num in _counted(rows.column("label")) if label is not None})
     return SplitSummary(
         rows=len(rows),
         groups=pc.count_distinct(rows.column("group")).as_py(),
-        pictures=2 * len(rows) - image.null_count - image_path.null_count,
-        referenced=len(rows) - image_path.null_count,
+        pictures=rows.num_pictures,
+        referenced=len(rows) - rows.column("image_path").null_count,
         picture_bytes=_spread(_lengths(image, pc.binary_length)),
         width=_spread(np.array([width for width, _, _ in looked])),
         height=_spread(np.array([height for _, height, _ in looked])),

@@ -45,17 +45,32 @@ def open_table(path: Path) -> Table:
     return Table(path, content, check_files(path, content, checksum=size <= CHECKSUM_LIMIT))
 
 
-def check_pictures(table: Table) -> None:
-    """Refuses a store, whose rows are what was made of pictures, where the pictures are wanted.
+def check_pictures(*splits: Rows) -> None:
+    """Sees that there is a picture in the splits of a table, where pictures are wanted.
 
     Raises:
-        DataError: it is one.
+        DataError: it is a store of what was made of pictures, a table of examples, or one of texts whose pictures are
+            known by their regions alone.
     """
-    if table.kind == layout.STORE:
+    if any(rows.num_pictures for rows in splits):
+        return
+    path, columns = splits[0].path, splits[0].columns
+    expected = "expected the table of the pictures themselves"
+    if "image" not in columns:
         raise DataError(
-            f"{table.path} is a store of what was made of pictures; expected the table of the pictures themselves, as "
-            "`diptych data import` makes it"
+            f"{path} is a store of what was made of pictures; {expected}, as `diptych data import` makes it"
         )
+    if PICTURE_KEY in columns:
+        raise DataError(
+            f"{path} is a table of examples: its column {PICTURE_KEY!r} says which pictures they are about, and these "
+            f"lie elsewhere; {expected}. Regions that are made of that one serve the examples too"
+        )
+    num = sum(map(len, splits))
+    raise DataError(
+        f"{path} has no pictures: none of the {num:,} rows of {', '.join(rows.name for rows in splits)} holds one; "
+        f"{expected}, as `diptych data import` makes it. Models that read regions need none where these are at hand: "
+        "--regions REGIONS"
+    )
 
 
 def check_files(path: Path, content: Layout, *, checksum: bool) -> pa.Schema:
@@ -206,6 +221,12 @@ class Rows:
             label=label,
             fields=fields,
         )
+
+    @property
+    def num_pictures(self) -> int:
+        """Rows that hold a picture or say where it lies; 0 of a store."""
+        there = [self.column(name) for name in ("image", "image_path") if name in self.columns]
+        return sum(len(column) - column.null_count for column in there)
 
     def values(self, row: int, columns: Sequence[str]) -> list[Any]:
         """The values of some columns of one row.

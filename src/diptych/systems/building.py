@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from diptych.data.table import Rows
+from diptych.data.table import Rows, check_pictures
 from diptych.data.tokenizers import (
     NAMED,
     SETTINGS_FILE,
@@ -51,7 +51,8 @@ def build(
     Args:
         run: from a recipe, with the user's settings put in place.
         texts: of the training split, read only where the tokenizer is to be trained on them.
-        rows: of the training split, read by rooms whose models depend on them (a detector's classes).
+        rows: of the training split; rooms that read pictures want some there, and some models depend on them (a
+            detector's classes).
         tokenizer_folder: of a run that goes on; what is saved there goes before the settings.
         init: weights to begin with, as `load` takes them; their vocabulary goes before the settings too. Position
             embeddings are resized where `model.image_size` differs.
@@ -59,7 +60,7 @@ def build(
     Raises:
         UsageError: a name is unknown, or the objective's code is not in this package.
         WeightsError: `init` is of a model with other settings.
-        DataError: the vocabulary cannot be found or read.
+        DataError: the vocabulary cannot be found or read, or the rows have not what the room reads.
     """
     from diptych.systems.costing import cost_of  # it builds models itself
 
@@ -71,6 +72,10 @@ def build(
             f"{trained.source} is a {trained.system}, and the model to be trained is a {run.system}; begin from a run "
             f"of {run.system}, or {of_room.weights.expected}"
         )
+    if rows is not None and of_room.reads_pictures:
+        check_pictures(rows)
+    if rows is not None and of_room.told is not None:  # before a tokenizer is trained for nothing
+        run = replace(run, model=of_room.told(run.model, rows, progress.say))
     tokenizer = None
     if of_room.reads_text:
         tokenizer = None if trained is None else trained.tokenizer
@@ -80,8 +85,6 @@ def build(
         if trained is not None and of_room.weights.more_words:
             num_words = max(num_words, trained.config.vocab_size)
         run = replace(run, model=replace(run.model, vocab_size=num_words, end_id=tokenizer.end_id))
-    if of_room.told is not None and rows is not None:
-        run = replace(run, model=of_room.told(run.model, rows, progress.say))
     model = new_model(run.system, run.model, run.objective, seed=run.training.seed)
     if trained is not None:
         _begin_with(model, run, trained, progress)

@@ -80,6 +80,8 @@ class Room:
     training alone."""
     reads_text: bool = True
     """Whether the room has a tokenizer."""
+    reads_pictures: bool = True
+    """Whether it reads the pictures of rows; else what was made of them and is joined."""
     doubts: Callable[[Any, Any], str] | None = None
     """Configs of trained weights and of the model that begins with them -> what is not known to go together, "" where
     nothing is open. None of rooms whose settings say all."""
@@ -141,6 +143,7 @@ def room(system: str) -> Room:
                     more_words=True,
                 ),
                 heads=lambda state, config: new_heads(sizes_in(state), config),
+                reads_pictures=False,
                 doubts=UniterConfig.doubts,
                 told=with_regions,
             )

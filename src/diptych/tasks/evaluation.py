@@ -9,7 +9,7 @@ from typing import Any
 from diptych.data.examples import ANSWERS, BOX, OPTIONS
 from diptych.data.objects import COLUMN as OBJECTS
 from diptych.data.rejects import Reject
-from diptych.data.table import Table
+from diptych.data.table import Table, check_pictures
 from diptych.errors import DataError, UsageError, unknown
 from diptych.progress import SILENT, Progress
 from diptych.report.page import Page, Section
@@ -19,7 +19,17 @@ from diptych.report.scores import Score
 from diptych.report.sentences import matching_headline, of_100, retrieval_headline
 from diptych.tasks.answer_sections import class_answers, strengths, wrong_of_kind
 from diptych.tasks.answering import ALL, Answerer, answering, answering_scores, examples_section
-from diptych.tasks.asking import NAMES, Asking, as_answerer, as_detector, as_matcher, as_pointer, as_towers
+from diptych.tasks.asking import (
+    NAMES,
+    OF_DETECTORS,
+    OF_TOWERS,
+    Asking,
+    as_answerer,
+    as_detector,
+    as_matcher,
+    as_pointer,
+    as_towers,
+)
 from diptych.tasks.choices import COLUMN as QUESTIONS
 from diptych.tasks.choices import choices
 from diptych.tasks.classified import Classified
@@ -93,8 +103,11 @@ def evaluate(
         UsageError: there is no such task; the nearest name is told. Or it is not for such a model.
         DataError: the table has not what the task needs.
     """
+    rows = table.split(asked.split)
     if isinstance(model, FusedMatcher):
-        model.check_rows(table.split(asked.split), progress.say)
+        model.check_rows(rows, progress.say)
+    if recall is not None or (not isinstance(model, Matcher) and task in (*OF_TOWERS, *OF_DETECTORS)):
+        check_pictures(rows)
     match task:
         case "retrieval" if isinstance(model, Matcher):
             return _reranked(model, recall, table, asked, progress)
@@ -121,9 +134,10 @@ def evaluate(
 def possible(table: Table, split: str) -> tuple[str, ...]:
     """The tasks that a split has what is needed for, as far as names and columns tell."""
     rows = table.split(split)
-    labelled = bool(table.meta.get("label_names"))
+    pictures = rows.num_pictures > 0
+    labelled = pictures and bool(table.meta.get("label_names"))
     there = {
-        "retrieval": next(rows.texts(), None) is not None,
+        "retrieval": pictures and next(rows.texts(), None) is not None,
         "zero_shot": labelled,
         "linear_probe": labelled and "train" in table.splits and split != "train",
         "choices": QUESTIONS in table.columns,

@@ -268,7 +268,8 @@ def _as_trained_with(config: UniterConfig, rows: Rows) -> UniterConfig:
     spec = spec_of(rows)
     if spec is None:
         raise DataError(
-            f"{rows.path} has no regions beside it; make them with {COMMAND}, and name the store with --regions"
+            f"{rows.path} has no regions beside it; make them of the table of its pictures with {COMMAND}, and name "
+            "the store with --regions"
         )
     return replace(
         config,
