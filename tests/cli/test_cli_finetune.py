@@ -9,7 +9,6 @@ from types import ModuleType
 import pytest
 
 from diptych.cli.main import main
-from diptych.cli.predict import _id
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import open_table
 
@@ -41,8 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, chance_regions: ModuleType) 
 @pytest.mark.parametrize("task", ["vqa", "ve"])
 def test_a_model_learns_a_task_and_is_asked(world: Path, task: str, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ("--data", world / task, "--regions", world / "regions")
-    few = ("--set", "training.steps=3", "--set", "training.batch=8", "--set", "training.eval_rows=20")
-    assert run("finetune", world / "pretrained", f"tiny_{task}", *asked, "--out", world / f"run-{task}", *few) == 0
+    assert run("finetune", world / "pretrained", f"tiny_{task}", *asked, "--out", world / f"run-{task}", *FEW) == 0
     assert f"--task answers --data {world / task}" in capsys.readouterr().out
     kept = json.loads((world / f"run-{task}" / "run.json").read_text())
     assert kept["model"]["width"] == 24 and kept["objective"]["name"] == task
@@ -63,8 +61,35 @@ def test_a_model_learns_a_task_and_is_asked(world: Path, task: str, capsys: pyte
     assert f"is of the recipe tiny_{task}, found {other}" in capsys.readouterr().err
 
 
-def test_ids_are_numbers_where_nothing_is_lost() -> None:
-    assert [_id(key) for key in ("42001", "007", "0", "q7")] == [42001, "007", 0, "q7"]
+FEW = ("--set", "training.steps=3", "--set", "training.batch=8", "--set", "training.eval_rows=20")
+
+
+@pytest.mark.parametrize(
+    ("task", "asked", "form"),
+    [("nlvr2", "answers", "True"), ("vcr", "answers", "annot_id"), ("re", "referring", "sent_id")],
+)
+def test_rows_of_several_sequences_and_of_phrases(
+    world: Path, task: str, asked: str, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("data", "examples", world / "scenes", world / task, "--task", task) == 0
+    words = ("--data", world / task, "--regions", world / "regions")
+    assert run("finetune", world / "pretrained", f"tiny_{task}", *words, "--out", world / f"run-{task}", *FEW) == 0
+    assert f"--task {asked} --data {world / task}" in capsys.readouterr().out
+    numbers = world / f"{task}.json"
+    assert run("evaluate", world / f"run-{task}", "--task", asked, *words, "--json", numbers) == 0
+    rows = open_table(world / task).split("test")
+    assert json.loads(numbers.read_text())["results"]["accuracy"]["count"] == len(rows)
+    assert run("predict", world / f"run-{task}", *words, "--out", world / f"{task}-answers") == 0
+    assert form in (world / f"{task}-answers").read_text()
+
+
+@pytest.mark.parametrize("recipe", ["tiny_ranking", "tiny_hard_ranking"])
+def test_a_model_learns_to_rank_and_is_asked_by_that(world: Path, recipe: str) -> None:
+    words = ("--data", world / "scenes", "--regions", world / "regions")
+    assert run("finetune", world / "pretrained", recipe, *words, "--out", world / recipe, *FEW) == 0
+    numbers = world / f"{recipe}.json"
+    assert run("evaluate", world / recipe, "--task", "matching", *words, "--json", numbers) == 0
+    assert json.loads(numbers.read_text())["results"]["matching_accuracy"]["count"] > 0
 
 
 def test_mistakes_are_told(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

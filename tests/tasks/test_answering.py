@@ -22,6 +22,7 @@ class Says:
 
     name = "written down"
     answers = ("red", "blue", "two")
+    reads_options = False
 
     def __init__(self, **words: str) -> None:
         self.words = words

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from diptych.train.run import Run
 
 OnNan = Literal["stop", "skip"]
-TASKS = {"detection": "detection", "pretraining": "matching", "vqa": "answers", "ve": "answers"}
+TASKS = {
+    "detection": "detection",
+    "re": "referring",
+    **dict.fromkeys(("pretraining", "ranking", "hard_ranking"), "matching"),
+    **dict.fromkeys(("vqa", "ve", "nlvr2", "vcr"), "answers"),
+}
 """What a model is asked by, by the name of its objective; retrieval where it is none of these."""
 
 

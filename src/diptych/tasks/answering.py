@@ -43,6 +43,10 @@ class Answerer(Protocol):
     def answers(self) -> tuple[str, ...]:
         """(A) that it chooses among; () of one that chooses among the options of each row."""
 
+    @property
+    def reads_options(self) -> bool:
+        """Whether it does so."""
+
     def answer(self, samples: Sequence[Sample]) -> Tensor:
         """(N, A) float32, how much each answer, or option, of each sample is right."""
 
@@ -80,7 +84,7 @@ def answering(
         UsageError: the model was never trained to answer.
         DataError: the rows tell no answers, or none that the model knows; or one lacks a text or regions.
     """
-    needed = ANSWERS if model.answers else OPTIONS
+    needed = OPTIONS if model.reads_options else ANSWERS
     if needed not in rows.columns and (scored or needed == OPTIONS):
         raise DataError(
             f"{rows.path} has no column {needed!r}; expected a table of examples, as `diptych data examples` makes it"

@@ -85,6 +85,11 @@ class FusedMatcher:
         """That the model chooses among; () where it has no head for them, or knows none by name."""
         return self.inputs.config.answers if self._answer_head() not in (None, "vcr") else ()
 
+    @property
+    def reads_options(self) -> bool:
+        """Whether it chooses among the options of each row."""
+        return self._answer_head() == "vcr"
+
     def answer(self, samples: Sequence[Sample], *, batch: int = 64) -> Tensor:
         """How much each answer, or each of a row's options, is right: the log-odds that the head for it gives.
 
