@@ -120,6 +120,10 @@ def test_a_right_answer_needs_the_right_reason_too(tmp_path: Path) -> None:
     assert found[1].text == "who? B"
     scores = {score.label: (score.value, score.count) for score in answering_scores(found)}
     assert scores == {"all kinds": (0.5, 8), "Q->A": (0.5, 4), "QA->R": (0.5, 4), "Q->AR": (0.25, 4)}
+    assert {score.label: score.chance for score in answering_scores(found)} == {
+        **dict.fromkeys(("all kinds", "Q->A", "QA->R"), 0.25),
+        "Q->AR": 0.0625,
+    }
     assert {score.name for score in answering_scores(found)} >= {"accuracy", "Q_to_AR_accuracy"}
 
 

@@ -64,7 +64,7 @@ class Answered:
     worth: float | None
     """From 0 to 1; None where nobody tells."""
     usual: float | None
-    """What the answer that is worth most, over all rows asked of this kind, would be worth here."""
+    """What the answer that is worth most, over all rows asked of this kind, would be worth here; of options, any."""
     shares: tuple[float, ...] = ()
     """Of a row with options: how likely the model finds each of them."""
 
@@ -147,7 +147,7 @@ def _answered(said: _Said, usual: int) -> Answered:
         answer=names[chosen],
         right=names[max(worth, key=worth.__getitem__)] if worth else "",
         worth=None if worth is None else worth.get(chosen, 0.0),
-        usual=None if worth is None else worth.get(usual, 0.0),
+        usual=None if worth is None else 1 / len(names) if said.shares else worth.get(usual, 0.0),
         shares=said.shares,
     )
 
@@ -192,7 +192,7 @@ def _score(kind: str, found: Sequence[Answered]) -> Score:
     return share(
         name="accuracy" if kind == ALL else f"{kind.replace(' ', '_').replace('->', '_to_')}_accuracy",
         label=kind,
-        group="Answers (chance: always the kind's usual one)",
+        group="Answers (chance: always the kind's usual one; of options, any)",
         right=sum(one.worth or 0.0 for one in found),
         count=len(found),
         chance=sum(one.usual or 0.0 for one in found) / len(found),
