@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -55,6 +55,24 @@ class Choosing(RowsApart):
         logits = option_logits(encode, batch).flatten(0, 1)
         total = F.cross_entropy(logits, targets[self.name].flatten(), reduction="sum")
         return Loss.term(self.name, total=total, count=len(logits))
+
+
+def right_text(item: Item) -> Item:
+    """The right sequence of a row alone, as VCR's second stage of pre-training reads it.
+
+    The token that ends a part is of that part's type, where fine-tuning gives it to the next, as in the release.
+
+    Raises:
+        DataError: nobody tells which is right.
+    """
+    if item.right is None:
+        raise DataError(f"{item.key} does not say which option is right")
+    one = item.sequences[item.right]
+    assert one.text_ids is not None and one.text_types is not None and item.word_ids is not None
+    special = torch.tensor([token in item.word_ids.special for token in one.text_ids.tolist()])
+    before = one.text_types.roll(1)
+    before[0] = one.text_types[0]
+    return replace(one, sequences=(), text_types=torch.where(special, before, one.text_types))
 
 
 def option_logits(encode: Encode, batch: Batch) -> Tensor:

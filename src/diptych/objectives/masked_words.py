@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -39,23 +40,28 @@ class MaskedWords(RowsApart):
     def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The item with masked words; "mlm" (T,) what stood there, IGNORE elsewhere.
 
+        A text of several parts is masked part by part, so that each has a masked word.
+
         Raises:
             DataError: the item has no text.
         """
         if item.text_ids is None or item.word_ids is None:
             raise DataError(f"{item.key}: words are masked of a text, and this row has none")
         ids, known = item.text_ids.tolist(), item.word_ids
-        places = [place for place, one in enumerate(ids) if one not in known.special]
-        masked, chosen = mask_words(
-            [ids[place] for place in places],
-            rng,
-            mask_id=known.mask,
-            replacements=known.words,
-            probability=self.probability,
-        )
         text, labels = item.text_ids.clone(), torch.full_like(item.text_ids, IGNORE)
-        for one in chosen:
-            text[places[one]], labels[places[one]] = masked[one], ids[places[one]]
+        for special, part in groupby(range(len(ids)), key=lambda place: ids[place] in known.special):
+            if special:
+                continue
+            places = list(part)
+            masked, chosen = mask_words(
+                [ids[place] for place in places],
+                rng,
+                mask_id=known.mask,
+                replacements=known.words,
+                probability=self.probability,
+            )
+            for one in chosen:
+                text[places[one]], labels[places[one]] = masked[one], ids[places[one]]
         drawn = replace(item, text_ids=text)
         return hide_regions(drawn, rng) if self.joint else drawn, {self.name: labels}
 

@@ -43,7 +43,7 @@ class Mixture(RowsApart):
             bounds = list(accumulate(share for _, share in self.shares))
             drawn = random_for(seed, 0, str(step), TASK).random() * bounds[-1]
             place = sum(bound <= drawn for bound in bounds)
-        return Drawn(self.shares[place][0], place)
+        return Drawn(self, place)
 
     def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
         """The counts of the batch's objective."""
@@ -55,6 +55,10 @@ class Mixture(RowsApart):
 
     def _of(self, targets: Targets) -> Objective:
         return self.shares[int(targets[TASK][0])][0]
+
+    def read(self, item: Item) -> Item:
+        """What the objectives are given of a row: the item as it is."""
+        return item
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -74,8 +78,13 @@ class Mixture(RowsApart):
 class Drawn:
     """An objective of a mixture, whose targets say which it is."""
 
-    objective: Objective
+    mixture: Mixture
     place: int
+
+    @property
+    def objective(self) -> Objective:
+        """The one that is drawn."""
+        return self.mixture.shares[self.place][0]
 
     @property
     def name(self) -> str:
@@ -93,5 +102,5 @@ class Drawn:
 
     def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The objective's, with the place of the objective."""
-        drawn, targets = self.objective.draw(item, partners, rng)
+        drawn, targets = self.objective.draw(self.mixture.read(item), [self.mixture.read(one) for one in partners], rng)
         return drawn, {**targets, TASK: torch.tensor(self.place)}

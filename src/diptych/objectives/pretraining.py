@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from diptych.data.examples import OPTIONS, RIGHT
+from diptych.data.sample import Item
 from diptych.errors import UsageError
+from diptych.objectives.choosing import right_text
 from diptych.objectives.masked_regions import MaskedRegionClasses, MaskedRegionFeatures
 from diptych.objectives.masked_words import MaskedWords
 from diptych.objectives.matching import Matching
@@ -36,11 +39,22 @@ class Pretraining(Mixture):
     mrfr: MaskedRegionFeatures = field(default_factory=MaskedRegionFeatures)
     mrc: MaskedRegionClasses = field(default_factory=MaskedRegionClasses)
     itm: Matching = field(default_factory=lambda: Matching(alignment=0.1))
+    right_options: bool = False
+    """Rows are VCR's, read with their right option: the second stage of pre-training for that task."""
 
     @property
     def name(self) -> str:
         """Of the mixture; terms and heads have those of the tasks."""
         return "pretraining"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Options, where rows are VCR's."""
+        return (OPTIONS, RIGHT) if self.right_options else ()
+
+    def read(self, item: Item) -> Item:
+        """The item, or what is right of it; see `right_text`."""
+        return right_text(item) if self.right_options else item
 
     @property
     def shares(self) -> tuple[tuple[Objective, float], ...]:

@@ -14,6 +14,7 @@ from diptych.errors import UsageError, unknown
 from diptych.objectives.answering import Questions, Statements
 from diptych.objectives.choosing import Choosing
 from diptych.objectives.objective import Objective
+from diptych.objectives.pretraining import Shares
 from diptych.objectives.ranking import HardRanking, Ranking
 from diptych.objectives.referring import Referring
 from diptych.objectives.two_pictures import TwoPictures
@@ -115,6 +116,17 @@ def _vcr(*, large: bool = False) -> Run:
     )
 
 
+def _vcr_pretraining(share: Shares, *, large: bool = False) -> Run:
+    """VCR's second stage of pre-training: four GPUs, 6,144 words and regions on each, four times a step; no clipping.
+
+    Begin from a UNITER by `--init`. A row is measured with its four options, of which one is read.
+    """
+    objective = replace(pretraining.base().objective, share=share, right_options=True)
+    tokens, model = 4 * 6_144 * 4 * 4, {"types": 4, "context": VCR_CONTEXT}
+    run = _released(objective, lr=3e-5, steps=45_000, warmup=4_500, tokens=tokens, large=large, **model)
+    return replace(run, optim=replace(run.optim, clip_norm=None))
+
+
 def _nlvr2() -> Run:
     """One GPU, 10,240 words and regions a step; the form that attends between the pictures."""
     tokens = 10_240
@@ -166,6 +178,8 @@ _RELEASED: Mapping[str, Callable[[], Run]] = {
     "ve_large": _ve_large,
     "vcr": _vcr,
     "vcr_large": lambda: _vcr(large=True),
+    "vcr_pretraining": lambda: _vcr_pretraining(Shares(mlm=2, mrfr=1, mrc=1, itm=0)),
+    "vcr_pretraining_large": lambda: _vcr_pretraining(Shares(mlm=10, mrfr=1, mrc=1, itm=0), large=True),
     "nlvr2": _nlvr2,
     "nlvr2_large": _nlvr2_large,
     "refcoco": _refcoco,
