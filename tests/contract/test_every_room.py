@@ -129,7 +129,7 @@ def test_every_parameter_learns(job: Job, items: Items) -> None:
     job.model.train()  # what an objective samples may differ
     for step in range(len(job.objective.shares) if isinstance(job.objective, Mixture) else 1):
         draw: Any = job.objective.at(None, step) if isinstance(job.objective, Mixture) else job.objective
-        drawn = [draw.draw(row, None, random_for(0, 0, row.key)) for row in rows]
+        drawn = [draw.draw(row, (), random_for(0, 0, row.key)) for row in rows]
         targets = stack_targets([target for _, target in drawn])
         batch = job.inputs.collate([item for item, _ in drawn])
         job.objective.loss(job.model, batch, targets).total().backward()  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """Regions drawn by chance for every picture of a table: for what reads regions and does not ask what they show.
 
-Of scenes of 32 pixels, the first of them lie where the objects do.
+Of scenes the first of them lie where the objects do.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from diptych.data.images import decode
 from diptych.data.region_store import RegionWriter, open_region_table
 from diptych.data.regions import Regions, RegionSpec, RegionStore
 from diptych.data.sample import random_for
 from diptych.data.table import Table
 
+SIDE = 32
 SPEC = RegionSpec(
     detector="by chance",
     detector_hash="",
@@ -26,8 +28,12 @@ SPEC = RegionSpec(
 
 
 def boxes_of(table: Table, split: str, row: int) -> np.ndarray:
-    objects = table.split(split).values(row, ["objects"])[0] if "objects" in table.columns else []
-    return np.array([[one[edge] for edge in ("x0", "y0", "x1", "y1")] for one in objects]).reshape(-1, 4)
+    """(R, 4) in the pixels of a picture of SIDE."""
+    if "objects" not in table.columns:
+        return np.empty((0, 4))
+    sample = table.split(split).sample(row, ("objects",))
+    boxes = [[one[edge] for edge in ("x0", "y0", "x1", "y1")] for one in sample.fields["objects"]]
+    return np.array(boxes).reshape(-1, 4) * SIDE / decode(sample.image).width
 
 
 def write_regions(table: Table, folder: Path) -> RegionStore:
@@ -42,8 +48,8 @@ def write_regions(table: Table, folder: Path) -> RegionStore:
                 corners[: len(there)] = there
                 soft = rng.random((num, 1 + len(SPEC.classes))) + 0.1
                 found = Regions(
-                    height_px=32,
-                    width_px=32,
+                    height_px=SIDE,
+                    width_px=SIDE,
                     boxes=corners.astype(np.float32),
                     features=rng.standard_normal((num, SPEC.feature_width)).astype(np.float32),
                     scores=np.sort(rng.random(num))[::-1].astype(np.float32),

@@ -189,6 +189,21 @@ def test_a_bad_partner_drops_the_row_and_is_named(tmp_path: Path) -> None:
     assert set(rejected) == {"key4"}
 
 
+class ParticularDraw(NoDraw):
+    """Has no use for one row."""
+
+    def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
+        if item.key == "key4":
+            raise DataError("key4 says nothing")
+        return item, {}
+
+
+def test_a_row_that_nothing_can_be_asked_of_is_left_out(rows: Rows) -> None:
+    found = _all(rows, draw=ParticularDraw())
+    assert {(reject.key, reject.reason) for one in found for reject in one.rejects} == {("key4", "key4 says nothing")}
+    assert not any("key4" in one.batch.keys for one in found if one.batch is not None)
+
+
 def test_a_batch_of_bad_rows_only_is_a_step_without_a_batch(tmp_path: Path) -> None:
     bad = _table(tmp_path / "bad", bad=range(NUM_ROWS))
     for workers in (0, 1):

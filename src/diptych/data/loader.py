@@ -177,7 +177,10 @@ class RowReader:
         seed = 0 if self.seed is None else self.seed
         others = draw.partners(seed, epoch, row, self.num_rows)
         partners = [self._item(epoch, other, columns, begin) for other in others]
-        return draw.draw(item, partners, LateRng(seed, epoch, item.key, draw.name))
+        try:
+            return draw.draw(item, partners, LateRng(seed, epoch, item.key, draw.name))
+        except DataError as error:  # nothing can be asked of this row
+            raise self._row_error(row, error) from error
 
     def _item(self, epoch: int, row: int, columns: Sequence[str], begin: Begin) -> Item:
         """One row decoded.
@@ -193,8 +196,11 @@ class RowReader:
             sample = self.rows.sample(row, columns)
             return self.inputs.item(sample, None if self.seed is None else LateRng(self.seed, epoch, sample.key))
         except DataError as error:
-            source = f"{self.rows.path} {self.rows.name}, row {row}"
-            raise RowError(Reject(key=self.rows.key(row), source=source, reason=str(error))) from error
+            raise self._row_error(row, error) from error
+
+    def _row_error(self, row: int, error: DataError) -> RowError:
+        source = f"{self.rows.path} {self.rows.name}, row {row}"
+        return RowError(Reject(key=self.rows.key(row), source=source, reason=str(error)))
 
 
 @dataclass(frozen=True)

@@ -93,8 +93,8 @@ class Drawn:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The objective's."""
-        return self.objective.columns
+        """The mixture's, so that all rows are read alike."""
+        return self.mixture.columns
 
     def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
         """The objective's."""
