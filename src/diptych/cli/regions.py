@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diptych.cli import regions_files, regions_train, screen
+from diptych.cli import regions_files, regions_probe, regions_train, screen
 from diptych.cli.verbs import Verbs
 from diptych.errors import UsageError
 from diptych.progress import SILENT
@@ -38,6 +38,7 @@ regions_app.command("train")(regions_train.train)
 regions_app.command("import")(regions_files.import_)
 regions_app.command("export")(regions_files.export)
 regions_app.command("compare")(regions_files.compare)
+regions_app.command("probe")(regions_probe.probe)
 
 
 @regions_app.command("extract")

@@ -118,6 +118,12 @@ def read_objects(
     )
 
 
+def learnt_objects(objects: Sequence[Mapping[str, Any]] | None) -> tuple[np.ndarray, list[Mapping[str, Any]]]:
+    """(R, 4) float32 boxes as they came, in pixels, and the objects: of a picture's those that teach something."""
+    kept = [one for one in objects or () if _why_useless(one) is None]
+    return np.array([_corners(one) for one in kept], np.float32).reshape(-1, 4), kept
+
+
 def name_of(one: Mapping[str, Any]) -> str:
     """What an object is called: its name, else its label as a word; "" without either."""
     name, label = one.get("name"), one.get("label")

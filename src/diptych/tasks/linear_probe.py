@@ -87,7 +87,7 @@ def linear_probe(
         pictures = _features(asked, encoder, test, len(class_names), limit, progress)
         together = Labelled(features=learning.whole(), labels=torch.cat([_labels(part) for part in found]))
         if validation is None:
-            fitting, choosing = _set_apart(together, seed)
+            fitting, choosing = set_apart(together, seed)
             told = f"{len(choosing)} of the training rows, drawn by seed {seed}"
         else:
             num = len(found[0].rows)
@@ -140,8 +140,12 @@ def _labels(found: EncodedPictures) -> Tensor:
     return torch.tensor([sample.label for sample in found.samples])
 
 
-def _set_apart(rows: Labelled, seed: int) -> tuple[Labelled, Labelled]:
-    """The rows to fit on and those to choose on, where a table has no validation split."""
+def set_apart(rows: Labelled, seed: int) -> tuple[Labelled, Labelled]:
+    """The rows to fit on and those to choose on, a fifth drawn by `seed`, where there is no validation split.
+
+    Raises:
+        DataError: they are too few.
+    """
     num = round(VALIDATION_SHARE * len(rows))
     if num < 1:
         raise DataError(f"{len(rows)} training rows are too few to set some apart for validation; expected 3 or more")
