@@ -34,39 +34,41 @@ def named(name: str) -> Run:
 
 
 def scenes() -> Run:
-    """A small detector of the built-in scenes, with their colours and textures as attributes; not of a paper.
+    """A small detector of the built-in scenes, with their colours, textures and sizes as attributes; not of a paper.
 
-    Two cores, float32, about five minutes; nine on one of two busy ones. Should reach an average precision of 98 % at
-    IoU 0.50, and 87 % over 0.50 to 0.95.
+    Thirteen minutes with one thread on two busy cores, float32. Should reach an average precision of 98 % at IoU 0.50,
+    and 87 % over 0.50 to 0.95; and features of which `diptych regions probe` tells textures 92 %, the rest better.
     """
     model = FasterRCNNConfig(
-        attribute_fields=("colour", "texture"),
+        attribute_fields=("colour", "texture", "size"),
         backbone="conv",
         widths=(24, 48, 96, 128),
-        levels=2,
+        levels=3,
         pyramid_width=64,
         freeze_norms=False,
         shorter_side=64,
         longer_side=128,
-        anchor_sizes=((20,), (34,), (52,)),
+        anchor_sizes=((14,), (20,), (34,), (52,)),
         anchors_drawn=64,
         proposals=50,
         proposals_training=50,
         regions_drawn=16,
         pool_side=5,
         pool_samples=1,
-        pool_scale=32,
+        # Every box is pooled at stride 4: stripes are 7 pixels apart, 5 on small things, and a map of stride 8 or 16
+        # blurs them. With boxes pooled there, a linear probe found no texture in the features (33 % of three).
+        pool_scale=512,
         feature_width=256,
     )
     return Run(
         system="detector",
         recipe="scenes",
         model=model,
-        objective=Detection(),
+        objective=Detection(attribute_weight=1.0),
         inputs=InputSettings(transform="resize_and_flip", side_scale=(1.0, 1.0)),
-        optim=OptimSettings(lr=2e-3, betas=(0.9, 0.99), weight_decay=0.02, warmup_steps=100, clip_norm=5.0),
+        optim=OptimSettings(lr=1.5e-3, betas=(0.9, 0.99), weight_decay=0.02, warmup_steps=200, clip_norm=5.0),
         training=TrainingSettings(
-            steps=1200, batch=32, precision="float32", eval_every=200, eval_rows=500, eval_metric="map"
+            steps=2000, batch=16, precision="float32", eval_every=400, eval_rows=500, eval_metric="map"
         ),
     )
 
