@@ -2,7 +2,8 @@
 
 Speeds on one machine swing by tens of per cent within minutes. So what is compared takes turns, round after round,
 and the ratio that counts is the median of the rounds' own ratios. Where other work shares the cores, `--clock cpu`
-counts the seconds that the cores gave to this process instead of those that passed.
+counts the seconds that the cores gave to this process instead of those that passed. A GPU is waited for at both ends of
+a turn.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from diptych.train.device import describe_machine
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "simplejpeg", "pyarrow", "open_clip_torch")
 
-
+CPU = torch.device("cpu")
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -43,9 +44,14 @@ def add_clock(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def machine() -> dict[str, Any]:
-    """CPU, threads and versions, as every result names them."""
-    return {"machine": describe_machine(torch.device("cpu")), "versions": versions()}
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The choice of device, for what can run on several; see `resolve_device`."""
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+def machine(device: torch.device = CPU) -> dict[str, Any]:
+    """Device, CPU, threads and versions, as every result names them."""
+    return {"machine": describe_machine(device), "versions": versions()}
 
 
 def versions() -> dict[str, str]:
@@ -82,11 +88,18 @@ def take_turns(
         first = number % len(names)
         for name in names[first:] + names[:first]:
             gc.collect()
+            _wait_for_gpu()
             begun = CLOCKS[clock]()
             units = ways[name]()
+            _wait_for_gpu()
             if number >= 0:
                 rates[name].append(units / (CLOCKS[clock]() - begun))
     return rates
+
+
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def median_ratio(rates: Mapping[str, Sequence[float]], ours: str, theirs: str) -> float:
@@ -106,9 +119,10 @@ def show(title: str, rates: Mapping[str, Sequence[float]], baseline: str, unit: 
     return {"unit": f"{unit}/s", "baseline": baseline, "ways": found}
 
 
-def print_machine() -> None:
+def print_machine(device: torch.device = CPU) -> None:
     """One line on what it was measured with."""
-    told = machine()
-    parts = [f"{told['machine']['cpu']}, {told['machine']['threads']} threads"]
+    told = machine(device)
+    parts = [] if device == CPU else [told["machine"]["device"]]
+    parts += [f"{told['machine']['cpu']}, {told['machine']['threads']} threads"]
     parts += [f"{name} {found}" for name, found in told["versions"].items()]
     print(", ".join(parts), flush=True)
