@@ -4,7 +4,8 @@ Both work on the same normalised vectors, E = 512, float32. Time: ours, open_cli
 turns; what counts is the ratio, and the rate relative to the product's, for which a loss is counted as the products
 that it cannot do without: 4 of B x B x E for contrast, 3 for the sigmoid loss, two operations for each multiplication
 with its addition. Memory: a process of its own for each, the peak of its resident memory (VmHWM of Linux, set back
-before) over what was resident once inputs were made and a small batch had gone through; the gradients are in it.
+before) over what was resident once inputs were made and a small batch had gone through; the gradients are in it. On a
+GPU it is the peak of what torch's allocator gave away, in the same process.
 
     python benchmarks/contrastive.py --json contrastive.json --plot contrastive.svg
 
@@ -32,7 +33,9 @@ from torch.nn import functional as F
 
 from diptych.objectives.contrastive import contrastive_loss
 from diptych.objectives.sigmoid import sigmoid_loss
-from harness import arguments, machine, median_ratio, print_machine, take_turns, write_json
+from diptych.train.device import resolve_device
+from diptych.train.memory import free_bytes
+from harness import CPU, add_device, arguments, machine, median_ratio, print_machine, take_turns, write_json
 
 E = 512
 SIZES = (1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
@@ -48,6 +51,7 @@ Leaves = list[Tensor]
 
 def main() -> None:
     parser = arguments(__doc__)
+    add_device(parser)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="pairs of a batch")
     parser.add_argument("--losses", choices=tuple(PRODUCTS), nargs="+", default=tuple(PRODUCTS))
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the first loss's curve into this file")
@@ -58,26 +62,31 @@ def main() -> None:
         loss, way, size = options.measure
         print(peak_bytes(loss, way, int(size)))
         return
-    print_machine()
+    options.device = resolve_device(options.device)
+    print_machine(options.device)
     sizes = (256,) if options.quick else options.sizes
     found = {loss: [compared(loss, size, options) for size in sizes] for loss in options.losses}
     if options.plot is not None:
         plot(options.losses[0], found[options.losses[0]]).savefig(options.plot)
-    write_json(options, {**machine(), "width": E, "results": found})
+    write_json(options, {**machine(options.device), "width": E, "results": found})
 
 
 def compared(loss: str, size: int, options: argparse.Namespace) -> dict[str, Any]:
     """Times and memory of a loss at one size; open_clip's where it fits into memory."""
-    names = [OURS, PEER] if DENSE_BYTES * size**2 < available_bytes() else [OURS]
+    device = options.device
+    names = [OURS, PEER] if DENSE_BYTES * size**2 < free_bytes(device) else [OURS]
     operations = 2 * PRODUCTS[loss] * size**2 * E
-    ways = {name: partial(work, step_of(loss, name, size), operations) for name in names}
+    ways = {name: partial(work, step_of(loss, name, size, device), operations) for name in names}
     side = 512 if options.quick else 4096
-    ways[PLAIN] = plain_product(side, times=max(1, operations // 4 // (2 * side**3)))
-    # A size that takes minutes needs no warming up.
-    rounds = 2 if options.quick else max(2, min(7, 32_768 // size))
-    rates = take_turns(ways, rounds=rounds, warm_up=size <= 16_384)
+    ways[PLAIN] = plain_product(side, max(1, operations // 4 // (2 * side**3)), device)
+    takes_minutes = device.type == "cpu" and size > 16_384  # and so needs no warming up
+    rounds = 2 if options.quick or takes_minutes else 7 if size <= 4096 or device.type != "cpu" else 32_768 // size
+    rates = take_turns(ways, rounds=rounds, warm_up=not takes_minutes)
     del ways
-    memory = {name: measured_in_a_process(loss, name, size, options.threads) for name in names}
+    if device.type == "cuda":
+        memory = {name: peak_given_away(loss, name, size, device) for name in names}
+    else:
+        memory = {name: measured_in_a_process(loss, name, size, options.threads) for name in names}
     found = {
         "size": size,
         "seconds": {name: [operations / rate for rate in rates[name]] for name in names},
@@ -106,9 +115,9 @@ def work(step: Callable[[], None], operations: int) -> int:
     return operations
 
 
-def step_of(loss: str, way: str, size: int) -> Callable[[], None]:
+def step_of(loss: str, way: str, size: int, device: torch.device = CPU) -> Callable[[], None]:
     """Forward and backward of one way, its inputs made once; gradients are dropped before each."""
-    leaves = inputs(loss, size)
+    leaves = inputs(loss, size, device)
 
     def forward_and_backward() -> None:
         for leaf in leaves:
@@ -118,13 +127,13 @@ def step_of(loss: str, way: str, size: int) -> Callable[[], None]:
     return forward_and_backward
 
 
-def inputs(loss: str, size: int) -> Leaves:
+def inputs(loss: str, size: int, device: torch.device) -> Leaves:
     """Vectors of pictures and texts, the scale that CLIP ends with, and SigLIP's bias; pairs are a little alike."""
     rng = torch.Generator().manual_seed(size)
     image = F.normalize(torch.randn(size, E, generator=rng), dim=-1)
     text = F.normalize(image + 2 * F.normalize(torch.randn(size, E, generator=rng), dim=-1), dim=-1)
     numbers = [torch.tensor(100.0), torch.tensor(-10.0)][: 1 if loss == "contrastive" else 2]
-    return [leaf.requires_grad_() for leaf in (image, text, *numbers)]
+    return [leaf.to(device).requires_grad_() for leaf in (image, text, *numbers)]
 
 
 def scalar_loss(loss: str, way: str, leaves: Leaves) -> Tensor:
@@ -136,9 +145,9 @@ def scalar_loss(loss: str, way: str, leaves: Leaves) -> Tensor:
     return theirs(*leaves)
 
 
-def plain_product(side: int, times: int) -> Callable[[], int]:
+def plain_product(side: int, times: int, device: torch.device) -> Callable[[], int]:
     """A product of two square matrices into a third, often enough to be a fair turn."""
-    one, other, out = (torch.randn(side, side) for _ in range(3))
+    one, other, out = (torch.randn(side, side, device=device) for _ in range(3))
 
     def multiply() -> int:
         for _ in range(times):
@@ -164,15 +173,19 @@ def peak_bytes(loss: str, way: str, size: int) -> int:
     return status_bytes("VmHWM") - before
 
 
+def peak_given_away(loss: str, way: str, size: int, device: torch.device) -> int:
+    """What one forward and backward pass adds to the GPU's tensors, at its highest."""
+    step = step_of(loss, way, size, device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    step()
+    return torch.cuda.max_memory_allocated(device) - before
+
+
 def status_bytes(field: str) -> int:
     """A number of kB in /proc/self/status."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return 1024 * int(lines[field].split()[0])
-
-
-def available_bytes() -> int:
-    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return 1024 * int(lines["MemAvailable"].split()[0])
 
 
 def plot(loss: str, curve: Sequence[Mapping[str, Any]]) -> Figure:

@@ -77,7 +77,7 @@ def compare(title: str, ways: dict[str, Encode], unit: str, options: argparse.Na
     differences = furthest(ways)
     num = num_encoded(ways[OURS])
     turns: dict[str, Callable[[], float]] = {name: partial(num_encoded, encode) for name, encode in ways.items()}
-    turns[PRODUCT] = partial(plain_products, products_of(ways[OURS]) // num)
+    turns[PRODUCT] = plain_products(products_of(ways[OURS]) // num)
     rates = take_turns(turns, rounds=options.rounds, clock=options.clock)
     found = show(f"{title}, batch {options.batch}, {options.clock} clock", rates, PEER, unit)
     for name, difference in differences.items():

@@ -6,7 +6,7 @@ the context, which shows how much of the difference is padding.
 
 Texts are as long as real captions are. The products of both steps are counted as well: their ratio is what a step would
 gain if products were all of it. A plain product takes its turn too, and the model FLOPs utilisation of both sides is
-their operations a second over the plain product's.
+their operations a second over the plain product's. Batches lie on the device already.
 
     python benchmarks/train_step.py --json train_step.json
 """
@@ -28,14 +28,26 @@ from diptych.clip.layouts import open_clip as layout
 from diptych.clip.model import ClipConfig
 from diptych.data.batch import Batch, ImagePart, TextPart, pad
 from diptych.data.tokenizers import clip_tokenizer
-from diptych.train.device import resolve_precision
+from diptych.train.device import Precision, resolve_device, resolve_precision
 from diptych.train.job import Job
 from diptych.train.learner import Learner
 from diptych.train.run import OptimSettings, TrainingSettings
-from harness import add_clock, arguments, machine, median_ratio, print_machine, show, take_turns, write_json
+from harness import (
+    CPU,
+    add_clock,
+    add_device,
+    arguments,
+    machine,
+    median_ratio,
+    print_machine,
+    show,
+    take_turns,
+    write_json,
+)
 from samples import captions
 
 OPTIM = OptimSettings(lr=1e-4, warmup_steps=1, weight_decay=0.2)
+FLOAT32 = Precision("float32", "as set")
 LENGTHS = (8, 26)
 """Tokens of the captions that are taken, with start and end: 97 % of Flickr8k's."""
 
@@ -43,26 +55,31 @@ LENGTHS = (8, 26)
 def main() -> None:
     parser = arguments(__doc__)
     add_clock(parser)
+    add_device(parser)
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="bf16 is by autocast")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print_machine()
+    device, precision = resolve_device(options.device), resolve_precision(options.precision, CPU)
+    print_machine(device)
     batch, results = (4 if options.quick else options.batch), {}
+    told_options = {"batch": batch, "clock": options.clock, "precision": precision.name}
     for name in ["small"] if options.quick else options.worlds:
         config = WORLDS[name]
         texts, origin = token_ids(config, batch)
-        steps = ways(config, batch, texts)
+        steps = ways(config, batch, texts, device, precision)
         flops = {way: products_of(steps[way]) for way in (PEER, OURS)}
-        steps[PRODUCT] = partial(plain_products, flops[OURS] // batch)
+        steps[PRODUCT] = plain_products(flops[OURS] // batch, device, precision)
         rates = take_turns(steps, rounds=2 if options.quick else options.rounds, clock=options.clock)
-        title = f"{name}, batch {batch}, {told(texts)} ({origin}), context {config.context}, {options.clock} clock"
+        title = f"{name}, batch {batch}, {told(texts)} ({origin}), context {config.context}, "
+        title += f"{precision.name} on {device}, {options.clock} clock"
         of_ours = {"products_ratio": flops[PEER] / flops[OURS], "mfu": median_ratio(rates, OURS, PRODUCT)}
         of_ours["peer_mfu"] = of_ours["products_ratio"] * median_ratio(rates, PEER, PRODUCT)
         results[name] = show(title, rates, PEER, "samples") | of_ours
         print("  " + ", ".join(f"{name} {value:.2f}" for name, value in of_ours.items()))
-    write_json(options, {**machine(), "batch": batch, "clock": options.clock, "results": results})
+    write_json(options, {**machine(device), **told_options, "results": results})
 
 
 PEER = "open_clip: model, ClipLoss, AdamW"
@@ -110,22 +127,31 @@ def products_of(step: Callable[[], object]) -> int:
     return int(counter.get_total_flops())
 
 
-def plain_products(flops: int) -> float:
-    """Multiplies squares; returns how many samples of `flops` operations that would be."""
-    side = 1024
-    square = torch.ones(side, side)
-    for _ in range(16):
-        square @ square
-    return 16 * 2 * side**3 / flops
+def plain_products(flops: int, device: torch.device = CPU, precision: Precision = FLOAT32) -> Callable[[], float]:
+    """Multiplies squares; tells how many samples of `flops` operations that would be."""
+    side = 1024 if device.type == "cpu" else 4096
+    square = torch.randn(side, side, generator=torch.Generator().manual_seed(0))
+    square = square.to(device, precision.autocast or torch.float32)
+
+    def multiply() -> float:
+        for _ in range(16):
+            square @ square
+        return 16 * 2 * side**3 / flops
+
+    return multiply
 
 
-def ways(config: ClipConfig, batch: int, texts: list[Tensor]) -> dict[str, Callable[[], float]]:
+def ways(
+    config: ClipConfig, batch: int, texts: list[Tensor], device: torch.device, precision: Precision
+) -> dict[str, Callable[[], float]]:
     rng = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (batch, 3, config.image_size, config.image_size), dtype=torch.uint8, generator=rng)
     return {
-        PEER: their_step(config, pixels, texts),
-        OURS: our_step(config, pixels, texts),
-        "diptych, texts padded to the context": our_step(config, pixels, padded_to_context(config, texts)),
+        PEER: their_step(config, pixels, texts, device, precision),
+        OURS: our_step(config, pixels, texts, device, precision),
+        "diptych, texts padded to the context": our_step(
+            config, pixels, padded_to_context(config, texts), device, precision
+        ),
     }
 
 
@@ -134,18 +160,19 @@ def padded_to_context(config: ClipConfig, texts: list[Tensor]) -> list[Tensor]:
     return [*texts, torch.ones(config.context).long()]
 
 
-def our_step(config: ClipConfig, pixels: Tensor, texts: list[Tensor]) -> Callable[[], int]:
+def our_step(
+    config: ClipConfig, pixels: Tensor, texts: list[Tensor], device: torch.device, precision: Precision
+) -> Callable[[], int]:
     """The step of our training loop."""
-    return partial(update, new_learner(config), batch_of(pixels, texts))
+    return partial(update, new_learner(config, device, precision), batch_of(pixels, texts).to(device))
 
 
-def new_learner(config: ClipConfig) -> Learner:
+def new_learner(config: ClipConfig, device: torch.device = CPU, precision: Precision = FLOAT32) -> Learner:
     run = replace(systems.recipe("clip", "tiny"), model=config, optim=OPTIM, training=TrainingSettings(steps=1000))
     model = systems.building.new_model("clip", config, run.objective)
     inputs: Any = None  # batches come ready
     job = Job(run=run, model=model, objective=run.objective, inputs=inputs, origin="scratch")
-    device = torch.device("cpu")
-    return Learner(job, steps=1000, device=device, precision=resolve_precision("float32", device))
+    return Learner(job, steps=1000, device=device, precision=precision)
 
 
 def batch_of(pixels: Tensor, texts: list[Tensor]) -> Batch:
@@ -164,10 +191,12 @@ def update(learner: Learner, batch: Batch) -> int:
     return len(batch)
 
 
-def their_step(config: ClipConfig, pixels: Tensor, texts: list[Tensor]) -> Callable[[], int]:
+def their_step(
+    config: ClipConfig, pixels: Tensor, texts: list[Tensor], device: torch.device, precision: Precision
+) -> Callable[[], int]:
     """open_clip's step without its logging: pictures as its transform leaves them, texts as its tokenizer does."""
     torch.manual_seed(0)
-    model = open_clip.CLIP(**layout.write_config(config)["model_cfg"], output_dict=True).train()
+    model = open_clip.CLIP(**layout.write_config(config)["model_cfg"], output_dict=True).train().to(device)
     plain = [one for name, one in model.named_parameters() if one.ndim < 2 or "logit_scale" in name]
     ids = {id(one) for one in plain}
     decayed = [one for one in model.parameters() if id(one) not in ids]
@@ -175,12 +204,14 @@ def their_step(config: ClipConfig, pixels: Tensor, texts: list[Tensor]) -> Calla
     optimizer = torch.optim.AdamW(groups, lr=OPTIM.lr, betas=OPTIM.betas, eps=OPTIM.eps)
     loss = open_clip.ClipLoss()
     mean, std = (255 * torch.tensor(values)[:, None, None] for values in (config.image_mean, config.image_std))
-    images = pixels.float().sub(mean).div(std)
-    padded, _ = pad(padded_to_context(config, texts), value=0)
+    images = pixels.float().sub(mean).div(std).to(device)
+    padded = pad(padded_to_context(config, texts), value=0)[0].to(device)
 
     def step() -> int:
         optimizer.zero_grad()
-        loss(**model(images, padded[: len(images)])).backward()
+        with torch.autocast(device.type, dtype=precision.autocast, enabled=precision.autocast is not None):
+            total = loss(**model(images, padded[: len(images)]))
+        total.backward()
         optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, 4.6052)
