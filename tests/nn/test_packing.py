@@ -100,6 +100,24 @@ def test_packed_equals_padded_in_outputs_and_gradients(sizes, more):
     assert not found[0][0][~mask].any() and not found[0][1][~mask].any()
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_states_that_alone_are_read_are_as_they_were(recompute):
+    """Outputs and gradients are those of all states, where nothing is asked of the others; one row is not read."""
+    model, mask = encoder(), mask_of([5, 2, 7, 7], 8)
+    read = mask & (torch.arange(8) % 3 == 1) & torch.tensor([True, False, True, True])[:, None]
+    hidden, weight = torch.randn(4, 8, 8), torch.randn(int(read.sum()), 8)
+    found = []
+    for asked in (None, read):
+        model.zero_grad()
+        given = hidden.clone().requires_grad_()
+        out = model(given, mask, read=asked, recompute=recompute)
+        (out[read] * weight).sum().backward()
+        found.append([out[read], given.grad, *[one.grad.clone() for one in model.parameters()]])
+    for all_states, some in zip(*found, strict=True):
+        assert_close(some, all_states, atol=1e-5, rtol=1e-4)
+    assert not out[~read].any()
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("width", [8, 30, 64])
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16, torch.float16])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from diptych.data.batch import Batch, RegionPart, TextPart
+from diptych.data.batch import Batch, RegionPart, TextPart, reading
 from diptych.errors import ShapeError, UsageError
 from diptych.nn.unfilled import unfilled
 from diptych.uniter.heads import HeadSizes, new_heads
@@ -133,6 +133,17 @@ def test_parts_that_are_kept_fuse_as_they_did(model):
     assert torch.equal(model.fuse(parts).hidden, model(rows).hidden)
     other = {"text": parts["text"], "regions": model.embed_regions(batch(regions=(2, 2, 1)).regions)}
     assert model.fuse(other).lengths == {"text": 6, "regions": 2}
+
+
+def test_the_last_layer_is_of_the_positions_that_are_read(model):
+    whole, given = model(batch()), batch()
+    words = given.text.mask & (given.text.ids % 2 == 0)
+    some = model(reading(given, text=words))
+    assert_close(some.text[words], whole.text[words], atol=1e-6, rtol=1e-5)
+    assert not some.text[~words].any() and not some.regions.any()
+    some = model(reading(given, regions=given.regions.mask))
+    assert_close(some.regions, whole.regions, atol=1e-6, rtol=1e-5)
+    assert not some.text.any()
 
 
 def test_inputs_that_do_not_fit_are_told():

@@ -62,6 +62,8 @@ class TextPart(Rowwise):
     """(B, T) bool, True where real."""
     types: Tensor | None = None
     """(B, T) int64: which text of several a token belongs to; None: there is one."""
+    read: Tensor | None = None
+    """(B, T) bool: the positions whose states are read after the last layer; None: all. See `reading`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,8 @@ class RegionPart(Rowwise):
     """(B, R) int64; None: there is one picture a row."""
     hidden: Tensor | None = None
     """(B, R) bool: the model does not see these features; None: it sees all."""
+    read: Tensor | None = None
+    """(B, R) bool, likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +180,23 @@ class Inputs(Protocol):
 
     def save(self, folder: Path) -> None:
         """Writes what `item` needs besides the run's settings (the tokenizer) under `folder`."""
+
+
+def reading(batch: Batch, *, text: Tensor | None = None, regions: Tensor | None = None) -> Batch:
+    """The batch of which the states at these positions alone are read, and of a part that is not named none.
+
+    Models compute their last layer for them alone; what they leave elsewhere, and as pooled, has no meaning.
+
+    Args:
+        batch: of texts, regions or both.
+        text: (B, T) bool.
+        regions: (B, R) bool.
+    """
+
+    def marked(part: Any, read: Tensor | None) -> Any:
+        return None if part is None else replace(part, read=torch.zeros_like(part.mask) if read is None else read)
+
+    return replace(batch, text=marked(batch.text, text), regions=marked(batch.regions, regions))
 
 
 def pad(rows: Sequence[Tensor], value: float) -> tuple[Tensor, Tensor]:

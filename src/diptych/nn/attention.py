@@ -38,8 +38,8 @@ class SelfAttention(nn.Module):
         query, key, value = F.linear(hidden, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
         return self.out_proj(self._attend(query, key, value, mask, causal))
 
-    def packed(self, hidden: Tensor, packing: Packing) -> Tensor:
-        """Every token attends to those of its row: (N, D) to (N, D).
+    def packed(self, hidden: Tensor, packing: Packing, read: Tensor | None = None) -> Tensor:
+        """Every token attends to those of its row: (N, D) to (N, D), or (M, D) of the tokens `read` (M,) alone.
 
         On a GPU by a kernel that knows the rows' lengths, where there is one; else padded by groups, only between the
         two linear layers.
@@ -49,13 +49,14 @@ class SelfAttention(nn.Module):
         if kernel is not None:
             dropout = self.dropout if self.training else 0.0
             query, key, value = qkv.unflatten(1, (3, self.heads, -1)).unbind(dim=1)  # (N, H, K) each
-            context = kernel(query, key, value, packing.offsets, packing.lengths[0], dropout)
-            return self.out_proj(context.flatten(1))
-        contexts = []
-        for group in packing.groups:
-            query, key, value = group.padded(qkv).chunk(3, dim=-1)
-            contexts.append(group.packed(self._attend(query, key, value, group.mask, causal=False)))
-        return self.out_proj(contexts[0] if len(contexts) == 1 else torch.cat(contexts))
+            context = kernel(query, key, value, packing.offsets, packing.lengths[0], dropout).flatten(1)
+        else:
+            contexts = []
+            for group in packing.groups:
+                query, key, value = group.padded(qkv).chunk(3, dim=-1)
+                contexts.append(group.packed(self._attend(query, key, value, group.mask, causal=False)))
+            context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
+        return self.out_proj(context if read is None else context.index_select(0, read))
 
     def at(self, query: Tensor, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
         """Only the positions in `query` attend: some of a row, or those of another row.

@@ -53,21 +53,24 @@ class BertEncoder(nn.Module):
             for _ in range(depth)
         )
 
-    def forward(self, hidden: Tensor, mask: Tensor, *, recompute: bool = False) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor, *, read: Tensor | None = None, recompute: bool = False) -> Tensor:
         """The states after the last layer.
 
         Args:
             hidden: (B, L, D).
             mask: (B, L) bool, True where real, and somewhere in every row; real positions may stand anywhere.
+            read: (B, L) bool, the positions whose states are read: the last block is for them alone; None: for all.
             recompute: drop what blocks keep for the backward pass and compute it again there.
         Returns:
-            (B, L, D), zero where padded.
+            (B, L, D), zero where padded or not read.
         """
         packing = Packing.of(mask)
         packed = packing.pack(hidden)
-        for block in self.blocks:
+        *first, last = self.blocks
+        for block in first:
             packed = run_block(block, packed, packing, recompute=recompute)
-        return packing.unpack(packed)
+        places = None if read is None else packing.pack(read).nonzero().squeeze(1)  # (M,) in N
+        return packing.unpack(run_block(last, packed, packing, places, recompute=recompute), places)
 
 
 class BertPooler(nn.Module):

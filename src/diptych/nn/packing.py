@@ -93,10 +93,11 @@ class Packing:
         """(B, L, ...) to (N, ...)."""
         return padded.flatten(0, 1).index_select(0, self.index)
 
-    def unpack(self, packed: Tensor) -> Tensor:
-        """(N, D) to (B, L, D), zero where padded."""
+    def unpack(self, packed: Tensor, places: Tensor | None = None) -> Tensor:
+        """(N, D) to (B, L, D), zero where padded; with `places` (M,) in N, (M, D) of those tokens alone."""
         rows, length = self.shape
-        flat = packed.new_zeros(rows * length, packed.shape[1]).index_copy(0, self.index, packed)
+        index = self.index if places is None else self.index[places]
+        flat = packed.new_zeros(rows * length, packed.shape[1]).index_copy(0, index, packed)
         return flat.unflatten(0, self.shape)
 
 

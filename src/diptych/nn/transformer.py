@@ -143,9 +143,11 @@ class PostNormBlock(nn.Module):
         self.ln_2 = LayerNorm(width, eps)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden: Tensor, packing: Packing) -> Tensor:
-        """(N, D) to (N, D)."""
-        hidden = self.ln_1(hidden + self.dropout(self.attn.packed(hidden, packing)))
+    def forward(self, hidden: Tensor, packing: Packing, read: Tensor | None = None) -> Tensor:
+        """(N, D) to (N, D); with `read` (M,), to (M, D) of those tokens alone, where most of a block's products are."""
+        context = self.attn.packed(hidden, packing, read)
+        hidden = hidden if read is None else hidden.index_select(0, read)
+        hidden = self.ln_1(hidden + self.dropout(context))
         return self.ln_2(hidden + self.dropout(self.mlp(hidden)))
 
 

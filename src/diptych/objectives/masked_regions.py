@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diptych.data.batch import Batch, Targets
+from diptych.data.batch import Batch, Targets, reading
 from diptych.data.sample import Item, Rng
 from diptych.errors import DataError
 from diptych.nn.heads import ClassHead, FeatureHead
@@ -51,7 +51,8 @@ class MaskedRegionFeatures(MaskedRegions):
     def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
         """Sum of squared errors over the numbers of hidden regions."""
         assert batch.regions is not None
-        hidden, fused = _hidden(batch), encode(batch)
+        hidden = _hidden(batch)
+        fused: Fused = encode(reading(batch, regions=hidden))
         found = encode.heads[self.name](fused.regions[hidden], fused.feature_table).float()
         right = batch.regions.features[hidden].float()
         total = F.mse_loss(found, right, reduction="sum")
@@ -101,7 +102,7 @@ class MaskedRegionClasses(MaskedRegions):
     def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
         """Sum over hidden regions, in nats."""
         hidden = _hidden(batch)
-        fused: Fused = encode(batch)
+        fused: Fused = encode(reading(batch, regions=hidden))
         log_p = encode.heads[self.name](fused.regions[hidden]).float().log_softmax(dim=-1)  # (N, 1 + C)
         right = _without_padding(targets[self.name], hidden)
         if self.divergence:

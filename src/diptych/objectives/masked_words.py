@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from diptych.data.batch import IGNORE, Batch, Targets
+from diptych.data.batch import IGNORE, Batch, Targets, reading
 from diptych.data.sample import Item, Rng
 from diptych.errors import DataError
 from diptych.nn.heads import WordHead
@@ -73,7 +73,7 @@ class MaskedWords(RowsApart):
         """Sum of cross-entropies over the chosen words, in nats."""
         labels = targets[self.name]
         chosen = labels != IGNORE
-        fused: Fused = encode(batch)
+        fused: Fused = encode(reading(batch, text=chosen))
         logits = encode.heads[self.name](fused.text[chosen], fused.word_table)
         total = F.cross_entropy(logits.float(), labels[chosen], reduction="sum")
         return Loss.term(self.name, total=total, count=len(logits))

@@ -122,6 +122,8 @@ class Embedded:
     """(B, L, D)."""
     mask: Tensor
     """(B, L) bool, True where real."""
+    read: Tensor | None = None
+    """(B, L) bool: the positions whose states are read after the last layer; None: all."""
 
 
 class RegionEmbedding(nn.Module):
@@ -215,7 +217,7 @@ class UNITER(nn.Module):
 
     def embed_text(self, text: TextPart) -> Embedded:
         """Words."""
-        return Embedded(hidden=self.text(text.ids, text.types), mask=text.mask)
+        return Embedded(hidden=self.text(text.ids, text.types), mask=text.mask, read=text.read)
 
     def embed_regions(self, regions: RegionPart) -> Embedded:
         """Regions; only real ones are computed, and the others are zero.
@@ -238,13 +240,16 @@ class UNITER(nn.Module):
             of_type,
             None if regions.hidden is None else packing.pack(regions.hidden),
         )
-        return Embedded(hidden=packing.unpack(vectors), mask=regions.mask)
+        return Embedded(hidden=packing.unpack(vectors), mask=regions.mask, read=regions.read)
 
     def fuse(self, parts: Mapping[str, Embedded]) -> Fused:
         """The states of all parts after they have seen each other; the first part's first token is pooled."""
         mask = torch.cat([part.mask for part in parts.values()], dim=1)
         hidden = torch.cat([part.hidden for part in parts.values()], dim=1)  # (B, L, D)
-        hidden = self.encoder(hidden, mask, recompute=self.activation_checkpointing)
+        read = None
+        if any(part.read is not None for part in parts.values()):
+            read = torch.cat([part.mask if part.read is None else part.read for part in parts.values()], dim=1)
+        hidden = self.encoder(hidden, mask, read=read, recompute=self.activation_checkpointing)
         return Fused(
             hidden=hidden,
             mask=mask,
