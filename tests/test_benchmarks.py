@@ -13,7 +13,7 @@ OWN_TEST = ("memory.py",)
 SCRIPTS = sorted(
     path.name
     for path in BENCHMARKS.glob("*.py")
-    if path.name not in ("harness.py", "samples.py", "scenes_of_boxes.py", *NEEDS_DATA, *OWN_TEST)
+    if path.name not in ("harness.py", "samples.py", "scenes_of_boxes.py", "uniter_plain.py", *NEEDS_DATA, *OWN_TEST)
 )
 
 
