@@ -31,6 +31,9 @@ class Odds:
     def __init__(self, odds):
         self.odds, self.asked = odds, []
 
+    def fingerprint(self):
+        return "table"
+
     def match(self, samples, texts, pairs, progress=None):
         self.asked = list(pairs)
         return torch.tensor([self.odds[samples[picture].fields["regions"], text] for picture, text in pairs])

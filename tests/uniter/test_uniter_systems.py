@@ -19,6 +19,7 @@ from diptych.data.sample import Sample
 from diptych.errors import DataError, UsageError, WeightsError
 from diptych.overrides import apply_overrides
 from diptych.systems import trained
+from diptych.tasks import pairing
 from diptych.tasks.fused_matcher import FusedMatcher
 from diptych.uniter.heads import HeadSizes, new_heads
 from diptych.uniter.model import UNITER, UniterConfig
@@ -117,6 +118,28 @@ def test_a_released_file_is_loaded_and_asked(released):
     found = model.match(ROWS, TEXTS, PAIRS, batch=2)
     assert_close(found[:3], logits[:, 1] - logits[:, 0])
     assert not torch.isclose(found[3], found[0])
+
+
+@pytest.mark.parametrize("most", [1, 8, 10_000])
+def test_embedded_once_pairs_score_as_when_each_is_read_alone(released, monkeypatch, most):
+    monkeypatch.setattr(pairing, "CACHED", most)
+    model = diptych.load(released, device="cpu")
+    pairs = [(row, text) for text in (2, 0, 1, 2) for row in (1, 0, 2, 0)]
+    items = [
+        replace(model.inputs.item(ROWS[row], None), text_ids=model.inputs.text_ids(TEXTS[text])) for row, text in pairs
+    ]
+    with torch.inference_mode():
+        logits = [model.model.heads["itm"](model.model(model.inputs.collate([item])).pooled)[0] for item in items]
+    assert_close(model.match(ROWS, TEXTS, pairs, batch=3), torch.stack([found[1] - found[0] for found in logits]))
+    assert model.match(ROWS, TEXTS, []).shape == (0,)
+
+
+def test_a_fingerprint_is_of_the_weights(released, tmp_path):
+    model, same = diptych.load(released, device="cpu"), diptych.load(released, device="cpu")
+    assert model.fingerprint() == same.fingerprint()
+    with torch.no_grad():
+        same.model.pooler.dense.bias[0] += 1e-6
+    assert model.fingerprint() != same.fingerprint()
 
 
 def test_a_model_without_the_head_for_matching_says_so(tmp_path):

@@ -47,7 +47,10 @@ def evaluate(
     ] = None,
     recall_with: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="retrieval by a fused model: two towers that find its candidates."),
+        typer.Option(
+            metavar="RUN",
+            help="retrieval by a fused model: two towers that find its candidates; left out: it reads all pairs.",
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="retrieval by a fused model: candidates of each query.")] = 50,
     templates: Annotated[
@@ -82,7 +85,8 @@ def evaluate(
     split = split or split_to_evaluate(table.splits, "train")
     asked = _asked(split, limit, text_kind, templates, class_names, seed, top)
     page = _page_of(run, task) if html is None else html
-    evaluation = _evaluate(run, task, table, asked, device, page, recall_with)
+    keep = next((file.parent for file in (page, json_file) if file is not None), None)
+    evaluation = _evaluate(run, task, table, asked, device, page, recall_with, keep)
     if json_file is not None:
         _write_numbers(json_file, run, evaluation, table, asked)
     _show(evaluation, json_file, page)
@@ -121,7 +125,14 @@ def _asked(
 
 
 def _evaluate(
-    run: str, task: str, table: Table, asked: Asked, device: str, html: Path | None, recall_with: str | None
+    run: str,
+    task: str,
+    table: Table,
+    asked: Asked,
+    device: str,
+    html: Path | None,
+    recall_with: str | None,
+    keep: Path | None,
 ) -> Evaluation:
     from diptych import systems
     from diptych.checkpoint.files import write_whole
@@ -132,7 +143,7 @@ def _evaluate(
     model = systems.load_any(run, device)
     recall = None if recall_with is None else systems.load_towers(recall_with, device)
     with screen.progress() as progress:
-        found = evaluation.evaluate(task, model, table, asked, progress, recall=recall)
+        found = evaluation.evaluate(task, model, table, asked, progress, recall=recall, keep=keep)
         if html is not None:
             html.parent.mkdir(parents=True, exist_ok=True)
             page = evaluation.page(found, model=run, data=str(table.path), split=asked.split, progress=progress)
@@ -182,8 +193,8 @@ def _next(run: str, task: str, table: Table, split: str, html: Path | None, regi
     if task in ("answers", "referring"):  # rows of questions show no pictures to ask the other tasks about
         return screen.look_at(page)
     alike = OF_DETECTORS if task in OF_DETECTORS else OF_MATCHERS if regions else OF_TOWERS
-    needs_another = {"retrieval"} if regions else set()  # a model of two towers that recalls
-    others = [name for name in possible(table, split) if name in alike and name not in {task, *needs_another}]
+    takes_long = {"retrieval"} if regions else set()  # over all pairs
+    others = [name for name in possible(table, split) if name in alike and name not in {task, *takes_long}]
     if others:
         beside = None if html is None else html.with_name(f"{others[0]}.html")
         return evaluate_command(run, others[0], table.path, split, beside, regions)

@@ -43,6 +43,27 @@ def ranks_in_tiles(queries: Tensor, gallery: Tensor, truth: Sequence[Sequence[in
     return ranks
 
 
+def ranks_of_scores(scores: Tensor, truth: Sequence[Sequence[int]], tile: int = 1024) -> Tensor:
+    """The same ranks of scores that are at hand; see `ranks_in_tiles`.
+
+    Args:
+        scores: (Q, G), in memory or mapped.
+        truth: for each query the rows of the gallery that are right, at least one.
+        tile: queries that are compared at once.
+    Returns:
+        (Q,) int64 in [0, G).
+    """
+    ranks = [torch.empty(0, dtype=torch.int64)]
+    for start in range(0, len(scores), tile):
+        query, answer = _pairs(truth[start : start + tile])
+        mine = _as_compared(scores[start : start + tile])
+        best = torch.full((len(mine),), -torch.inf).scatter_reduce(0, query, mine[query, answer], "amax")
+        beats = mine >= best[:, None]
+        beats[query, answer] = False
+        ranks.append(beats.sum(dim=1))
+    return torch.cat(ranks)
+
+
 def top_in_tiles(queries: Tensor, gallery: Tensor, k: int, tile: int = 1024) -> tuple[Tensor, Tensor]:
     """The k best of the gallery for each query, best first; of equal ones the earlier row.
 
@@ -146,7 +167,7 @@ def _where_float64_is(vectors: Tensor) -> Tensor:
 
 
 def _as_compared(products: Tensor) -> Tensor:
-    """Float64 products as float32, NaN the lowest."""
+    """Scores as float32, NaN the lowest."""
     return products.float().nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 

@@ -35,6 +35,18 @@ class Dual:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """Words or regions before the first layer of a model of one stream; can be kept and fused with any others."""
+
+    hidden: Tensor
+    """(B, L, D)."""
+    mask: Tensor
+    """(B, L) bool, True where real."""
+    read: Tensor | None = None
+    """(B, L) bool: the positions whose states are read after the last layer; None: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fused:
     """What a model of one stream makes of a batch: the states of all tokens after its last layer."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from diptych.data.examples import ANSWERS, BOX, OPTIONS
@@ -17,6 +18,7 @@ from diptych.report.results import classes_section, rejects_section, results_sec
 from diptych.report.retrieval import retrieval_sections
 from diptych.report.scores import Score
 from diptych.report.sentences import matching_headline, of_100, retrieval_headline
+from diptych.tasks.all_pairs import all_pairs
 from diptych.tasks.answer_sections import class_answers, strengths, wrong_of_kind
 from diptych.tasks.answering import ALL, Answerer, answering, answering_scores, examples_section
 from diptych.tasks.asking import (
@@ -89,6 +91,7 @@ def evaluate(
     progress: Progress = SILENT,
     *,
     recall: Towers | None = None,
+    keep: Path | None = None,
 ) -> Evaluation:
     """Runs a task by name.
 
@@ -98,7 +101,8 @@ def evaluate(
         table: with the split that is asked.
         asked: split, limit and what the task needs.
         progress: where the work is drawn.
-        recall: retrieval by a matcher: two towers that find the candidates.
+        recall: retrieval by a matcher: two towers that find the candidates; None: it is asked about all pairs.
+        keep: retrieval by a matcher: the folder in which the scores of all pairs are kept, to go on from.
     Raises:
         UsageError: there is no such task; the nearest name is told. Or it is not for such a model.
         DataError: the table has not what the task needs.
@@ -109,7 +113,9 @@ def evaluate(
     if recall is not None or (not isinstance(model, Matcher) and task in (*OF_TOWERS, *OF_DETECTORS)):
         check_pictures(rows)
     match task:
-        case "retrieval" if isinstance(model, Matcher):
+        case "retrieval" if isinstance(model, Matcher) and recall is None:
+            return _all_pairs(model, table, asked, keep, progress)
+        case "retrieval" if isinstance(model, Matcher) and recall is not None:
             return _reranked(model, recall, table, asked, progress)
         case "retrieval":
             return _retrieval(as_towers(model, task), table, asked, progress)
@@ -191,12 +197,27 @@ def _retrieval(encoder: Towers, table: Table, asked: Asked, progress: Progress) 
     )
 
 
-def _reranked(matcher: Matcher, recall: Towers | None, table: Table, asked: Asked, progress: Progress) -> Evaluation:
-    if recall is None:
-        raise UsageError(
-            f"{matcher.name} reads a text and a picture together, which for all pairs of a split takes long; name a "
-            "model of two towers that finds the candidates: --recall-with RUN"
-        )
+def _all_pairs(matcher: Matcher, table: Table, asked: Asked, keep: Path | None, progress: Progress) -> Evaluation:
+    result = all_pairs(
+        matcher,
+        table.split(asked.split),
+        limit=asked.limit,
+        text_kind=asked.text_kind,
+        keep=keep,
+        progress=progress,
+    )
+    r1 = "text_to_image_r1"
+    return Evaluation(
+        task="retrieval",
+        headline=retrieval_headline(result.numbers()[r1], len(result.keys), began_at=None, chance=result.chance()[r1]),
+        scores=tuple(retrieval_scores(result, group="Retrieval, all pairs")),
+        details={"num_pictures": len(result.keys), "num_texts": len(result.texts)},
+        rejects=result.rejects,
+        sections=lambda _: [],
+    )
+
+
+def _reranked(matcher: Matcher, recall: Towers, table: Table, asked: Asked, progress: Progress) -> Evaluation:
     rows = table.split(asked.split)
     before = retrieval(recall, rows, limit=asked.limit, text_kind=asked.text_kind, progress=progress)
     after = rerank(before, matcher, rows, top=asked.top, progress=progress)

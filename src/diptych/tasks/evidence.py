@@ -12,13 +12,13 @@ from diptych.report.pictures import Picture
 from diptych.report.scores import Score, share
 from diptych.tasks.choices import ChoicesResult, KindResult
 from diptych.tasks.classified import Classified
-from diptych.tasks.retrieval import KS, RetrievalResult
+from diptych.tasks.retrieval import KS, Ranked, RetrievalResult
 
 WAYS = (("text_to_image", "right picture"), ("image_to_text", "right text"))
 """What is found; the labels made of these have 32 letters at most, so that no table breaks a line of 80."""
 
 
-def retrieval_scores(result: RetrievalResult, *, group: str = "Retrieval") -> list[Score]:
+def retrieval_scores(result: Ranked, *, group: str = "Retrieval") -> list[Score]:
     """Recall at 1, 5 and 10 and the median rank, both ways.
 
     Args:

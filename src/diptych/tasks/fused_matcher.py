@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,12 +17,12 @@ from diptych.nn.rest import at_rest
 from diptych.objectives.answering import HEADS, answer_logits
 from diptych.objectives.choosing import option_logits
 from diptych.objectives.ranking import HEAD as RANK
-from diptych.objectives.ranking import pair_scores
 from diptych.objectives.referring import region_scores
 from diptych.objectives.transport import cosine_cost, transport_plan
 from diptych.objectives.two_pictures import FORMS, formed, head_of, truth_logits
-from diptych.progress import SILENT, Bar, Progress, SilentBar
+from diptych.progress import SILENT, Bar, Progress
 from diptych.tasks.matcher import HEAD, REGIONS, Alignment, FusedInputs, FusedModel
+from diptych.tasks.pairing import Block, blocks, fused_pairs
 
 
 class FusedMatcher:
@@ -48,6 +49,13 @@ class FusedMatcher:
         """
         self.inputs.check_rows(rows, tell)
 
+    def fingerprint(self) -> str:
+        """SHA-256 of weights and settings."""
+        digest = hashlib.sha256(repr(self.inputs.config).encode())
+        for name, tensor in self.model.state_dict().items():
+            digest.update(name.encode() + tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
     def match(
         self,
         samples: Sequence[Sample],
@@ -58,6 +66,8 @@ class FusedMatcher:
         batch: int = 64,
     ) -> Tensor:
         """How much each pair belongs together: the log-odds of a match, as the head for it says.
+
+        Texts and pictures are embedded once for all pairs that stand near each other; memory does not grow with them.
 
         Args:
             samples: of a table that regions are joined to, asked for with the column "regions".
@@ -72,13 +82,21 @@ class FusedMatcher:
             DataError: a sample has no regions, or they are of another detector.
         """
         self._check_head()
-        different = {text: self.inputs.text_ids(text) for text in dict.fromkeys(texts)}  # questions repeat theirs
-        ids = [different[text] for text in texts]
-        regions = [self._regions(sample) for sample in samples]
-        rows = [Item(key="", group=0, text_ids=ids[text], regions=regions[sample]) for sample, text in pairs]
-        with progress.bar("matching", total=len(pairs), unit="pairs") as bar:
-            found = self._asked(rows, lambda batch: list(self._odds(batch).cpu()), bar, batch)
-        return torch.stack(found) if found else torch.empty(0)
+        ids = {text: self.inputs.text_ids(text) for text in dict.fromkeys(texts)}  # questions repeat theirs
+        named = ((sample, texts[text]) for sample, text in pairs)
+        odds = [torch.empty(0)]
+        with progress.bar("matching", total=len(pairs), unit="pairs") as bar, at_rest(self.model):
+            for block in blocks(named, lambda sample: self._regions(samples[sample]), ids.__getitem__):
+                odds.append(self._odds_of(block, bar, batch))
+        return torch.cat(odds)
+
+    def _odds_of(self, block: Block, bar: Bar, batch: int) -> Tensor:
+        """(P,) of a block's pairs, on the CPU."""
+        odds = torch.empty(len(block.pairs), device=self.device)
+        for places, pooled in fused_pairs(self.model, self.inputs, block, self.device, batch):
+            odds[places] = self._odds(pooled)
+            bar.advance(len(places))
+        return odds.cpu()
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -110,7 +128,7 @@ class FusedMatcher:
         rows = [self.inputs.item(sample, None) for sample in samples]
         if head == "nlvr2_triplet":
             rows = [formed(row, "triplet") for row in rows]
-        return torch.stack(self._asked(rows, lambda batch: list(self._logits(head, batch).cpu()), SilentBar(), batch))
+        return torch.stack(self._asked(rows, lambda batch: list(self._logits(head, batch).cpu()), batch))
 
     def point(self, samples: Sequence[Sample], *, batch: int = 64) -> list[Tensor]:
         """How much each region of a picture is what the first text of each sample means.
@@ -132,7 +150,7 @@ class FusedMatcher:
             found = region_scores(self.model, batch).cpu()
             return [one[mask] for one, mask in zip(found, batch.regions.mask.cpu(), strict=True)]
 
-        return self._asked([self.inputs.item(sample, None) for sample in samples], scores, SilentBar(), batch)
+        return self._asked([self.inputs.item(sample, None) for sample in samples], scores, batch)
 
     def _logits(self, head: str, batch: Batch) -> Tensor:
         match head:
@@ -143,7 +161,7 @@ class FusedMatcher:
             case _:
                 return truth_logits(self.model, batch, next(form for form in FORMS if head_of(form) == head))
 
-    def _asked(self, rows: Sequence[Item], told: Callable[[Batch], list[Tensor]], bar: Bar, batch: int) -> list[Tensor]:
+    def _asked(self, rows: Sequence[Item], told: Callable[[Batch], list[Tensor]], batch: int) -> list[Tensor]:
         """What is told of each row, on the CPU."""
         order = sorted(range(len(rows)), key=lambda place: _length(rows[place]))  # of like length together: no padding
         found: dict[int, Tensor] = {}
@@ -152,7 +170,6 @@ class FusedMatcher:
                 places = order[start : start + batch]
                 read = self.inputs.collate([rows[place] for place in places]).to(self.device)
                 found |= zip(places, told(read), strict=True)
-                bar.advance(len(places))
         return [found[place] for place in range(len(rows))]
 
     def align(self, sample: Sample, text: str) -> Alignment:
@@ -173,7 +190,7 @@ class FusedMatcher:
             fused = self.model(batch)
             cost = cosine_cost(fused.text, fused.regions, fused.text_mask, fused.region_mask)
             plan = transport_plan(cost, fused.text_mask, fused.region_mask)[0].cpu()  # (T, R)
-            odds = self._odds(batch)
+            odds = self._odds(fused.pooled)
         words, shares = self.inputs.tokenizer.pieces(ids.tolist()), plan / plan.sum(dim=1, keepdim=True)
         return Alignment(words=tuple(words[1:-1]), shares=shares[1:-1].clone(), odds=float(odds))
 
@@ -194,11 +211,12 @@ class FusedMatcher:
             f"diptych finetune {self.name} RECIPE --data EXAMPLES --regions REGIONS --out RUN"
         )
 
-    def _odds(self, batch: Batch) -> Tensor:
+    def _odds(self, pooled: Tensor) -> Tensor:
         """(B,) of a match: by the head that was trained to rank, where there is one."""
         if RANK in self.model.heads:
-            return pair_scores(self.model, batch)[:, 0]
-        logits = self.model.heads[HEAD](self.model(batch).pooled).float()  # (B, 2), the second for a match
+            scores: Tensor = self.model.heads[RANK](pooled)
+            return scores.float()[:, 0]
+        logits = self.model.heads[HEAD](pooled).float()  # (B, 2), the second for a match
         return logits[:, 1] - logits[:, 0]
 
     def _regions(self, sample: Sample) -> ItemRegions:

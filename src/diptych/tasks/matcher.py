@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -15,7 +15,7 @@ from diptych.data.regions import Regions
 from diptych.data.sample import Item, ItemRegions, Sample
 from diptych.data.table import Rows
 from diptych.data.tokenizers import Tokenizer
-from diptych.objectives.objective import Fused
+from diptych.objectives.objective import Embedded, Fused
 from diptych.progress import SILENT, Progress
 
 REGIONS = "regions"
@@ -30,6 +30,9 @@ class Matcher(Protocol):
     @property
     def name(self) -> str:
         """For tables and reports."""
+
+    def fingerprint(self) -> str:
+        """Of all that its odds hang on beside text and regions: another for other weights."""
 
     def match(
         self,
@@ -82,7 +85,7 @@ class FusedInputs(Protocol):
         """As the network reads a row of examples; raises DataError where it cannot."""
 
     def collate(self, items: Sequence[Item]) -> Batch:
-        """Items with both parts as a batch."""
+        """Items with both parts, or with one and the same, as a batch."""
 
     def check_rows(self, rows: Rows, tell: Callable[[str], None]) -> None:
         """Raises DataError of rows without regions, or with those of another detector; tells what is not known."""
@@ -99,9 +102,18 @@ class FusedModel(Protocol):
         """As `Encode` has it."""
 
     def __call__(self, batch: Batch) -> Fused:
-        """The states of a batch."""
+        """The states of a batch: `fuse` of `embed`."""
+
+    def embed(self, batch: Batch) -> Mapping[str, Embedded]:
+        """The parts of a batch before the first layer, "text" and "regions"; one where it has only that."""
+
+    def fuse(self, parts: Mapping[str, Embedded]) -> Fused:
+        """The states of parts that were embedded, together or apart."""
 
     def modules(self) -> Any:
+        """As `nn.Module` has it."""
+
+    def state_dict(self) -> Any:
         """As `nn.Module` has it."""
 
     def to(self, device: torch.device) -> Any:

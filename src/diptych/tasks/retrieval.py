@@ -27,8 +27,8 @@ ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalResult:
-    """Ranks both ways, and what a report needs to show them. P pictures, T texts."""
+class Ranked:
+    """Ranks both ways of pictures and texts, whatever ranked them. P pictures, T texts."""
 
     split: str
     rows: tuple[int, ...]
@@ -41,10 +41,6 @@ class RetrievalResult:
     """(T) texts."""
     text_owner: tuple[int, ...]
     """(T) which of the P pictures a text was written for."""
-    image: Tensor
-    """(P, E) normalised."""
-    text: Tensor
-    """(T, E) normalised."""
     text_to_image_ranks: Tensor
     """(T,) rank of the right picture, from 0."""
     image_to_text_ranks: Tensor
@@ -77,6 +73,16 @@ class RetrievalResult:
         return truth_by_group(self.groups, [self.groups[picture] for picture in self.text_owner])
 
 
+@dataclass(frozen=True, kw_only=True)
+class RetrievalResult(Ranked):
+    """What two towers ranked, with what a report needs to show it."""
+
+    image: Tensor
+    """(P, E) normalised."""
+    text: Tensor
+    """(T, E) normalised."""
+
+
 def retrieval(
     encoder: Towers,
     rows: Rows,
@@ -100,7 +106,7 @@ def retrieval(
     Raises:
         DataError: no row has both a picture and a text, or no text is of that kind.
     """
-    text_kind = _kind_asked(rows, text_kind)
+    text_kind = kind_asked(rows, text_kind)
     columns = () if text_kind == ALL else (KINDS_COLUMN,)
     found = encode_pictures(
         encoder.encode_image,
@@ -111,7 +117,7 @@ def retrieval(
         progress=progress,
     )
     if not found.rows:
-        raise DataError(_nothing_found(rows, text_kind))
+        raise DataError(nothing_found(rows, text_kind))
     texts = [texts_of_kind(sample, text_kind) for sample in found.samples]
     return _ranked(
         split=rows.name,
@@ -157,7 +163,8 @@ def _ranked(
     )
 
 
-def _kind_asked(rows: Rows, text_kind: str | None) -> str:
+def kind_asked(rows: Rows, text_kind: str | None) -> str:
+    """The kind of text that is meant; see `retrieval`."""
     if text_kind is not None:
         return text_kind
     if KINDS_COLUMN not in rows.columns or not len(rows):
@@ -165,7 +172,8 @@ def _kind_asked(rows: Rows, text_kind: str | None) -> str:
     return FULL if FULL in (rows.values(0, [KINDS_COLUMN])[0] or ()) else ALL
 
 
-def _nothing_found(rows: Rows, text_kind: str) -> str:
+def nothing_found(rows: Rows, text_kind: str) -> str:
+    """Why there is nothing to rank."""
     if text_kind == ALL:
         return f"the split {rows.name!r} has no row with both a picture and a text; retrieval needs pairs"
     kinds = sorted({kind for row in rows.column(KINDS_COLUMN).to_pylist() for kind in row or ()})

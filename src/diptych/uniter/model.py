@@ -16,7 +16,7 @@ from diptych.nn.bert import EPS, BertEncoder, BertPooler, BertTextEmbedding, dra
 from diptych.nn.packing import Packing
 from diptych.nn.rest import at_rest
 from diptych.nn.transformer import LayerNorm
-from diptych.objectives.objective import Fused
+from diptych.objectives.objective import Embedded, Fused
 
 BOX_NUMBERS = 7
 """x0, y0, x1, y1, width, height, area; all as shares of the picture."""
@@ -112,18 +112,6 @@ class UniterConfig:
             f"Note: it is not known {' nor '.join(open_)}, so that their features may not be those that the model "
             "reads, and nothing would tell; `diptych regions compare` holds them against regions that are."
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Embedded:
-    """Words or regions of a batch before the first layer; can be kept and fused with any others."""
-
-    hidden: Tensor
-    """(B, L, D)."""
-    mask: Tensor
-    """(B, L) bool, True where real."""
-    read: Tensor | None = None
-    """(B, L) bool: the positions whose states are read after the last layer; None: all."""
 
 
 class RegionEmbedding(nn.Module):
