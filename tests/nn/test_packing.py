@@ -204,3 +204,22 @@ def test_texts_longer_than_the_table_of_positions():
     embedding = BertTextEmbedding(11, 4, 2, 8, 0.0)
     with pytest.raises(ShapeError, match="texts of 5 tokens; the table of positions has 4"):
         embedding(torch.ones(2, 5, dtype=torch.int64))
+
+
+def test_weights_to_look_at_are_those_that_the_kernel_takes():
+    torch.manual_seed(4)
+    encoder = BertEncoder(6, 2, 3, 10, dropout=0.0, attention_dropout=0.0).eval()
+    mask = torch.tensor([[1, 1, 0, 1, 0], [1, 1, 1, 1, 1]]).bool()
+    hidden = torch.randn(2, 5, 6)
+    weights = encoder.attention(hidden, mask)  # (depth, B, H, L, L)
+    assert weights.shape == (2, 2, 3, 5, 5)
+    assert_close(weights.sum(dim=-1), torch.ones(2, 2, 3, 5))
+    assert not weights[:, 0, :, :, ~mask[0]].any()
+    packing = Packing.of(mask)
+    packed = packing.pack(hidden)
+    for block, found in zip(encoder.blocks, weights, strict=True):
+        attn = block.attn
+        value = torch.nn.functional.linear(packing.unpack(packed), attn.in_proj_weight[12:], attn.in_proj_bias[12:])
+        context = (found @ value.unflatten(-1, (3, 2)).transpose(1, 2)).transpose(1, 2).flatten(2)
+        assert_close(packing.pack(attn.out_proj(context)), attn.packed(packed, packing))
+        packed = block(packed, packing)

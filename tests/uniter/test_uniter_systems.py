@@ -108,6 +108,24 @@ def test_each_word_is_shared_out_among_the_regions(released):
     assert found.odds == pytest.approx(float(model.match(ROWS, TEXTS, [(2, 2)])), abs=1e-5)
 
 
+def test_attention_between_words_and_regions_is_the_layers_own(released):
+    """Of the one layer, by hand: softmax of the products of queries and keys over all words and regions."""
+    model = diptych.load(released, device="cpu")
+    text, num = "grass runs", len(ROWS[2].fields["regions"])
+    found = model.align(ROWS[2], text)
+    item = replace(model.inputs.item(ROWS[2], None), text_ids=model.inputs.text_ids(text))
+    with torch.no_grad():
+        parts = model.model.embed(model.inputs.collate([item]))
+        states = torch.cat([parts["text"].hidden[0], parts["regions"].hidden[0]])  # (4 + R, 8)
+        attn = model.model.encoder.blocks[0].attn
+        query, key, _ = (states @ attn.in_proj_weight.T + attn.in_proj_bias).split(8, dim=1)
+        heads = [(query[:, one] @ key[:, one].T / 2).softmax(dim=1) for one in (slice(0, 4), slice(4, 8))]
+    mean = (heads[0] + heads[1]) / 2
+    assert found.words == ("grass", "runs") and found.attention.shape == (1, 2, num)
+    assert_close(found.attention[0], mean[1:3, 4:])
+    assert_close(found.attention_back[0], mean[4:, 1:3].T)
+
+
 def test_a_released_file_is_loaded_and_asked(released):
     model = diptych.load(released / "model.safetensors", device="cpu")
     assert isinstance(model, FusedMatcher)

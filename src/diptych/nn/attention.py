@@ -71,6 +71,23 @@ class SelfAttention(nn.Module):
         key, value = F.linear(hidden, self.in_proj_weight[width:], self.in_proj_bias[width:]).chunk(2, dim=-1)
         return self.out_proj(self._attend(query, key, value, mask, causal=False))
 
+    def weights(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        """How much each position attends to each other, to be looked at: the kernels never write it down.
+
+        Args:
+            hidden: (B, L, D).
+            mask: as above.
+        Returns:
+            (B, H, L, L) float32, by query and key; each row sums to 1. Without dropout.
+        """
+        width = hidden.shape[-1]
+        projected = F.linear(hidden, self.in_proj_weight[: 2 * width], self.in_proj_bias[: 2 * width])
+        query, key = (split_heads(side, self.heads).float() for side in projected.chunk(2, dim=-1))
+        scores = query @ key.mT * query.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None, :], -torch.inf)
+        return scores.softmax(dim=-1)
+
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         by_key = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, L), the same for heads and queries
         context = F.scaled_dot_product_attention(

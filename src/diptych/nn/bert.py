@@ -72,6 +72,23 @@ class BertEncoder(nn.Module):
         places = None if read is None else packing.pack(read).nonzero().squeeze(1)  # (M,) in N
         return packing.unpack(run_block(last, packed, packing, places, recompute=recompute), places)
 
+    def attention(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """How much each position attends to each other in every layer, on the way that `forward` goes.
+
+        Args:
+            hidden: (B, L, D).
+            mask: (B, L) bool.
+        Returns:
+            (depth, B, H, L, L); rows of padded positions mean nothing.
+        """
+        packing = Packing.of(mask)
+        packed, weights = packing.pack(hidden), []
+        for block in self.blocks:
+            assert isinstance(block, PostNormBlock), "they all are"
+            weights.append(block.attn.weights(packing.unpack(packed), mask))
+            packed = block(packed, packing)
+        return torch.stack(weights)
+
 
 class BertPooler(nn.Module):
     """The state of the first token, projected: what stands for the whole row."""

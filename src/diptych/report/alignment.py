@@ -1,4 +1,4 @@
-"""Which words go with which regions: boxes over a picture, and beside it a table of words by regions."""
+"""Which words go with which regions: boxes over a picture, and beside it tables of words by regions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from diptych.report.page import Section
 
 MOST_REGIONS = 10
 """Columns of a table, and boxes over its picture."""
+CELL_PX = 9
+"""Of a small grid."""
+LAST = "Attention of words, last layer, in per cent of the word"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,10 @@ class Aligned:
     """(M) pieces of the text, in their order."""
     shares: np.ndarray
     """(M, R) of each word: a row sums to 1."""
+    attention: np.ndarray
+    """(layers, M, R) what each word gives to each region, of its own 1."""
+    attention_back: np.ndarray
+    """(layers, M, R) what each region gives to each word, likewise."""
     remark: str = ""
     """What else there is to say, e.g. how well text and picture match."""
 
@@ -47,7 +54,9 @@ def alignment_section(title: str, how_to_read: str, examples: Sequence[Aligned])
         title=title,
         how_to_read=(
             f"{how_to_read} Rows are words, columns the regions to which most goes, with the numbers and colours of "
-            "their boxes; the stronger a cell's colour, the more of the word."
+            "their boxes; the stronger a cell's colour, the more of the word. Attention is the mean over heads: of the "
+            "last layer in numbers, the rest of a word's attention being for words; of every layer in small, all of a "
+            "pair on one scale."
         ),
         body="".join(_example(example) for example in examples),
     )
@@ -61,20 +70,21 @@ def _example(example: Aligned) -> str:
     return (
         f'<div class="strip"><p class="said">{escape(said)}</p>{remark}<div class="side">'
         f"{drawing(example.picture, example.boxes[shown], names, example.key)}"
-        f"{_table(example, shown, names)}</div></div>"
+        f"{_table(example.words, example.shares[:, shown], names, 'Transport plan, in per cent of the word')}"
+        f"{_table(example.words, example.attention[-1][:, shown], names, LAST)}"
+        f"{_layers(example, shown)}</div></div>"
     )
 
 
-def _table(example: Aligned, shown: np.ndarray, names: Sequence[str]) -> str:
+def _table(words: Sequence[str], shares: np.ndarray, names: Sequence[str], caption: str) -> str:
     heads = "".join(
         f'<th scope="col" style="color:var(--hue-{place % HUES})"><div class="turned">{escape(head)}</div></th>'
         for place, head in enumerate(f"{place} {name}" for place, name in enumerate(names, start=1))
     )
     lines = "".join(
-        f'<tr><th scope="row">{escape(word)}</th>{"".join(_cell(float(share)) for share in shares[shown])}</tr>'
-        for word, shares in zip(example.words, example.shares, strict=True)
+        f'<tr><th scope="row">{escape(word)}</th>{"".join(_cell(share, float(shares.max())) for share in row)}</tr>'
+        for word, row in zip(words, shares.tolist(), strict=True)
     )
-    caption = f"Words of the text by regions of {example.key}, in per cent of the word"
     head = f'<thead><tr><td aria-label="word by row, region by column"></td>{heads}</tr></thead>'
     return (
         f'<div class="wide"><table class="heat"><caption>{escape(caption)}</caption>'
@@ -82,5 +92,34 @@ def _table(example: Aligned, shown: np.ndarray, names: Sequence[str]) -> str:
     )
 
 
-def _cell(share: float) -> str:
-    return heat_cell(f"{100 * share:.0f}" if share >= 0.05 else "", min(share, 1.0))
+def _cell(share: float, most: float) -> str:
+    return heat_cell(f"{100 * share:.0f}" if share >= most / 20 else "", share / max(most, 1e-9))
+
+
+def _layers(example: Aligned, shown: np.ndarray) -> str:
+    """Both directions of attention in every layer, as small grids under each other."""
+    ways = (("words to regions", example.attention), ("regions to words", example.attention_back))
+    most = max(float(way.max()) for _, way in ways)
+    lines = "".join(
+        f'<div class="layers"><p>{words}</p>'
+        + "".join(_grid(layer[:, shown] / most, f"layer {place}") for place, layer in enumerate(way, start=1))
+        + "</div>"
+        for words, way in ways
+    )
+    return f'<div class="wide"><p class="where">Attention by layer, mean of heads</p>{lines}</div>'
+
+
+def _grid(strengths: np.ndarray, caption: str) -> str:
+    """Words by regions, a coloured square each."""
+    num_words, num_regions = strengths.shape
+    label = f"{caption}: words by row, regions by column"
+    cells = "".join(
+        f'<rect style="--v:{100 * strength:.0f}" x="{column}" y="{row}"/>'
+        for row, line in enumerate(strengths.tolist())
+        for column, strength in enumerate(line)
+    )
+    return (
+        f'<figure><svg viewBox="0 0 {num_regions} {num_words}" width="{CELL_PX * num_regions}" '
+        f'height="{CELL_PX * num_words}" role="img" aria-label="{label}">{cells}</svg>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )

@@ -173,10 +173,10 @@ class FusedMatcher:
         return [found[place] for place in range(len(rows))]
 
     def align(self, sample: Sample, text: str) -> Alignment:
-        """The transport plan between the words of a text and the regions of a picture.
+        """The transport plan between the words of a text and a picture's regions, and how they attend to each other.
 
         UNITER, arXiv:1909.11740, section 3.2: word-region alignment; start and end take part in the plan, and are left
-        out here. Of a model that was not trained to align it says little.
+        out here. Of a model that was not trained to align the plan says little.
 
         Raises:
             UsageError: the model was never trained to tell matches.
@@ -187,12 +187,21 @@ class FusedMatcher:
         pair = Item(key="", group=0, text_ids=ids, regions=self._regions(sample))
         batch = self.inputs.collate([pair]).to(self.device)
         with at_rest(self.model):
-            fused = self.model(batch)
+            parts = self.model.embed(batch)
+            fused = self.model.fuse(parts)
             cost = cosine_cost(fused.text, fused.regions, fused.text_mask, fused.region_mask)
             plan = transport_plan(cost, fused.text_mask, fused.region_mask)[0].cpu()  # (T, R)
             odds = self._odds(fused.pooled)
+            attention = self.model.attention(parts)[:, 0].mean(dim=1).cpu()  # (layers, L, L)
         words, shares = self.inputs.tokenizer.pieces(ids.tolist()), plan / plan.sum(dim=1, keepdim=True)
-        return Alignment(words=tuple(words[1:-1]), shares=shares[1:-1].clone(), odds=float(odds))
+        end = len(ids)  # where regions begin
+        return Alignment(
+            words=tuple(words[1:-1]),
+            shares=shares[1:-1].clone(),
+            odds=float(odds),
+            attention=attention[:, 1 : end - 1, end:],
+            attention_back=attention[:, end:, 1 : end - 1].mT,
+        )
 
     def _check_head(self) -> None:
         if not {HEAD, RANK} & set(self.model.heads):

@@ -54,6 +54,11 @@ class Alignment:
     """(M, R) float32: how much of each word goes to each region, of its own 1."""
     odds: float
     """Of a match, as a logarithm."""
+    attention: Tensor
+    """(layers, M, R) float32, a mean over heads: what each word gives to each region of its own 1, of which words get
+    the rest."""
+    attention_back: Tensor
+    """(layers, M, R) likewise: what each region gives to each word."""
 
 
 @runtime_checkable
@@ -109,6 +114,9 @@ class FusedModel(Protocol):
 
     def fuse(self, parts: Mapping[str, Embedded]) -> Fused:
         """The states of parts that were embedded, together or apart."""
+
+    def attention(self, parts: Mapping[str, Embedded]) -> Tensor:
+        """(depth, B, H, L, L) how much each position attends to each other on that way."""
 
     def modules(self) -> Any:
         """As `nn.Module` has it."""

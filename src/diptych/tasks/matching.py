@@ -98,8 +98,9 @@ def alignments(result: MatchingResult, matcher: Matcher, rows: Rows, seed: int) 
     return [
         alignment_section(
             "Words and regions",
-            f"{len(samples)} texts drawn by seed {seed} with their own pictures. The transport plan that carries every "
-            "word to the regions at little cost, the cost being how unlike their states are.",
+            f"{len(samples)} texts drawn by seed {seed} with their own pictures. First the transport plan that carries "
+            "every word to the regions at little cost, the cost being how unlike their states are; then how much words "
+            "and regions attend to each other.",
             [_aligned(sample, matcher.align(sample, sample.texts[0]), spec) for sample in samples],
         )
     ]
@@ -116,6 +117,8 @@ def _aligned(sample: Sample, found: Alignment, spec: RegionSpec) -> Aligned:
         names=names_of(regions, spec)[:num],
         words=found.words,
         shares=found.shares.numpy(),
+        attention=found.attention.numpy(),
+        attention_back=found.attention_back.numpy(),
         remark=f"{100 / (1 + math.exp(-found.odds)):.0f} % sure that they belong together",
     )
 

@@ -232,8 +232,7 @@ class UNITER(nn.Module):
 
     def fuse(self, parts: Mapping[str, Embedded]) -> Fused:
         """The states of all parts after they have seen each other; the first part's first token is pooled."""
-        mask = torch.cat([part.mask for part in parts.values()], dim=1)
-        hidden = torch.cat([part.hidden for part in parts.values()], dim=1)  # (B, L, D)
+        hidden, mask = _side_by_side(parts)
         read = None
         if any(part.read is not None for part in parts.values()):
             read = torch.cat([part.mask if part.read is None else part.read for part in parts.values()], dim=1)
@@ -246,3 +245,13 @@ class UNITER(nn.Module):
             word_table=self.text.words.weight,
             feature_table=self.regions.feature_proj.weight,
         )
+
+    def attention(self, parts: Mapping[str, Embedded]) -> Tensor:
+        """(depth, B, H, L, L) how much each position of `fuse` attends to each other; to be looked at."""
+        return self.encoder.attention(*_side_by_side(parts))
+
+
+def _side_by_side(parts: Mapping[str, Embedded]) -> tuple[Tensor, Tensor]:
+    """(B, L, D) and (B, L) of all parts."""
+    hidden = torch.cat([part.hidden for part in parts.values()], dim=1)
+    return hidden, torch.cat([part.mask for part in parts.values()], dim=1)
