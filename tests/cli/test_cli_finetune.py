@@ -92,6 +92,28 @@ def test_a_model_learns_to_rank_and_is_asked_by_that(world: Path, recipe: str) -
     assert json.loads(numbers.read_text())["results"]["matching_accuracy"]["count"] > 0
 
 
+def test_a_released_config_is_a_recipe(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, recipe = world / "train-ve-base-1gpu.json", world / "ve-as-released.json"
+    needed = {"learning_rate": 1e-3, "num_train_steps": 3, "warmup_steps": 1, "train_batch_size": 150}
+    rest = {"gradient_accumulation_steps": 1, "train_txt_db": "ve_train.db", "max_bb": 5, "wings": 2}
+    file.write_text(json.dumps(needed | rest))
+    assert run("recipe", "import", file, "--out", recipe) == 0
+    told = capsys.readouterr().out
+    assert "training.batch_tokens=150" in told and "A step is that of 1 GPU, and" in told
+    assert [line.split() for line in told.splitlines() if "wings" in line] == [["wings", "not", "taken", "over"]]
+    assert f"Next: diptych finetune WEIGHTS {recipe} --data DATA --regions REGIONS --out runs/ve-as-released" in told
+
+    words = ("--data", world / "ve", "--regions", world / "regions", "--out", world / "run-recipe")
+    assert run("finetune", world / "pretrained", recipe, *words, "--set", "training.eval_rows=20") == 0
+    kept = json.loads((world / "run-recipe" / "run.json").read_text())
+    assert (kept["recipe"], kept["training"]["steps"], kept["model"]["width"]) == ("train-ve-base-1gpu", 3, 24)
+    assert (kept["model"]["max_regions"], kept["optim"]["arithmetic"]) == (5, "released")
+    assert run("finetune", world / "pretrained", recipe, *words, "--resume") == 0
+    other = world / "pretrained" / "run.json"
+    assert run("finetune", world / "pretrained", other, *words[:4], "--out", world / "new") == 2
+    assert "trains a uniter for pretraining; expected a uniter" in capsys.readouterr().err
+
+
 def test_mistakes_are_told(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ("--data", world / "vqa", "--regions", world / "regions", "--out", world / "new")
     assert run("finetune", world / "pretrained", "vqqa", *asked) == 2

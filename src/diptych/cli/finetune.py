@@ -13,7 +13,7 @@ from diptych.errors import UsageError
 
 def finetune(
     weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="A run, a released file, or a hub name.")],
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="e.g. tiny_vqa, vqa, ve_large.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="e.g. tiny_vqa, vqa, ve_large; or a run.json.")],
     data: Annotated[Path, typer.Option(help="Examples of the task, made by `diptych data examples`.")],
     regions: Annotated[
         list[Path], typer.Option(metavar="REGIONS", help="Regions of the pictures; several times for several.")
@@ -33,6 +33,7 @@ def finetune(
 
     begun = resume and (out / "run.json").exists()
     run = systems.read_run(out) if begun else systems.finetuned(weights, recipe)
-    if run.recipe != recipe:
-        raise UsageError(f"the run in {out} is of the recipe {run.recipe}, found {recipe}; choose another --out")
+    wanted = systems.read_run(Path(recipe)).recipe if recipe.endswith(".json") else recipe
+    if run.recipe != wanted:
+        raise UsageError(f"the run in {out} is of the recipe {run.recipe}, found {wanted}; choose another --out")
     train_and_show(run, data, out, regions=regions, settings=settings or [], resume=resume, device=device, init=weights)

@@ -12,7 +12,21 @@ from typing import Annotated
 import typer
 
 from diptych import __version__
-from diptych.cli import data, demo, doctor, evaluate, finetune, plan, predict, regions, report, screen, train, weights
+from diptych.cli import (
+    data,
+    demo,
+    doctor,
+    evaluate,
+    finetune,
+    plan,
+    predict,
+    recipe,
+    regions,
+    report,
+    screen,
+    train,
+    weights,
+)
 from diptych.cli.verbs import Verbs
 from diptych.errors import DiptychError
 
@@ -33,6 +47,7 @@ app.command("finetune")(finetune.finetune)
 app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.add_typer(recipe.recipe_app, name="recipe")
 app.add_typer(regions.regions_app, name="regions")
 app.add_typer(report.report_app, name="report")
 app.add_typer(weights.weights_app, name="weights")

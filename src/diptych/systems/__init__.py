@@ -10,7 +10,7 @@ from diptych.systems.costing import cost_of, refuse_unknown_cost
 from diptych.systems.finetuning import finetuned
 from diptych.systems.loading import load, load_any, load_detector, load_towers
 from diptych.systems.outside import OutsideObjective, outside_recipe
-from diptych.systems.rooms import NAMES, OBJECTIVES, recipe, recipes
+from diptych.systems.rooms import NAMES, OBJECTIVES, import_config, recipe, recipes
 from diptych.systems.runs import read_run, run_from_plain
 from diptych.systems.trained import Trained, read_trained
 
@@ -26,6 +26,7 @@ __all__ = [
     "cost_of",
     "describe",
     "finetuned",
+    "import_config",
     "load",
     "load_any",
     "load_detector",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from diptych.data.batch import Batch, Inputs
     from diptych.data.table import Rows
     from diptych.objectives.objective import Objective
+    from diptych.train.imported import ImportedRun
     from diptych.train.run import InputSettings, Run
 
 NAMES = ("clip", "uniter", "detector")
@@ -85,6 +86,9 @@ class Room:
     doubts: Callable[[Any, Any], str] | None = None
     """Configs of trained weights and of the model that begins with them -> what is not known to go together, "" where
     nothing is open. None of rooms whose settings say all."""
+    import_config: Callable[[Path, int | None, str | None], ImportedRun] | None = None
+    """A config file of the paper's release, number of GPUs and task -> the run it describes; None of rooms whose
+    releases have no such files."""
     told: Callable[[Any, Rows, Callable[[str], None]], Any] | None = None
     """The config with what the rows that are trained on say (class names); None where they say nothing. Hears what
     there is to tell the user."""
@@ -125,6 +129,7 @@ def room(system: str) -> Room:
             from diptych.uniter.heads import new_heads, sizes_in
             from diptych.uniter.inputs import UniterInputs, with_regions
             from diptych.uniter.model import UNITER, UniterConfig
+            from diptych.uniter.released_configs import import_config
 
             return Room(
                 config=UniterConfig,
@@ -145,6 +150,7 @@ def room(system: str) -> Room:
                 heads=lambda state, config: new_heads(sizes_in(state), config),
                 reads_pictures=False,
                 doubts=UniterConfig.doubts,
+                import_config=import_config,
                 told=with_regions,
             )
         case "detector":
@@ -271,3 +277,17 @@ def recipe(system: str, name: str) -> Run:
         UsageError: there is no such system or recipe; the nearest is suggested.
     """
     return room(system).recipe(name)
+
+
+def import_config(file: Path, *, gpus: int | None = None, task: str | None = None) -> ImportedRun:
+    """The run that a config file of a paper's release describes, with word of every field.
+
+    Args:
+        file: as the release has it.
+        gpus: how many it was for, where neither the file nor its name says so.
+        task: what for, where the file does not say so.
+    Raises:
+        UsageError: it is no such file, or asks for what is not there.
+    """
+    (found,) = (made for name in NAMES if (made := room(name).import_config) is not None)
+    return found(file, gpus, task)
