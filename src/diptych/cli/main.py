@@ -23,6 +23,7 @@ from diptych.cli import (
     recipe,
     regions,
     report,
+    reproduce,
     screen,
     train,
     weights,
@@ -47,6 +48,7 @@ app.command("finetune")(finetune.finetune)
 app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("reproduce")(reproduce.reproduce)
 app.add_typer(recipe.recipe_app, name="recipe")
 app.add_typer(regions.regions_app, name="regions")
 app.add_typer(report.report_app, name="report")

@@ -10,6 +10,7 @@ from diptych.systems.costing import cost_of, refuse_unknown_cost
 from diptych.systems.finetuning import finetuned
 from diptych.systems.loading import load, load_any, load_detector, load_towers
 from diptych.systems.outside import OutsideObjective, outside_recipe
+from diptych.systems.reproducing import published, published_row, reproduce
 from diptych.systems.rooms import NAMES, OBJECTIVES, import_config, recipe, recipes
 from diptych.systems.runs import read_run, run_from_plain
 from diptych.systems.trained import Trained, read_trained
@@ -32,10 +33,13 @@ __all__ = [
     "load_detector",
     "load_towers",
     "outside_recipe",
+    "published",
+    "published_row",
     "read_run",
     "read_trained",
     "recipe",
     "recipes",
     "refuse_unknown_cost",
+    "reproduce",
     "run_from_plain",
 ]

@@ -112,7 +112,13 @@ def load_any(
     source: str | Path, device: str = "auto", config: Any = None, *, exact_pixels: bool = True
 ) -> DualEncoder | FusedMatcher | OwnDetector:
     """Whatever it is: what `load` or `load_detector` would return."""
-    trained = read_trained(source, config)
+    return ready(read_trained(source, config), device, exact_pixels=exact_pixels)
+
+
+def ready(
+    trained: Trained, device: str = "auto", *, exact_pixels: bool = True
+) -> DualEncoder | FusedMatcher | OwnDetector:
+    """The model itself, of what was read."""
     where = resolve_device(device)
     if trained.system == "detector":
         return _detector(trained, where)

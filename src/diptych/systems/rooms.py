@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from diptych.data.batch import Batch, Inputs
     from diptych.data.table import Rows
     from diptych.objectives.objective import Objective
+    from diptych.tasks.published import Published
     from diptych.train.imported import ImportedRun
     from diptych.train.run import InputSettings, Run
 
@@ -25,7 +26,7 @@ OBJECTIVES = (
 )
 
 
-class Published(Protocol):
+class PublishedWeights(Protocol):
     """A model that others trained, as a room reads it."""
 
     @property
@@ -46,7 +47,7 @@ class RoomWeights:
     """Whose layout a file or folder has; None for none of the room's."""
     expected: str
     """What the room takes, in words."""
-    read: Callable[[Path, Any], Published]
+    read: Callable[[Path, Any], PublishedWeights]
     """A file or folder, and the config where it does not say one itself."""
     write: Callable[[Path, Any, Mapping[str, Tensor], Any], None]
     """A folder, config, state and layout."""
@@ -89,6 +90,8 @@ class Room:
     import_config: Callable[[Path, int | None, str | None], ImportedRun] | None = None
     """A config file of the paper's release, number of GPUs and task -> the run it describes; None of rooms whose
     releases have no such files."""
+    published: Callable[[], tuple[Published, ...]] = tuple
+    """The paper's results that can be run again."""
     told: Callable[[Any, Rows, Callable[[str], None]], Any] | None = None
     """The config with what the rows that are trained on say (class names); None where they say nothing. Hears what
     there is to tell the user."""
@@ -124,6 +127,7 @@ def room(system: str) -> Room:
                 ),
             )
         case "uniter":
+            from diptych.uniter import published as results
             from diptych.uniter import task_recipes
             from diptych.uniter import weights as released
             from diptych.uniter.heads import new_heads, sizes_in
@@ -151,6 +155,7 @@ def room(system: str) -> Room:
                 reads_pictures=False,
                 doubts=UniterConfig.doubts,
                 import_config=import_config,
+                published=results.rows,
                 told=with_regions,
             )
         case "detector":

@@ -17,7 +17,7 @@ from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer, load_tokenizer, na
 from diptych.data.vocabulary import CLIP_FILE
 from diptych.errors import UsageError, WeightsError, neighbour, unknown
 from diptych.overrides import from_plain
-from diptych.systems.rooms import NAMES, Published, recipe, recipes, room, system_of
+from diptych.systems.rooms import NAMES, PublishedWeights, recipe, recipes, room, system_of
 from diptych.systems.runs import read_run
 from diptych.train.run import InputSettings
 
@@ -65,7 +65,7 @@ def read_trained(source: str | Path, config: Any = None) -> Trained:
     return _published(path, str(source), config)
 
 
-def read_published(path: Path, config: Any = None) -> tuple[str, Published]:
+def read_published(path: Path, config: Any = None) -> tuple[str, PublishedWeights]:
     """Weights that others published, with the system whose room reads them.
 
     Args:
