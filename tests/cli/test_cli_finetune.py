@@ -101,7 +101,7 @@ def test_a_released_config_is_a_recipe(world: Path, capsys: pytest.CaptureFixtur
     told = capsys.readouterr().out
     assert "training.batch_tokens=150" in told and "A step is that of 1 GPU, and" in told
     assert [line.split() for line in told.splitlines() if "wings" in line] == [["wings", "not", "taken", "over"]]
-    assert f"Next: diptych finetune WEIGHTS {recipe} --data DATA --regions REGIONS --out runs/ve-as-released" in told
+    assert f"Next: diptych finetune UNITER {recipe} --data DATA --regions REGIONS --out runs/ve-as-released" in told
 
     words = ("--data", world / "ve", "--regions", world / "regions", "--out", world / "run-recipe")
     assert run("finetune", world / "pretrained", recipe, *words, "--set", "training.eval_rows=20") == 0

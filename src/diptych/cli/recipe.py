@@ -58,7 +58,9 @@ def _tell_rest(found: ImportedRun) -> None:
 
 
 def _next(found: ImportedRun, out: Path) -> str:
+    from diptych.systems.finetuning import TASKS
+
     asked = ["--data", "DATA", "--regions", "REGIONS", "--out", f"runs/{out.stem}"]
-    if found.finetunes:
-        return shlex.join(["diptych", "finetune", "WEIGHTS", str(out), *asked])
-    return shlex.join(["diptych", "train", "--repeat", str(out), *asked, "--init", "BERT"])
+    if found.run.objective.name in TASKS:
+        return shlex.join(["diptych", "finetune", found.begins_with, str(out), *asked])
+    return shlex.join(["diptych", "train", "--repeat", str(out), *asked, "--init", found.begins_with])

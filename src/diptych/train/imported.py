@@ -23,7 +23,7 @@ class ImportedRun:
     """Field that such files have and this one has not -> the setting, as our own recipe has it."""
     recipe: str
     """That recipe."""
-    finetunes: bool
-    """Whether it begins with pre-trained weights."""
+    begins_with: str
+    """Whose weights, for people."""
     gpus: int
     """That a step of it is of."""

@@ -23,6 +23,7 @@ from diptych.uniter.task_recipes import named
 
 RECIPES = {
     "pretraining": "base",
+    "vcr_pretraining": "vcr_pretraining",
     "vqa": "vqa",
     "ve": "ve",
     "nlvr2": "nlvr2",
@@ -53,6 +54,8 @@ TOLD_BY = {
     "mlp": "re",
 }
 """Fields that the files of one task alone have; the first that is there counts."""
+BOTH_BOXES = ";"
+"""Between the two databases of VCR's pictures, of given boxes and of detected ones."""
 DATABASES = {"vqa": "vqa", "ve": "ve", "vcr": "vcr", "nlvr2": "nlvr2", "refcoco": "re"}
 """How the names of a task's databases begin."""
 SETTINGS: Mapping[str, tuple[str, ...]] = {
@@ -75,6 +78,7 @@ OF_TASKS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "itm_neg_prob": ("objective.itm.negatives",),
         "itm_ot_lambda": ("objective.itm.alignment",),
     },
+    "vcr_pretraining": {"mrm_prob": ("objective.mrfr.probability", "objective.mrc.probability")},
     "vqa": {"lr_mul": ("optim.head_lr",)},
     "vcr": {"lr_mul": ("optim.head_lr",)},
     "nlvr2": {"model": ("objective.form",), "use_img_type": ("model.types",)},
@@ -90,6 +94,8 @@ NEEDED = ("learning_rate", "num_train_steps", "warmup_steps", "train_batch_size"
 ONLY = {"optim": ("adamw",), "decay": ("linear", "constant"), "use_img_type": (True,), "train_loss": ("cls",)}
 """Field -> the values of it that can be had."""
 ACCUMULATION = "gradient_accumulation_steps"
+OPTIONS = 4
+"""Of VCR's rows, which are measured with all of them; the release's second stage measures them with the right one."""
 IN_ROWS = ("re", "ranking", "hard_ranking")
 """Tasks whose batches are so many rows; those of others are so many words and regions."""
 
@@ -146,7 +152,7 @@ def import_config(file: Path, gpus: int | None = None, task: str | None = None) 
         unknown=tuple(field for field in plain if field not in taken and field not in left_out),
         by_recipe=_by_recipe(plain, task, to_plain(begun)),
         recipe=recipe,
-        finetunes=task != "pretraining",
+        begins_with="BERT" if task == "pretraining" else "UNITER",
         gpus=gpus,
     )
 
@@ -169,6 +175,8 @@ def _task(plain: Mapping[str, Any], asked: str | None, file: Path) -> str:
             raise UsageError(unknown("task", asked, RECIPES))
         return asked
     told = next((task for field, task in TOLD_BY.items() if field in plain), None) or _task_of_databases(plain)
+    if told == "pretraining" and BOTH_BOXES in json.dumps(plain["train_datasets"]):
+        return "vcr_pretraining"
     if told is not None:
         return told
     if "hidden_size" in plain:
@@ -221,16 +229,21 @@ def _settings(plain: Mapping[str, Any], task: str, gpus: int) -> Iterator[tuple[
     regions = "num_bb" if plain.get("conf_th") == -1 else "max_bb"
     if regions in plain:
         yield regions, {"model.max_regions": plain[regions]}
+    yield from _step(plain, task, gpus)
+    if "train_datasets" in plain:
+        yield "train_datasets", _shares(plain["train_datasets"])
+
+
+def _step(plain: Mapping[str, Any], task: str, gpus: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The batch of a step, over all GPUs and all that is accumulated."""
     size, times = plain["train_batch_size"], plain.get(ACCUMULATION, 1)
     if not all(isinstance(one, int) and one > 0 for one in (size, times)):
         raise UsageError(f"train_batch_size is {size!r}, {ACCUMULATION} {times!r}; expected whole numbers above 0")
-    summed = {"objective.weight": size} if task == "re" else {}
-    step = {f"training.{'batch' if task in IN_ROWS else 'batch_tokens'}": size * times * gpus}
-    yield "train_batch_size", step | summed
+    whole = size * times * gpus * (OPTIONS if task == "vcr_pretraining" else 1)
+    step = {f"training.{'batch' if task in IN_ROWS else 'batch_tokens'}": whole}
+    yield "train_batch_size", step | ({"objective.weight": size} if task == "re" else {})
     if ACCUMULATION in plain:
         yield ACCUMULATION, step
-    if task == "pretraining":
-        yield "train_datasets", _shares(plain["train_datasets"])
 
 
 def _value(field: str, value: Any) -> Any:
@@ -255,8 +268,6 @@ def _shares(datasets: Any) -> Mapping[str, Any]:
     kinds = set()
     try:
         for one in datasets:
-            if any(";" in str(folder) for folder in one["img"]):
-                raise UsageError("VCR's second stage of pre-training, on its own texts, is not there")
             for task, ratio in zip(one["tasks"], one["mix_ratio"], strict=True):
                 ours = "mrc" if task.startswith("mrc") else task
                 kinds |= {task} if ours == "mrc" else set()
@@ -265,7 +276,7 @@ def _shares(datasets: Any) -> Mapping[str, Any]:
         found: dict[str, Any] = {f"objective.share.{name}": share // least for name, share in shares.items()}
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise UsageError(
-            f"train_datasets is of another form ({error!r}); expected objects with img, tasks (mlm, mrfr, mrckl, itm) "
+            f"train_datasets is of another form ({error!r}); expected objects with tasks (mlm, mrfr, mrckl, itm) "
             "and mix_ratio"
         ) from error
     if len(kinds) > 1:
