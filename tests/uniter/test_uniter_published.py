@@ -23,7 +23,11 @@ from diptych.errors import DataError, UsageError
 from diptych.metrics.recall import recall_at_k
 from diptych.report.scores import Score
 from diptych.systems.reproducing import reproduce
+from diptych.tasks.answering import Answered, answering_scores
+from diptych.tasks.evidence import retrieval_scores
 from diptych.tasks.published import Expected, Need, Published, check_rows, judged, markdown
+from diptych.tasks.referring import Pointed, referring_scores
+from diptych.tasks.retrieval import RetrievalResult
 from diptych.uniter import published
 from diptych.uniter.heads import HeadSizes, new_heads
 from diptych.uniter.model import UNITER, UniterConfig
@@ -125,8 +129,40 @@ def test_another_split_is_refused_at_once() -> None:
 def test_what_a_server_scores_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"scored by VQA's server alone; .* diptych predict WEIGHTS .* --split test"):
         reproduce(ROWS["uniter/vqa"], tmp_path, None)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="did you mean 'uniter/flickr-zero-shot'"):
+
+
+def test_names_that_are_none_get_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"'uniter/flickr-zeroshot'; did you mean uniter/flickr-zero-shot\? All of"):
         systems.published_row("uniter/flickr-zeroshot")
+    with pytest.raises(UsageError, match=r"did you mean uniter/vcr-val, uniter/vcr-large-val\?"):
+        systems.published_row("uniter/vcr")
+
+
+def test_tasks_give_the_scores_that_rows_name() -> None:
+    def answer(kind: str, key: str) -> Answered:
+        return Answered(key=key, text="", kind=kind, answer="", right="", worth=1.0, usual=0.0)
+
+    result = RetrievalResult(
+        split="test",
+        rows=(0,),
+        keys=("a",),
+        groups=("a",),
+        texts=("x", "y"),
+        text_owner=(0, 0),
+        image=torch.ones(1, 2),
+        text=torch.ones(2, 2),
+        text_to_image_ranks=torch.tensor([0, 0]),
+        image_to_text_ranks=torch.tensor([0]),
+    )
+    pointed = Pointed(key="k", text="", kind="", box=(0, 0, 1, 1), overlap=1.0, hits=1.0)
+    given = {
+        "retrieval": retrieval_scores(result),
+        "answers": answering_scores([answer("Q->A", "q:qa"), answer("QA->R", "q:qar0")]),
+        "referring": referring_scores([pointed]),
+    }
+    names = {task: {score.name for score in scores} for task, scores in given.items()}
+    for one in ROWS.values():
+        assert {number.score for number in one.numbers} <= names[one.task], one.name
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from diptych.data.table import Table
-from diptych.errors import UsageError, unknown
+from diptych.errors import UsageError, nearest
 from diptych.progress import SILENT, Progress
 from diptych.systems.loading import load_any, ready
 from diptych.systems.rooms import NAMES, room
@@ -25,11 +25,14 @@ def published_row(name: str) -> Published:
     """The row of that name.
 
     Raises:
-        UsageError: there is none; the nearest is suggested.
+        UsageError: there is none; those that begin so are named, or the nearest.
     """
     rows = {row.name: row for row in published()}
     if name not in rows:
-        raise UsageError(unknown("published result", name, rows))
+        alike = [one for one in rows if one.startswith(name)]
+        guess = ", ".join(alike) or nearest(name, rows)
+        hint = f"; did you mean {guess}?" if guess else "."
+        raise UsageError(f"there is no published result {name!r}{hint} All of them: diptych reproduce")
     return rows[name]
 
 
