@@ -30,7 +30,8 @@ TRAIN = "train clip tiny --data scenes --out runs/new"
 USAGE = {
     "trian clip tiny": (
         "there is no diptych verb 'trian'; did you mean 'train'? "
-        "There are: demo, doctor, train, finetune, plan, evaluate, predict, data, regions, report, weights"
+        "There are: demo, doctor, train, finetune, plan, evaluate, predict, reproduce, data, recipe, regions, report, "
+        "weights"
     ),
     "data shwo scenes": (
         "there is no diptych data verb 'shwo'; did you mean 'show'? There are: scenes, import, examples, show"
