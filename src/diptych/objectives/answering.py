@@ -15,7 +15,7 @@ from diptych.data.examples import ANSWERS
 from diptych.data.sample import Item, Rng
 from diptych.errors import DataError, UsageError
 from diptych.nn.task_heads import AnswerHead
-from diptych.objectives.objective import Encode, Fused, Loss, RowsApart
+from diptych.objectives.objective import Encode, Loss, RowsApart, pooled
 
 HEADS = ("vqa", "ve")
 """Of questions (VQA) and of statements (SNLI-VE)."""
@@ -97,6 +97,5 @@ class Statements(Answering):
 
 def answer_logits(encode: Encode, batch: Batch, head: str) -> Tensor:
     """(B, A) float32, of each answer."""
-    fused: Fused = encode(batch)
-    logits: Tensor = encode.heads[head](fused.pooled)
+    logits: Tensor = encode.heads[head](pooled(encode, batch))
     return logits.float()

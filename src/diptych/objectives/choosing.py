@@ -15,7 +15,7 @@ from diptych.data.examples import OPTIONS, RIGHT
 from diptych.data.sample import Item, Rng
 from diptych.errors import DataError
 from diptych.nn.task_heads import AnswerHead
-from diptych.objectives.objective import Encode, Fused, Loss, RowsApart
+from diptych.objectives.objective import Encode, Loss, RowsApart, pooled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,5 @@ def right_text(item: Item) -> Item:
 
 def option_logits(encode: Encode, batch: Batch) -> Tensor:
     """(B, S, 2) float32; the second is what the release orders options by."""
-    fused: Fused = encode(batch)
-    logits: Tensor = encode.heads["vcr"](fused.pooled)
+    logits: Tensor = encode.heads["vcr"](pooled(encode, batch))
     return logits.float().unflatten(0, (len(batch), batch.sequences))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from diptych.data.batch import Batch, Targets
 from diptych.data.sample import Item, Rng, random_for
 from diptych.nn.heads import MatchHead
-from diptych.objectives.objective import Encode, Fused, Loss, RowsApart
+from diptych.objectives.objective import Encode, Fused, Loss, RowsApart, pooled
 from diptych.objectives.transport import transport_distance
 
 
@@ -67,10 +67,10 @@ class Matching(RowsApart):
     def loss(self, encode: Encode, batch: Batch, targets: Targets) -> Loss:
         """Sum of cross-entropies in nats, and of transport distances."""
         counts, fits = self.counts(batch, targets), targets[self.name]
-        fused: Fused = encode(batch)
-        logits = encode.heads[self.name](fused.pooled).float()
+        fused: Fused | None = encode(batch) if self.alignment else None
+        logits = encode.heads[self.name](pooled(encode, batch) if fused is None else fused.pooled).float()
         loss = Loss.term(self.name, total=F.cross_entropy(logits, fits, reduction="sum"), count=counts[self.name])
-        if not self.alignment:
+        if fused is None:
             return loss
         distances = transport_distance(fused.text, fused.regions, fused.text_mask, fused.region_mask)  # (B,)
         signs = fits.float() * 2 - 1 if self.push_apart else fits.float()

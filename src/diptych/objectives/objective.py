@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from diptych.data.batch import Batch, Targets
+from diptych.data.batch import Batch, Targets, reading
 from diptych.data.sample import Item, Rng
 
 
@@ -159,6 +159,17 @@ class Encode(Protocol):
 
     def __call__(self, batch: Batch) -> Any:
         """The room's Encoding of `batch`."""
+
+
+def pooled(encode: Encode, batch: Batch) -> Tensor:
+    """(B, D) what stands for each row, of a model of one stream; its last layer is computed for that alone."""
+    if batch.text is None:
+        fused: Fused = encode(batch)
+    else:
+        first = torch.zeros_like(batch.text.mask)
+        first[:, 0] = True
+        fused = encode(reading(batch, text=first))
+    return fused.pooled
 
 
 class OwnRow:

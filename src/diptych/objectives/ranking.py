@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diptych.data.batch import Batch, Targets
 from diptych.data.sample import Item, Rng, random_for
 from diptych.nn.task_heads import LinearHead
-from diptych.objectives.objective import Encode, Fused, Loss, RowsApart
+from diptych.objectives.objective import Encode, Loss, RowsApart, pooled
 
 HEAD = "rank"
 WRONG = "wrong"
@@ -129,6 +129,5 @@ class HardRanking(_Ranked):
 
 def pair_scores(encode: Encode, batch: Batch) -> Tensor:
     """(B, S) float32: how much each sequence's text and picture belong together."""
-    fused: Fused = encode(batch)
-    scores: Tensor = encode.heads[HEAD](fused.pooled)
+    scores: Tensor = encode.heads[HEAD](pooled(encode, batch))
     return scores.float().reshape(len(batch), batch.sequences)

@@ -14,7 +14,7 @@ from diptych.data.examples import ANSWERS, TRUTHS
 from diptych.data.sample import Item, Rng
 from diptych.errors import DataError, UsageError
 from diptych.nn.task_heads import LinearHead, PairHead
-from diptych.objectives.objective import Encode, Fused, Loss, RowsApart
+from diptych.objectives.objective import Encode, Fused, Loss, RowsApart, pooled
 
 Form = Literal["triplet", "paired", "paired_attn"]
 FORMS: tuple[Form, ...] = ("triplet", "paired", "paired_attn")
@@ -100,14 +100,14 @@ def formed(item: Item, form: Form) -> Item:
 
 def truth_logits(encode: Encode, batch: Batch, form: Form) -> Tensor:
     """(B, 2) float32, of TRUTHS."""
-    fused: Fused = encode(batch)
     head = encode.heads[head_of(form)]
     match form:
         case "triplet":
-            logits: Tensor = head(fused.pooled)
+            logits: Tensor = head(pooled(encode, batch))
         case "paired":
-            logits = head(fused.pooled.unflatten(0, (-1, 2)).flatten(1))
+            logits = head(pooled(encode, batch).unflatten(0, (-1, 2)).flatten(1))
         case "paired_attn":
+            fused: Fused = encode(batch)
             left, right = (slice(side, None, 2) for side in (0, 1))
             logits = head(fused.hidden[left], fused.hidden[right], fused.mask[left], fused.mask[right])
     return logits.float()
