@@ -238,3 +238,19 @@ def test_a_row_from_the_command_line(
     assert "--regions: something" in told.out
     assert run("reproduce", "uniter/small") == 2
     assert "for want of --weights, --data, --regions" in " ".join(capsys.readouterr().err.split())
+
+
+def test_zero_shot_retrieval_is_run_over_all_pairs(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a network drawn by chance: it is run, judged by every number, and fails."""
+    size = len(open_table(world / "scenes").split("test"))
+    monkeypatch.setattr(published, "rows", lambda: (replace(ROWS["uniter/flickr-zero-shot"], rows=size),))
+    files = ("--weights", world / "weights", "--data", world / "scenes", "--regions", world / "regions")
+    assert run("reproduce", "uniter/flickr-zero-shot", *files, "--json", tmp_path / "got.json") == 1
+    assert "Fail: " in capsys.readouterr().out
+    found = json.loads((tmp_path / "got.json").read_text())
+    assert [one["score"] for one in found["numbers"]] == [one.score for one in ROWS["uniter/flickr-zero-shot"].numbers]
+    first, last = found["numbers"][0], found["numbers"][2]
+    assert first["got"] < 0.65 and last["got"] == 1  # of fewer than ten pictures the right one is among ten
+    assert (round(first["low"], 6), round(first["high"], 6)) == (0.6594, 0.6636)

@@ -31,7 +31,13 @@ def reproduce(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write the numbers here.")
+        Path | None,
+        typer.Option(
+            "--json",
+            metavar="FILE",
+            dir_okay=False,
+            help="Write the numbers here; retrieval then goes on after a stop.",
+        ),
     ] = None,
     markdown_file: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", dir_okay=False, help="Write the list as a page here.")
@@ -51,7 +57,8 @@ def reproduce(
     if row.server or lacking or weights is None or data is None or regions is None:
         _tell(row)
         raise UsageError(_not_run(row, lacking))
-    numbers = _run(row, weights, data, regions, device)
+    keep = None if json_file is None else json_file.parent
+    numbers = _run(row, weights, data, regions, device, keep)
     _show(row, numbers)
     if json_file is not None:
         _write(json_file, row, numbers, weights, data, regions)
@@ -108,14 +115,16 @@ def _not_run(row: Published, lacking: Sequence[str]) -> str:
     return f"{row.name} was not run, for want of {', '.join(lacking)}; above is what each is, and how it is made"
 
 
-def _run(row: Published, weights: str, data: Path, regions: Sequence[Path], device: str) -> tuple[Judged, ...]:
+def _run(
+    row: Published, weights: str, data: Path, regions: Sequence[Path], device: str, keep: Path | None
+) -> tuple[Judged, ...]:
     from diptych import systems
     from diptych.cli.train import with_regions
     from diptych.data.table import open_table
 
     table = with_regions(open_table(data), regions)
     with screen.progress() as progress:
-        return systems.reproduce(row, weights, table, device, progress)
+        return systems.reproduce(row, weights, table, device, progress, keep=keep)
 
 
 def _show(row: Published, numbers: Sequence[Judged]) -> None:

@@ -37,7 +37,13 @@ def published_row(name: str) -> Published:
 
 
 def reproduce(
-    row: Published, weights: str | Path, table: Table, device: str = "auto", progress: Progress = SILENT
+    row: Published,
+    weights: str | Path,
+    table: Table,
+    device: str = "auto",
+    progress: Progress = SILENT,
+    *,
+    keep: Path | None = None,
 ) -> tuple[Judged, ...]:
     """Runs the evaluation of a row, and holds every number against the published one.
 
@@ -47,6 +53,7 @@ def reproduce(
         table: with the regions joined.
         device: see `resolve_device`.
         progress: where the work is drawn.
+        keep: as `evaluate` has it.
     Raises:
         UsageError: a server scores it; or the model cannot be asked that.
         DataError: the table is not that of the row.
@@ -55,7 +62,7 @@ def reproduce(
         raise UsageError(f"{row.name} is scored by {row.server} alone; write what is sent there: {row.answers}")
     check_rows(row, len(table.split(row.split)), str(table.path))
     model = _ranking(weights, device) if row.ranks else load_any(weights, device)
-    return judged(row, evaluate(row.task, model, table, Asked(split=row.split), progress).scores)
+    return judged(row, evaluate(row.task, model, table, Asked(split=row.split), progress, keep=keep).scores)
 
 
 def _ranking(weights: str | Path, device: str) -> Asking:
