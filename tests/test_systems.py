@@ -402,7 +402,7 @@ def test_an_objective_must_not_take_a_name_of_ours(mine: Path, tmp_path: Path) -
 def test_an_objective_must_meet_the_contract(mine: Path) -> None:
     body = "from dataclasses import replace\nfrom diptych import systems\n"
     mine.write_text(body + "def run(): return replace(systems.recipe('clip', 'tiny'), objective=3)\n")
-    with pytest.raises(UsageError, match="int, lacks name, couples_rows, chance_loss, head"):
+    with pytest.raises(UsageError, match="int, lacks name, couples_rows, chance_loss, columns, head"):
         systems.outside_recipe(f"{mine}:run")
 
 

@@ -100,7 +100,7 @@ USAGE = {
     ),
     "evaluate runs/old --task retreival --data scenes": (
         "there is no task 'retreival'; did you mean 'retrieval'? "
-        "There are: retrieval, zero_shot, linear_probe, choices, matching, answers, detection"
+        "There are: retrieval, zero_shot, linear_probe, choices, matching, answers, referring, detection"
     ),
     "evaluate runs/old --task linear_probe --data scenes --split train --device cpu": (
         "the probe is fitted on the split 'train'; ask about another, e.g. --split test"
