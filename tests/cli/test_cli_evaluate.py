@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from diptych.cli.main import main
 from diptych.data.table import open_table
 from diptych.data.table_writer import TableWriter
+from diptych.tasks import evaluation
 from diptych.tasks.evaluation import possible
 
 COLOURS = {"red": (200, 20, 20), "green": (20, 190, 20), "blue": (20, 20, 210), "yellow": (210, 200, 20)}
@@ -147,6 +148,20 @@ def test_two_towers_are_not_asked_about_rows_without_pictures(run, table, tmp_pa
         writer.add("test", key="0", image=None, texts=["a red one"], fields={"choices": []})
     code, out, said = run("--task", task, "--data", tmp_path / "texts")
     assert (code, out) == (1, "") and "texts has no pictures: none of the 1 rows of test holds one" in said
+
+
+def test_scores_of_pairs_are_kept_beside_the_page_or_the_numbers(run, tmp_path, monkeypatch):
+    kept, evaluate = [], evaluation.evaluate
+
+    def evaluated(*asked, keep, **named):
+        kept.append(keep)
+        return evaluate(*asked, keep=keep, **named)
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluated)
+    run("--task", "retrieval", "--html", tmp_path / "page" / "p.html", "--json", tmp_path / "n.json")
+    run("--task", "retrieval", "--json", tmp_path / "n.json")
+    run("--task", "retrieval")
+    assert kept == [tmp_path / "page", tmp_path, None]
 
 
 def test_limit_and_class_names_reach_the_task(run, tmp_path):

@@ -159,12 +159,14 @@ class _Pairs:
         """(pictures, texts) float32."""
         with KeptScores(path, [len(pictures) * len(texts) for pictures, texts in self.tiles]) as kept:
             if kept.tiles:
-                progress.say(f"{kept.pairs:,} of them are in {path}")
+                progress.say(f"{kept.pairs:,} of them are in {path} already")
             try:
                 with progress.bar("matching all pairs", total=self.num, unit="pairs", done=kept.pairs) as bar:
                     self._ask(kept, bar, progress)
             except KeyboardInterrupt as error:
                 raise InterruptedRunError(f"stopped; {_goes_on(kept, self.num)}") from error
+            if path is not None:
+                progress.say(f"the scores are in {path}, where the same question finds them")
             return self._whole(kept.scores())
 
     def _ask(self, kept: KeptScores, bar: Bar, progress: Progress) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -91,6 +91,8 @@ def fused_pairs(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The pairs of a block through the model, those of like length together.
 
+    Of the last layer only the first word's state is computed, which is all that is pooled.
+
     Yields:
         (B,) places among the block's pairs, B at most `batch`, and (B, D) what stands for each pair, on the device.
     """
@@ -104,5 +106,8 @@ def fused_pairs(
     pictures, texts = torch.tensor(block.pairs, device=device).unbind(dim=1)
     order = (words.lengths[texts] + regions.lengths[pictures]).argsort(stable=True)
     for places in order.split(batch):
-        pairs = {"text": words.at(texts[places]), "regions": regions.at(pictures[places])}
+        said, seen = words.at(texts[places]), regions.at(pictures[places])
+        first = torch.zeros_like(said.mask)
+        first[:, 0] = True
+        pairs = {"text": replace(said, read=first), "regions": replace(seen, read=torch.zeros_like(seen.mask))}
         yield places, model.fuse(pairs).pooled
