@@ -152,6 +152,8 @@ def _name(hint: Any) -> str:
         return " or ".join(_name(part) for part in get_args(hint))
     if hint is type(None):
         return "none"
+    if get_origin(hint) is tuple:
+        return f"{_name(get_args(hint)[0])}, or several separated by commas"
     if get_origin(hint) is Literal:
         return " or ".join(map(str, get_args(hint)))
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

@@ -36,4 +36,6 @@ def finetune(
     wanted = systems.read_run(Path(recipe)).recipe if recipe.endswith(".json") else recipe
     if run.recipe != wanted:
         raise UsageError(f"the run in {out} is of the recipe {run.recipe}, found {wanted}; choose another --out")
-    train_and_show(run, data, out, regions=regions, settings=settings or [], resume=resume, device=device, init=weights)
+    train_and_show(
+        run, [data], out, regions=regions, settings=settings or [], resume=resume, device=device, init=weights
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,7 @@ report_app = typer.Typer(help="What runs learned, as pages to look at.", cls=Ver
 def show(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     data: Annotated[
-        Path | None, typer.Option(help="The table it was trained on, where that has moved; or another one.")
+        list[Path] | None, typer.Option(help="The table it was trained on, where that has moved; or another one.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="What is asked; left out: the run's evaluation split.")] = None,
     seed: Annotated[int, typer.Option(help="Of the texts and pictures that are shown.")] = 0,
@@ -37,7 +38,7 @@ def show(
         raise DataError(f"{run} holds no run (there is no run.json in it); name the folder of `diptych train --out`")
     with screen.progress() as progress:
         review = write_report(
-            run, encoder=_model(run, device), table=_table(run, data), split=split, seed=seed, progress=progress
+            run, encoder=_model(run, device), table=_table(run, data or []), split=split, seed=seed, progress=progress
         )
     screen.out(review.headline)
     screen.out()
@@ -98,12 +99,15 @@ def _model(run: Path, device: str) -> DualEncoder | None:
     return systems.load_towers(run, device)
 
 
-def _table(run: Path, data: Path | None) -> Table | None:
-    """The table named, else the one the run was trained on if it is still there."""
+def _table(run: Path, data: Sequence[Path]) -> Table | None:
+    """The table or tables named, else what the run was trained on if that is still there."""
+    from diptych.data.mixing import mix_tables
     from diptych.data.table import open_table
     from diptych.report.history import read_history
 
-    if data is not None:
-        return open_table(data)
-    trained_on = read_history(run).start.get("table")
-    return open_table(Path(trained_on)) if trained_on and Path(trained_on).exists() else None
+    if not data:
+        start = read_history(run).start
+        data = [Path(one["table"]) for one in start.get("mixed", [start]) if "table" in one]
+        if not data or not all(one.exists() for one in data):
+            return None
+    return mix_tables([open_table(one) for one in data])

@@ -32,12 +32,22 @@ TASKS = {
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="A table made by `diptych data import` or `diptych data scenes`.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(help="A table made by `diptych data import` or `diptych data scenes`; several times for several."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     recipe: Annotated[
         list[str] | None, typer.Argument(metavar="SYSTEM RECIPE | FILE.py:FUNCTION", help="e.g. clip tiny")
     ] = None,
     repeat: Annotated[Path | None, typer.Option(metavar="RUN.JSON", help="Train with the settings of a run.")] = None,
+    share: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Several --data: steps of each, in proportion, once for each; left out: all rows equally often. The "
+            "same as --set training.shares=N,N."
+        ),
+    ] = None,
     init: Annotated[
         str | None, typer.Option(metavar="WEIGHTS", help="Begin from a run, an OpenAI .pt, a folder or a hub name.")
     ] = None,
@@ -59,7 +69,7 @@ def train(
         data,
         out,
         regions=regions or [],
-        settings=[*(settings or []), *([] if batch is None else [f"training.batch={batch}"])],
+        settings=[*(settings or []), *_set("training.batch", batch), *_set("training.shares", share or None)],
         resume=resume,
         device=device,
         on_nan=on_nan,
@@ -68,9 +78,14 @@ def train(
     )
 
 
+def _set(name: str, value: int | Sequence[int] | None) -> list[str]:
+    """An option of the command line as the setting that it stands for; nothing where it was left out."""
+    return [] if value is None else [f"{name}={value}"]
+
+
 def train_and_show(
     run: Run,
-    data: Path,
+    data: Sequence[Path],
     out: Path,
     *,
     regions: Sequence[Path],
@@ -81,15 +96,16 @@ def train_and_show(
     on_nan: OnNan = "stop",
     tensorboard: bool = False,
 ) -> None:
-    """Trains a run with the user's settings on the table in `data`, shows what came of it, and how to ask the model.
+    """Trains a run with the user's settings on tables, shows what came of it, and how to ask the model.
 
     The other arguments are those of `train`.
     """
+    from diptych.data.mixing import mix_tables
     from diptych.data.table import open_table
     from diptych.overrides import apply_overrides
 
     run = apply_overrides(run, settings)
-    table = with_regions(open_table(data), regions)
+    table = with_regions(mix_tables([open_table(one) for one in data]), regions)
     review = train_and_review(
         run, table, out, resume=resume, device=device, on_nan=on_nan, init=init, tensorboard=tensorboard
     )
@@ -98,7 +114,7 @@ def train_and_show(
     show(review)
     split = split_to_evaluate(table.splits, run.inputs.split)
     task = TASKS.get(run.objective.name, "retrieval")
-    screen.next_step(evaluate_command(str(out), task, data, split, None, regions))
+    screen.next_step(evaluate_command(str(out), task, data[0], split, None, regions))
 
 
 def with_regions(table: Table, stores: Sequence[Path]) -> Table:
@@ -195,12 +211,12 @@ def train_and_review(
     from diptych.train.device import resolve_device
     from diptych.train.faults import NotFiniteError
     from diptych.train.loop import fit
-    from diptych.train.plan import check_splits
+    from diptych.train.plan import check_table
 
     begun = Event()
     with join_ranks(device, run.training.rank_timeout_s) as ranks:
         resolve_device(device, ranks)  # a misspelt one is told before any work
-        check_splits(run, table)  # nor is a tokenizer trained for nothing
+        check_table(run, table)  # nor is a tokenizer trained for nothing
         with screen.progress() if ranks.leads else nullcontext(SILENT) as progress:
             job = _job(run, table, out, resume=resume, init=init, progress=progress)
             try:

@@ -36,7 +36,7 @@ class Draw(Protocol):
         """Own columns that an item is to be made of, beside the room's."""
 
     def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
-        """Other rows that `draw` needs."""
+        """Other rows that `draw` needs, of the `num_rows` of one table."""
 
     def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """What is masked, swapped or asked of one item."""
@@ -95,7 +95,7 @@ def load_batches(
     Raises:
         DataError: a shard was damaged since the table was opened, or too many workers were lost over one batch.
     """
-    reader = RowReader(rows, inputs, draw, order.num_rows, order.seed, frozenset(bad_rows))
+    reader = RowReader(rows, inputs, draw, order.seed, frozenset(bad_rows))
     compute = TrainingSteps(reader, order).batch
     ahead = _ahead(order.batch_rows // order.world_size)
     return _computed(compute, range(start, stop), ahead, workers, decode_timeout_s, tell, start_method)
@@ -124,7 +124,7 @@ def evaluation_batches(
         workers: as in `load_batches`, and so are `bad_rows`, `decode_timeout_s` and `tell`.
     """
     wanted = spread_rows(len(rows), limit)
-    reader = RowReader(rows, inputs, draw, len(rows), None, frozenset(bad_rows))
+    reader = RowReader(rows, inputs, draw, None, frozenset(bad_rows))
     steps = range(-(-len(wanted) // batch))
     compute = EvaluationSteps(reader, wanted, batch).batch
     return _computed(compute, steps, _ahead(batch), workers, decode_timeout_s, tell)
@@ -137,8 +137,6 @@ class RowReader:
     rows: Rows
     inputs: Inputs
     draw: Draw | DrawOfSteps | None
-    num_rows: int
-    """That partners are drawn from."""
     seed: int | None
     """None: evaluation, where the transform is fixed and the draws are the same every time."""
     bad_rows: frozenset[int]
@@ -175,8 +173,9 @@ class RowReader:
         if draw is None:
             return item, {}
         seed = 0 if self.seed is None else self.seed
-        others = draw.partners(seed, epoch, row, self.num_rows)
-        partners = [self._item(epoch, other, columns, begin) for other in others]
+        table = self.rows.of_same_table(row)
+        others = draw.partners(seed, epoch, row - table.start, len(table))
+        partners = [self._item(epoch, table.start + other, columns, begin) for other in others]
         try:
             return draw.draw(item, partners, LateRng(seed, epoch, item.key, draw.name))
         except DataError as error:  # nothing can be asked of this row
@@ -199,8 +198,7 @@ class RowReader:
             raise self._row_error(row, error) from error
 
     def _row_error(self, row: int, error: DataError) -> RowError:
-        source = f"{self.rows.path} {self.rows.name}, row {row}"
-        return RowError(Reject(key=self.rows.key(row), source=source, reason=str(error)))
+        return RowError(Reject(key=self.rows.key(row), source=self.rows.where(row), reason=str(error)))
 
 
 @dataclass(frozen=True)

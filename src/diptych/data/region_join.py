@@ -9,7 +9,7 @@ from typing import Any
 
 from diptych.data.region_checks import COMMAND, difference
 from diptych.data.regions import Regions, RegionSpec, RegionStore, box_shares
-from diptych.data.table import Rows, join
+from diptych.data.table import Rows, Table, join
 from diptych.data.tags import tags_of
 from diptych.errors import DataError
 
@@ -118,7 +118,8 @@ def region_columns(
 
 def spec_of(rows: Rows) -> RegionSpec | None:
     """What the regions that are joined to rows were made with; None where none are."""
-    return next((store.stores[0].spec for store in rows.stores if isinstance(store, RegionColumns)), None)
+    joined = _joined(rows)
+    return None if joined is None else joined.stores[0].spec
 
 
 def num_classes_of(rows: Rows) -> int | None:
@@ -126,7 +127,12 @@ def num_classes_of(rows: Rows) -> int | None:
 
     Background is not counted.
     """
-    return next((_num_classes(joined.stores) for joined in rows.stores if isinstance(joined, RegionColumns)), None)
+    joined = _joined(rows)
+    return None if joined is None else _num_classes(joined.stores)
+
+
+def _joined(joined_to: Rows | Table) -> RegionColumns | None:
+    return next((store for store in joined_to.stores if isinstance(store, RegionColumns)), None)
 
 
 def _num_classes(stores: Sequence[RegionStore]) -> int | None:
@@ -134,6 +140,21 @@ def _num_classes(stores: Sequence[RegionStore]) -> int | None:
         return len(stores[0].spec.classes)
     first = next((store.regions(key) for store in stores for key in store.keys()), None)  # noqa: SIM118 - no dict
     return None if first is None or first.soft_labels is None else first.soft_labels.shape[1] - 1
+
+
+def check_same_regions(tables: Sequence[Table]) -> None:
+    """Refuses tables whose regions were not made alike, or that have none where others have some.
+
+    Raises:
+        DataError: saying which two tables, and in what they differ.
+    """
+    first, *others = [(table.path, _joined(table)) for table in tables]
+    for path, joined in others:
+        if (joined is None) != (first[1] is None):
+            with_, without = (first[0], path) if joined is None else (path, first[0])
+            raise DataError(f"{with_} has regions beside it and {without} has none; expected them beside both")
+        if joined is not None and first[1] is not None:
+            check_same(first[1].stores[0], joined.stores[0])
 
 
 def check_same(first: RegionStore, second: RegionStore) -> None:

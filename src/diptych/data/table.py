@@ -130,12 +130,18 @@ class Table:
         self.splits: Mapping[str, int] = {name: split.rows for name, split in content.splits.items()}
         """Rows by split."""
         self._content = content
-        self._stores: tuple[Store, ...] = ()
+        self.stores: tuple[Store, ...] = ()
+        """What was joined."""
+
+    @property
+    def parts(self) -> tuple[Table, ...]:
+        """The tables that are mixed; itself, where none are."""
+        return (self,)
 
     def joined(self, store: Store) -> Table:
         """The same table, whose rows may also ask for the columns of `store`; see `join`."""
         table = copy(self)
-        table._stores = (*self._stores, store)
+        table.stores = (*self.stores, store)
         return table
 
     def split(self, name: str) -> Rows:
@@ -147,7 +153,7 @@ class Table:
         if name not in self.splits:
             raise DataError(f"{self.path}: {unknown('split', name, self.splits)}")
         rows = Rows(self.path, name, self._content.splits[name], self.fingerprint, tuple(self.columns))
-        return reduce(join, self._stores, rows)
+        return reduce(join, self.stores, rows)
 
     def verify(self) -> None:
         """Compares every byte with its SHA-256, whatever the table's size.
@@ -192,6 +198,19 @@ class Rows:
 
     def __len__(self) -> int:
         return self._files.rows
+
+    @property
+    def parts(self) -> tuple[Rows, ...]:
+        """The rows of each table that is mixed; themselves, where none are."""
+        return (self,)
+
+    def of_same_table(self, row: int) -> range:
+        """All rows of the table that `row` is of: those that may be its partners."""
+        return range(len(self))
+
+    def where(self, row: int) -> str:
+        """Where a row lies, for messages."""
+        return f"{self.path} {self.name}, row {row}"
 
     def sample(self, row: int, columns: Sequence[str] = ()) -> Sample:
         """One row, undecoded.
@@ -249,7 +268,7 @@ class Rows:
 
     def key(self, row: int) -> str:
         """The key of one row."""
-        return self._values(row, ["key"])[0]
+        return self.values(row, ["key"])[0]
 
     def find(self, keys: Sequence[str]) -> list[int | None]:
         """The row of each key, None where the split has none."""
@@ -269,7 +288,7 @@ class Rows:
         row = self.find([key])[0]
         if row is None:
             raise DataError(f"the store {self.path} has no row of key {key!r}; prepare it for this table again")
-        return self._values(row, [column])[0]
+        return self.values(row, [column])[0]
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One whole column, mapped.

@@ -21,6 +21,7 @@ def run_facts(log: History, run: Mapping[str, Any]) -> str:
     machine = said(_mapping(start, "machine")) + said(_mapping(start, "versions"))
     work = [
         ("recipe", " ".join(str(run[name]) for name in ("system", "recipe") if name in run)),
+        *_mixed(start),
         *[(words, _value(start[name])) for name, words in _WORK.items() if name in start],
         ("time trained", spoken_time(log.seconds)),
     ]
@@ -35,6 +36,16 @@ def run_facts(log: History, run: Mapping[str, Any]) -> str:
         told = [(f"step {event.get('step', 0)}", str(event.get("text", ""))) for event in log.notes]
         parts.append(folded(f"Notes of the log ({len(told)})", facts(told[-MOST_REJECTS:], caption="Notes")))
     return "".join(parts)
+
+
+def _mixed(start: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each of several tables, with its rows and its share of the steps."""
+    tables = [one for one in start.get("mixed", ()) if isinstance(one, Mapping)]
+    steps = sum(int(one.get("share", 0)) for one in tables)
+    return [
+        (f"table {number}", f"{one.get('table')}, {_value(one.get('rows'))} rows, {one.get('share')} of {steps} steps")
+        for number, one in enumerate(tables, start=1)
+    ]
 
 
 def rejects_table(rejects: Sequence[tuple[str, str]]) -> str:

@@ -73,7 +73,8 @@ def build(
             f"of {run.system}, or {of_room.weights.expected}"
         )
     if rows is not None and of_room.reads_pictures:
-        check_pictures(rows)
+        for part in rows.parts:
+            check_pictures(part)
     if rows is not None and of_room.told is not None:  # before a tokenizer is trained for nothing
         run = replace(run, model=of_room.told(run.model, rows, progress.say))
     tokenizer = None

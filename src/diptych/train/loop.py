@@ -31,7 +31,7 @@ from diptych.train.plan import Plan, make_plan
 from diptych.train.record import first_event, write_run_card
 from diptych.train.run import TrainingSettings, plain_run
 from diptych.train.signals import StopAskedError, StopSignals
-from diptych.train.state import TrainState
+from diptych.train.state import TrainState, other_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def _fit(
             if checkpoint is None:
                 log.write("start", 0, first_event(plan, precision, meter.peak))
                 progress.say(f"Training on {plan.device} in {precision.name} ({precision.reason}).")
-                if (few := _smaller_batch(plan)) is not None:
+                if few := _smaller_batch(plan):
                     log.write("note", 0, {"text": few})
                     progress.say(few)
             elif checkpoint.step >= plan.steps:
@@ -146,13 +146,14 @@ def _fit(
             return loop.run()
 
 
-def _smaller_batch(plan: Plan) -> str | None:
-    """What is said where the table has not the rows of a batch."""
-    order, asked, split = plan.order, plan.job.run.training, plan.job.run.inputs.split
-    if asked.batch_tokens is not None or order.batch_rows == asked.batch:
-        return None
-    return (
-        f"Each batch has {order.batch_rows:,} rows, all of {split!r}, and not the {asked.batch:,} that were asked for."
+def _smaller_batch(plan: Plan) -> str:
+    """What is said where a table has not the rows of a batch; else nothing."""
+    asked, split = plan.job.run.training, plan.job.run.inputs.split
+    small = [rows for rows in plan.rows.parts if asked.batch_tokens is None and len(rows) < asked.batch]
+    return " ".join(
+        f"Each batch{f' of {rows.path}' if rows is not plan.rows else ''} has {len(rows):,} rows, all of {split!r}, "
+        f"and not the {asked.batch:,} that were asked for."
+        for rows in small
     )
 
 
@@ -168,10 +169,7 @@ def _begin_state(checkpoint: Checkpoint | None, plan: Plan, origin: str) -> tupl
         return TrainState(table=plan.table.fingerprint, precision=precision.name, origin=origin), precision
     state = TrainState.of(checkpoint.state)
     if state.table != plan.table.fingerprint:
-        raise RunExistsError(
-            f"the run was begun on a table with fingerprint {state.table}, and {plan.table.path} has "
-            f"{plan.table.fingerprint}. Pass the --data that it was begun with, or choose another --out."
-        )
+        raise RunExistsError(other_data(state.table, plan.table))
     return state, resolve_precision(state.precision, plan.device)
 
 
@@ -336,13 +334,13 @@ class _Loop:
             self.nan_watch.judge(update, loaded.batch)
         self.state.step += 1
         if update is not None and update.finite and self._log_is_due():
-            self._log_step(update, loaded.epoch)
+            self._log_step(update, loaded)
 
     def _log_is_due(self) -> bool:
         step = self.state.step
         return step in (1, self.plan.steps) or step % self.settings.log_every == 0
 
-    def _log_step(self, update: Update, epoch: int) -> None:
+    def _log_step(self, update: Update, loaded: LoadedBatch) -> None:
         temperature, speed = self.learner.temperature(), self.meter.read()
         fields = {
             "loss": update.loss,
@@ -350,11 +348,17 @@ class _Loop:
             "lr": update.rate,
             "temperature": temperature,
             "grad_norm": update.grad_norm,
-            "epoch": epoch,
+            "epoch": loaded.epoch,
+            **self._table_of(loaded.step),
             **speed,
         }
         self.log.write("step", self.state.step, fields)
         self.note = f"loss {update.loss:.3f}" + (f", MFU {100 * speed['mfu']:.0f} %" if "mfu" in speed else "")
+
+    def _table_of(self, step: int) -> dict[str, int]:
+        """The number of the step's table, where several are mixed."""
+        order = self.plan.order
+        return {} if len(order.orders) == 1 else {"table": order.turn(step)[0] + 1}
 
     def _evaluation_is_due(self) -> bool:
         step, every = self.state.step, self.settings.eval_every

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from diptych.data.mixed_order import MixedOrder, check_shares, mixed_order
 from diptych.data.sampler import Order, StepOrder
 from diptych.data.table import Rows, Table
 from diptych.data.token_batches import TokenInputs, TokenOrder, lengths_of
@@ -30,7 +31,7 @@ class Plan:
     device: torch.device
     rows: Rows
     """To train on."""
-    order: StepOrder
+    order: MixedOrder
     """This rank's rows of every step."""
     steps: int
     ranks: Ranks = ALONE
@@ -43,13 +44,14 @@ def make_plan(
 
     Raises:
         UsageError: there is no such device, or the length of the run is not set.
-        DataError: see `check_splits`.
+        DataError: see `check_table`.
     """
     training = job.run.training
-    check_splits(job.run, table)
+    check_table(job.run, table)
     rows = table.split(job.run.inputs.split)
     check_columns(job, rows)
-    order = _order(training, rows, job, ranks, progress)
+    orders = [_order(training, part, place, job, ranks, progress) for place, part in enumerate(rows.parts)]
+    order = mixed_order(orders, training.shares, training.seed)
     return Plan(
         job=job,
         table=table,
@@ -68,41 +70,44 @@ def check_columns(job: Job, rows: Rows) -> None:
     Raises:
         DataError: a column is missing.
     """
-    for name in job.columns:
-        if name not in rows.all_columns:
-            told = unknown("column", name, rows.all_columns)
-            raise DataError(f"{job.run.system} reads the column {name!r}, which {rows.path} has not: {told}")
+    for part in rows.parts:
+        for name in job.columns:
+            if name not in part.all_columns:
+                told = unknown("column", name, part.all_columns)
+                raise DataError(f"{job.run.system} reads the column {name!r}, which {part.path} has not: {told}")
 
 
-def _order(settings: TrainingSettings, rows: Rows, job: Job, ranks: Ranks, progress: Progress) -> StepOrder:
+def _order(settings: TrainingSettings, rows: Rows, place: int, job: Job, ranks: Ranks, progress: Progress) -> StepOrder:
+    """The order of one table: by a seed of its own, so that tables of the same length have not the same one."""
+    seed = settings.seed + place
     if settings.batch_tokens is None:
-        return Order(
-            num_rows=len(rows), batch=settings.batch, seed=settings.seed, rank=ranks.rank, world_size=ranks.size
-        )
+        return Order(num_rows=len(rows), batch=settings.batch, seed=seed, rank=ranks.rank, world_size=ranks.size)
     if not isinstance(job.inputs, TokenInputs):
         raise UsageError(
             f"training.batch_tokens is {settings.batch_tokens}, but the rows of this system have no number of tokens; "
             "set training.batch_tokens=none, and training.batch to the rows of a step"
         )
     lengths = lengths_of(rows, job.inputs, job.columns, progress)
-    return TokenOrder(
-        lengths=lengths, tokens=settings.batch_tokens, seed=settings.seed, rank=ranks.rank, world_size=ranks.size
-    )
+    return TokenOrder(lengths=lengths, tokens=settings.batch_tokens, seed=seed, rank=ranks.rank, world_size=ranks.size)
 
 
-def check_splits(run: Run, table: Table) -> None:
+def check_table(run: Run, table: Table) -> None:
     """That the table has rows to train and to be evaluated on: better told now than after the first steps.
 
     Raises:
         DataError: it lacks a split, or there is not a row in one; says which setting names it.
+        UsageError: there is not a share for each of several tables.
     """
+    if run.training.shares is not None:
+        check_shares(run.training.shares, len(table.parts))
     for setting, name in (("inputs.split", run.inputs.split), ("training.eval_split", run.training.eval_split)):
         try:
-            rows = table.split(name)
+            parts = table.split(name).parts
         except DataError as error:
             raise DataError(f"{error}. Choose one by --set {setting}=NAME") from error
-        if len(rows) == 0:
-            raise DataError(
-                f"the split {name!r} of {table.path} has no rows; expected at least one. Choose another by "
-                f"--set {setting}=NAME"
-            )
+        for rows in parts:
+            if len(rows) == 0:
+                raise DataError(
+                    f"the split {name!r} of {rows.path} has no rows; expected at least one. Choose another by "
+                    f"--set {setting}=NAME"
+                )

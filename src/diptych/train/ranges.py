@@ -19,6 +19,7 @@ class Range:
 
 
 COUNT = Range("a whole number from 1", lambda value: value >= 1)
+COUNTS = Range("whole numbers from 1", lambda values: len(values) > 0 and min(values) >= 1)
 COUNT_OR_AUTO = Range("a whole number from 1, auto or none", lambda value: value == "auto" or value >= 1)
 NOT_NEGATIVE = Range("a number from 0", lambda value: 0 <= value < math.inf)
 POSITIVE = Range("a number above 0", lambda value: 0 < value < math.inf)

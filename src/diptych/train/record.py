@@ -14,6 +14,7 @@ import torch
 from diptych import __version__
 from diptych.checkpoint.card import write_card
 from diptych.checkpoint.files import write_whole
+from diptych.data.table import Table
 from diptych.train.device import Precision, describe_machine
 from diptych.train.learner import Update
 from diptych.train.plan import Plan
@@ -39,6 +40,7 @@ def first_event(plan: Plan, precision: Precision, product_rate: float | None) ->
         "parameters": sum(parameter.numel() for parameter in job.model.parameters()),
         "origin": job.origin,
         "table": str(plan.table.path),
+        **({} if len(plan.table.parts) == 1 else {"mixed": _mixed(plan)}),
         "split": job.run.inputs.split,
         "rows": order.num_rows,
         "batch": order.batch_rows,
@@ -46,6 +48,14 @@ def first_event(plan: Plan, precision: Precision, product_rate: float | None) ->
         "steps": plan.steps,
         "chance_loss": job.objective.chance_loss(order.batch_rows),
     }
+
+
+def _mixed(plan: Plan) -> list[dict[str, Any]]:
+    """The tables, their rows, and their steps in proportion."""
+    return [
+        {"table": str(rows.path), "fingerprint": rows.fingerprint, "rows": len(rows), "share": share}
+        for rows, share in zip(plan.rows.parts, plan.order.shares, strict=True)
+    ]
 
 
 def write_nan_record(
@@ -81,10 +91,7 @@ def write_run_card(plan: Plan, state: TrainState) -> None:
         plan.out,
         run=plain_run(job.run),
         data={
-            "table": table.path.name,
-            "kind": table.kind,
-            "split": f"{job.run.inputs.split}, {table.splits[job.run.inputs.split]} rows",
-            "fingerprint": table.fingerprint,
+            **(_of_one(table, job.run.inputs.split) if len(table.parts) == 1 else _of_several(plan)),
             "rows left out as bad": len(state.bad_rows),
         },
         metrics=state.best_metrics or state.last_metrics,
@@ -100,3 +107,22 @@ def write_run_card(plan: Plan, state: TrainState) -> None:
             "torch": torch.__version__,
         },
     )
+
+
+def _of_one(table: Table, split: str) -> dict[str, Any]:
+    return {
+        "table": table.path.name,
+        "kind": table.kind,
+        "split": f"{split}, {table.splits[split]} rows",
+        "fingerprint": table.fingerprint,
+    }
+
+
+def _of_several(plan: Plan) -> dict[str, Any]:
+    """A line a table, with its share of the steps."""
+    steps = sum(plan.order.shares)
+    return {
+        f"table {number}": f"{rows.path.name}, {rows.name}, {len(rows)} rows, {share} of {steps} steps, fingerprint "
+        f"{rows.fingerprint}"
+        for number, (rows, share) in enumerate(zip(plan.rows.parts, plan.order.shares, strict=True), start=1)
+    }

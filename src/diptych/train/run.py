@@ -92,12 +92,15 @@ class TrainingSettings:
     steps: int | None = None
     """Optimizer steps; this or `epochs`."""
     epochs: float | None = None
-    """Times that every row is seen; turned into `steps` when the run begins."""
+    """Times that every row is seen, of several tables on average; turned into `steps` when the run begins."""
     batch: int = 256
     """Rows of one optimizer step, over all ranks."""
     batch_tokens: int | None = None
     """Words and regions of one optimizer step, over all ranks and padding among them, in place of `batch`: rows of like
     length then stand together."""
+    shares: tuple[int, ...] | None = None
+    """Several tables: steps of each, in proportion and in their order; every step is of one of them. None: as many as
+    each has, so that all rows are seen equally often."""
     micro_batch: int | Literal["auto"] | None = "auto"
     """Rows that go through the model at once, of each process; changes no gradient. "auto": as many as fit, measured
     when the run begins and then fixed in run.json; None: the whole batch."""
@@ -138,6 +141,7 @@ class TrainingSettings:
             epochs=ranges.POSITIVE,
             batch=ranges.COUNT,
             batch_tokens=ranges.COUNT,
+            shares=ranges.COUNTS,
             micro_batch=ranges.COUNT_OR_AUTO,
             seed=ranges.SEED,
             log_every=ranges.COUNT,

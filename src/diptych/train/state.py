@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from diptych.data.table import Table
 from diptych.train.job import SCRATCH
+
+ADVICE = "Pass the --data that it was begun with, several in the same order, or choose another --out."
 
 
 @dataclass(kw_only=True)
@@ -19,7 +22,7 @@ class TrainState:
     log_bytes: int = 0
     """Size of log.jsonl when the checkpoint was written."""
     table: str = ""
-    """Fingerprint of the table."""
+    """Fingerprint of the table; of several those of all, joined by "+"."""
     precision: str = "float32"
     """What "auto" came to, so that the same is used on going on."""
     origin: str = SCRATCH
@@ -47,3 +50,18 @@ class TrainState:
     def of(plain: Mapping[str, Any]) -> TrainState:
         """What `plain` gave; names of other owners are left out."""
         return TrainState(**{one.name: plain[one.name] for one in fields(TrainState) if one.name in plain})
+
+
+def other_data(began: str, table: Table) -> str:
+    """What is said of a run that goes on with another table, or other ones, than those of the fingerprint `began`."""
+    there, parts = began.split("+"), table.parts
+    if len(there) != len(parts):
+        return f"the run was begun on {_tables(len(there))}, found {_tables(len(parts))}. {ADVICE}"
+    place = next(place for place, part in enumerate(parts) if part.fingerprint != there[place])
+    which = "a table" if len(there) == 1 else f"{_tables(len(there))}, number {place + 1} of them"
+    found = f"{parts[place].path} has {parts[place].fingerprint}"
+    return f"the run was begun on {which} with fingerprint {there[place]}, and {found}. {ADVICE}"
+
+
+def _tables(num: int) -> str:
+    return "one table" if num == 1 else f"{num} tables"

@@ -84,8 +84,7 @@ def base_indomain() -> Run:
     """UNITER-base on COCO and Visual Genome. UNITER, arXiv:1909.11740, section 4 and appendix; released config.
 
     Begin from BERT-base by `--init`, a folder of bert-base-cased. 8 V100 in the paper; a step is 10,240 words and
-    regions on each, twice. Differs: COCO and Visual Genome are one table, and no step is of one of them alone. Not run
-    here: hardware.
+    regions on each, twice. The tables are given by `--data COCO --data VG --share 1 --share 1`. Not run here: hardware.
     """
     return Run(
         system="uniter",
@@ -118,7 +117,8 @@ def base_indomain() -> Run:
 def base() -> Run:
     """`base_indomain` on all four data sets, Conceptual Captions and SBU Captions besides. Not run here: hardware.
 
-    Three times as much a step, and more steps that predict words. 882 GPU hours in the paper (a number from memory).
+    Three times as much a step, and more steps that predict words; of COCO, Visual Genome, Conceptual and SBU Captions
+    `--share 2 --share 3 --share 3 --share 2`. 882 GPU hours in the paper (a number from memory).
     """
     run = base_indomain()
     return replace(
