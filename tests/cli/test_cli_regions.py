@@ -281,10 +281,10 @@ def test_a_damaged_row_ends_neither_show_nor_compare(store: Path, run: Command, 
     rows[1][4] = rows[1][4][:-8]
     old.write_text("".join("\t".join(row) + "\n" for row in rows))
     code, told, said = run("show", old, "--json", tmp_path / "s.json")
-    assert code == 0 and "1 of 3 pictures looked at" in told and "k1" in told and "bytes in a column" in told, said
+    assert code == 0 and "1 of 3 pictures looked at" in told and "k1" in told and "bytes; expected" in told, said
     assert list(json.loads((tmp_path / "s.json").read_text())["damaged"]) == ["k1"]
     code, told, said = run("compare", old, store, "--json", tmp_path / "c.json")
-    assert code == 0 and "Damaged rows" in told and "bytes in a column" in told, said
+    assert code == 0 and "Damaged rows" in told and "bytes; expected" in told, said
     numbers = json.loads((tmp_path / "c.json").read_text())
     assert (numbers["pictures"], numbers["damaged"], list(numbers["damage"])) == (2, 1, ["k1"])
 

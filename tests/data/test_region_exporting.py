@@ -219,7 +219,7 @@ def test_a_corrupt_row_costs_itself_and_a_line(tmp_path):
     assert (result.pictures, result.rejects) == (2, 1)
     assert list(open_region_table(tmp_path / "out").keys()) == ["7", "9"]
     (reject,) = read_rejects(tmp_path / "out" / "rejects.jsonl")
-    assert reject.key == "8" and "bytes in a column; expected 3 rows of 4 numbers" in reject.reason
+    assert reject.key == "8" and "boxes has 42 bytes; expected 3 rows of 4 numbers" in reject.reason
 
 
 @pytest.mark.parametrize("format_", ["butd-tsv", "uniter-npz", "oscar-tsv"])

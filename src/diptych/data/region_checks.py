@@ -7,10 +7,12 @@ from dataclasses import fields
 import numpy as np
 
 from diptych.data.regions import Regions, RegionSpec
+from diptych.data.rejects import shown
 from diptych.errors import DataError
 
 COMMAND = "`diptych regions extract DATA --out REGIONS`"
 """What makes regions, for messages."""
+INT32_MAX = 2**31 - 1
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 SLACK_PX, SLACK_UNIT = 1.0, 1e-3
 """How far a box may reach outside: files count pixels from 0 or 1, and shares in float16 are rounded."""
@@ -23,6 +25,8 @@ def check_regions(key: str, regions: Regions, spec: RegionSpec) -> None:
         DataError: naming the picture, the part, what was found and what was expected.
     """
     try:
+        _check_size("height", regions.height_px)
+        _check_size("width", regions.width_px)
         _check_counts(regions, spec)
         _check_boxes(regions, spec)
         for name in ("features", "scores", "class_probs", "soft_labels", "attribute_probs"):
@@ -31,6 +35,15 @@ def check_regions(key: str, regions: Regions, spec: RegionSpec) -> None:
         _check_ids("attribute_ids", regions.attribute_ids, len(spec.attributes))
     except DataError as error:
         raise DataError(f"the regions of {key!r}: {error}") from error
+
+
+def _check_size(name: str, value: object) -> None:
+    """Of the picture, in pixels; None where it is not told. Files of others may have anything in its place."""
+    if value is None:
+        return
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= INT32_MAX:  # type: ignore[operator]
+        raise DataError(f"the picture's {name} is {shown(value)}; expected a whole number of pixels")
 
 
 def _check_counts(regions: Regions, spec: RegionSpec) -> None:
@@ -98,7 +111,7 @@ def _check_ids(name: str, ids: np.ndarray | None, num: int) -> None:
     if ids is None or not ids.size:
         return
     least, most = int(ids.min()), int(ids.max())
-    if least < 0 or (num and most >= num):
+    if least < 0 or most >= (num or INT32_MAX):
         raise DataError(
             f"{name} reaches from {least} to {most}; the vocabulary has {num or 'no'} names, counted from 0"
         )

@@ -12,6 +12,8 @@ from diptych.errors import UsageError
 
 LONGEST = 300
 """Letters of a library's error that are repeated."""
+LONGEST_VALUE = 40
+"""Letters of a value that are repeated."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ def in_words(error: Exception) -> str:
     if not clean or isinstance(error, TypeError | AttributeError):
         return f"unreadable ({type(error).__name__})"
     return said
+
+
+def shown(value: object) -> str:
+    """A bad value for a message: as Python writes it, short, a question mark for what cannot be printed."""
+    try:
+        spelt = repr(value)
+    except ValueError:  # of a whole number of thousands of digits
+        return "a number of thousands of digits"
+    clean = "".join(letter if letter.isprintable() and letter != "\\" else "?" for letter in spelt)
+    return clean if len(clean) <= LONGEST_VALUE else f"{clean[:LONGEST_VALUE]}..."
 
 
 def check_share(max_rejects: float, unit: str) -> None:

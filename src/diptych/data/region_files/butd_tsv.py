@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from diptych.data.region_checks import INT32_MAX
 from diptych.data.region_files.lines import Lines, array, index
 from diptych.data.region_files.old_store import OldStore, first_whole, made_by, named, without_torn_row
+from diptych.data.region_files.values import count
 from diptych.data.regions import Regions, RegionSpec
 
 LABELS = ("objects_id", "objects_conf", "attrs_id", "attrs_conf")
@@ -69,23 +71,35 @@ def _decoded(cells: list[bytes], columns: tuple[str, ...]) -> Regions:
     if len(cells) != len(columns):
         raise ValueError(f"{len(cells)} columns; expected {len(columns)}: {' '.join(columns)}")
     cell = dict(zip(columns, cells, strict=True))
-    num = int(cell["num_boxes"])
+    num = count("num_boxes", cell["num_boxes"])
+    height, width = (next(name for name in columns if name.endswith(end)) for end in ("_h", "_w"))
+
+    def read(name: str, dtype: str, width: int | None = None) -> np.ndarray:
+        return array(name, cell[name], dtype, num, width)
+
     labels = {}
     if "objects_id" in cell:
-        labels["class_ids"] = array(cell["objects_id"], "<i8", num)[:, None].astype(np.int32)
-        labels["class_probs"] = array(cell["objects_conf"], "<f4", num)[:, None]
-        attributes, probs = array(cell["attrs_id"], "<i8", num), array(cell["attrs_conf"], "<f4", num)
+        labels["class_ids"] = _ids("objects_id", read("objects_id", "<i8"))
+        labels["class_probs"] = read("objects_conf", "<f4", 1)
+        attributes, probs = read("attrs_id", "<i8"), read("attrs_conf", "<f4", 1)
         if probs.any():  # who has no attributes fills the columns with zeros
-            labels["attribute_ids"] = attributes[:, None].astype(np.int32)
-            labels["attribute_probs"] = probs[:, None]
+            labels["attribute_ids"] = _ids("attrs_id", attributes)
+            labels["attribute_probs"] = probs
     return Regions(
-        height_px=int(cell.get("image_h", cell.get("img_h", b""))),
-        width_px=int(cell.get("image_w", cell.get("img_w", b""))),
-        boxes=array(cell["boxes"], "<f4", num, 4),
-        features=array(cell["features"], "<f4", num, 0),
+        height_px=count(height, cell[height]),
+        width_px=count(width, cell[width]),
+        boxes=read("boxes", "<f4", 4),
+        features=read("features", "<f4", 0),
         scores=labels["class_probs"][:, 0] if labels else np.ones(num, dtype=np.float32),
         **labels,
     )
+
+
+def _ids(name: str, ids: np.ndarray) -> np.ndarray:
+    """(R, 1) of Regions' own type, whose range is seen to before: a cast would wrap."""
+    if ids.size and not 0 <= ids.min() <= ids.max() < INT32_MAX:
+        raise ValueError(f"{name} reaches from {ids.min()} to {ids.max()}; expected ids of classes, counted from 0")
+    return ids[:, None].astype(np.int32)
 
 
 def _spec(name: str, width: int) -> RegionSpec:

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 
 from diptych.data.region_files.lines import Lines
+from diptych.data.region_files.values import items, number, parsed, text
 from diptych.data.regions import RegionSpec
+from diptych.data.rejects import shown
 
+ATTRIBUTES = ("attributes", "attr_scores")
 ATTRIBUTES_KEPT = 3
 """Of a region; where it has fewer, the others have the probability 0."""
 NO_ATTRIBUTE = "__no_attribute__"
@@ -40,7 +43,7 @@ class Vocabulary:
         """What detections say of their regions, by the names of `Regions`' fields.
 
         Raises:
-            KeyError, ValueError, TypeError: one of them is not as it should be.
+            NamesError: one of them has a name that is none of the vocabulary.
         """
         conf = np.array([float(one.get("conf", 1)) for one in objects], dtype=np.float32)
         parts: dict[str, Any] = {
@@ -74,24 +77,49 @@ def _id(name: str, ids: Mapping[str, int]) -> int:
 
 
 def objects_of(cell: bytes) -> tuple[Size, list[Object]]:
-    """The picture's size, where it is told, and the detections of a row.
+    """The picture's size, as it is told or None, and the detections of a row.
 
     Raises:
-        KeyError, ValueError, TypeError: it is no such JSON.
+        KeyError, ValueError: it is no such JSON.
     """
-    found = json.loads(cell)
-    if isinstance(found, list):
-        return (None, None), found
+    found = parsed("the column of detections", cell)
     if not isinstance(found, dict):
-        raise ValueError("no list of detections")
-    return (found.get("image_h"), found.get("image_w")), found["objects"]
+        return (None, None), _checked(found)
+    height, width = (_side(found.get(name)) for name in ("image_h", "image_w"))
+    return (height, width), _checked(found["objects"])
+
+
+def _checked(objects: Any) -> list[Object]:
+    """The detections, each of which has a name, and numbers where there should be some.
+
+    Raises:
+        ValueError: saying which has not.
+    """
+    for place, one in enumerate(items("the list of detections", objects)):
+        if not isinstance(one, dict):
+            raise ValueError(f"detection {place} is {shown(one)}; expected its class, rect and conf")
+        text(f"the class of detection {place}", one.get("class"))
+        for name in ("conf", "score"):
+            number(f"the {name} of detection {place}", one.get(name, 1))
+        names, probs = (items(f"{name} of detection {place}", one.get(name, [])) for name in ATTRIBUTES)
+        if len(names) != len(probs):
+            raise ValueError(f"detection {place} has {len(names)} attributes and {len(probs)} attr_scores")
+        for attribute, prob in zip(names, probs, strict=True):
+            text(f"an attribute of detection {place}", attribute)
+            number(f"one of attr_scores of detection {place}", prob)
+    return objects
+
+
+def _side(told: Any) -> Any:
+    """A side of a picture as it is told, which `check_regions` looks at; 480.0 is 480."""
+    return int(told) if isinstance(told, float) and told.is_integer() else told
 
 
 def is_label_row(cells: list[bytes]) -> bool:
     """Whether the columns of a row are a key and detections."""
     try:
-        return len(cells) == 2 and all("class" in one for one in objects_of(cells[1])[1])
-    except (ValueError, KeyError, TypeError):
+        return len(cells) == 2 and objects_of(cells[1]) is not None
+    except (ValueError, KeyError):
         return False
 
 

@@ -85,10 +85,11 @@ class Lines:
         return [cell.strip() for cell in self._map[start : end if end >= 0 else self._size].split(b"\t")]
 
 
-def array(cell: bytes, dtype: str, rows: int, width: int | None = None) -> np.ndarray:
+def array(name: str, cell: bytes, dtype: str, rows: int, width: int | None = None) -> np.ndarray:
     """A base64 cell as (rows, width), or as (rows,) of plain numbers.
 
     Args:
+        name: of the column, for messages.
         cell: little-endian numbers in C order.
         dtype: as NumPy spells it, e.g. "<f4".
         rows: how many the row says there are.
@@ -100,12 +101,13 @@ def array(cell: bytes, dtype: str, rows: int, width: int | None = None) -> np.nd
     try:
         data = base64.b64decode(cell, validate=True)
     except binascii.Error as error:
-        raise ValueError(f"a column is no base64: {error}") from error
+        raise ValueError(f"{name} is no base64: {error}") from error
     size = np.dtype(dtype).itemsize * rows
     if width == 0 and size and len(data) % size == 0:
         width = len(data) // size
     if len(data) != size * (1 if width is None else width):
-        raise ValueError(f"{len(data):,} bytes in a column; expected {rows} rows of {width or 'some'} numbers")
+        wanted = f"{rows} rows of {width or 'some'} numbers"
+        raise ValueError(f"{name} has {len(data):,} bytes; expected {wanted}")
     found = np.frombuffer(data, dtype)
     return found if width is None else found.reshape(rows, width)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -24,7 +25,7 @@ NAMED = 20
 """Pictures whose ids are held against the names that a user gives."""
 RELEASED_WIDTH = 2048
 """Numbers of a region in the files of all releases, where they are the mean of a C4 network's last stage."""
-DAMAGE = (ValueError, TypeError, AttributeError, LookupError, OSError)
+DAMAGE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, OSError)
 """What decoding a row may raise."""
 Row = TypeVar("Row")
 Read = TypeVar("Read")
@@ -45,8 +46,9 @@ class OldStore(ABC):
         spec: RegionSpec,
         notes: tuple[str, ...] = (),
         rejects: tuple[Reject, ...] = (),
+        num_soft_labels: int = 0,
     ) -> None:
-        """`places`: where the row of each key is."""
+        """`places`: where the row of each key is; `num_soft_labels`: of a region in the first whole row; 0: none."""
         self.path = path
         self.rejects = rejects
         """Rows that no key leads to; see `by_key`."""
@@ -54,6 +56,7 @@ class OldStore(ABC):
         self.notes = notes
         """What people should know of the files, e.g. that they were cut short."""
         self._places = places
+        self._num_soft_labels = num_soft_labels
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
@@ -76,15 +79,36 @@ class OldStore(ABC):
         """
         if key not in self._places:
             raise DataError(f"{self.path} has no regions of {key!r}")
-        try:
+        with self.telling(key):
             found = self._read(key, self._places[key])
+            if not len(found):  # no number tells how wide nothing is
+                found = self._none_of(found)
+            check_regions(key, found, self.spec)
+            self._check_soft_labels(key, found)
+        return found
+
+    def _none_of(self, regions: Regions) -> Regions:
+        """A picture without regions, whose parts are as wide as those of the others."""
+        none, soft = (np.zeros((0, num), dtype=np.float32) for num in (self.spec.feature_width, self._num_soft_labels))
+        soft_labels = soft if self._num_soft_labels else regions.soft_labels
+        return replace(regions, boxes=np.zeros((0, 4), dtype=np.float32), features=none, soft_labels=soft_labels)
+
+    def _check_soft_labels(self, key: str, regions: Regions) -> None:
+        """Files that name no classes tell by their first whole row how many there are."""
+        found = 0 if regions.soft_labels is None else regions.soft_labels.shape[1]
+        if self._num_soft_labels and found != self._num_soft_labels:
+            raise DataError(
+                f"the regions of {key!r}: soft_labels has {found} numbers a region; expected {self._num_soft_labels}, "
+                "as in the first row"
+            )
+
+    @contextmanager
+    def telling(self, key: str) -> Iterator[None]:
+        """Says of whatever decoding a row raises that the regions of `key` are damaged."""
+        try:
+            yield
         except DAMAGE as error:
             raise DataError(f"the regions of {key!r} in {self.path} are damaged: {in_words(error)}") from error
-        if not len(found):  # no number tells how wide nothing is
-            none = np.zeros((0, self.spec.feature_width), dtype=np.float32)
-            found = replace(found, boxes=np.zeros((0, 4), dtype=np.float32), features=none)
-        check_regions(key, found, self.spec)
-        return found
 
     def first_whole(self, most: int) -> list[Regions]:
         """Those of the first `most` pictures that can be read and have regions, by whatever names they go.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,9 @@ import numpy as np
 from diptych.data.region_files.labels import Object, Size, Vocabulary, completed, objects_of
 from diptych.data.region_files.lines import Lines, array, index
 from diptych.data.region_files.old_store import OldStore, first_whole, made_by, named, without_torn_row
+from diptych.data.region_files.values import count, parsed, text
 from diptych.data.regions import Regions, RegionSpec
-from diptych.data.rejects import Reject
+from diptych.data.rejects import Reject, shown
 from diptych.data.tags import first_name
 from diptych.errors import DataError
 
@@ -62,8 +62,13 @@ class OscarTsv(OldStore):
         without_torn_row(self, lines, places)
 
     def tags(self, key: str, threshold: float = 0.0, attribute_threshold: float | None = None) -> tuple[str, ...]:
-        """The classes of the label file in its order, which need not be as many as the features; see `tags_of`."""
-        _, objects = self._objects(key)
+        """The classes of the label file in its order, which need not be as many as the features; see `tags_of`.
+
+        Raises:
+            DataError: the row of labels is damaged.
+        """
+        with self.telling(key):
+            _, objects = self._objects(key)
         return tuple(_tag(one, attribute_threshold) for one in objects if float(one.get("conf", 1)) >= threshold)
 
     def _read(self, key: str, place: int) -> Regions:
@@ -150,7 +155,7 @@ def is_feature_row(cells: list[bytes]) -> bool:
 def _whole(cells: list[bytes]) -> bool:
     try:
         return _width(cells) > 0
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError):
         return False
 
 
@@ -165,9 +170,14 @@ def _width(cells: list[bytes]) -> int:
 def _numbers(cells: list[bytes]) -> tuple[int, np.ndarray]:
     """The count of regions, and (R, F + 6), of a row of either layout."""
     if len(cells) == 2:
-        told = json.loads(cells[1])
-        return int(told["num_boxes"]), array(told["features"].encode(), "<f4", int(told["num_boxes"]), 0)
-    return int(cells[1]), array(cells[-1], "<f4", int(cells[1]), 0)
+        told = parsed("the column of features", cells[1])
+        if not isinstance(told, dict):
+            raise ValueError(f"the column of features is {shown(told)}; expected num_boxes and features")
+        num, features = str(told["num_boxes"]).encode(), text("features", told["features"]).encode()
+    else:
+        num, features = cells[1], cells[-1]
+    found = count("num_boxes", num)
+    return found, array("features", features, "<f4", found, 0)
 
 
 def _spec(width: int, labelled: bool) -> RegionSpec:

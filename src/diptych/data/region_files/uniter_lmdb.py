@@ -10,7 +10,7 @@ from typing import Any
 from diptych.data.region_files.keys import by_key
 from diptych.data.region_files.lmdb_file import LmdbFile
 from diptych.data.region_files.old_store import OldStore, first_whole, named
-from diptych.data.region_files.uniter_values import regions_of, spec_of
+from diptych.data.region_files.uniter_values import num_soft_labels, regions_of, spec_of
 from diptych.data.regions import Regions, RegionSpec
 from diptych.data.rejects import in_words
 from diptych.errors import DataError, require_extra
@@ -38,7 +38,8 @@ class UniterLmdb(OldStore):
         first = first_whole(path, places, lambda key: regions_of(_value(found, key)))
         listed = max(found.entries - 1, len(keys))  # of the records one is the list of keys
         notes = _notes(found, "pictures", len(keys), listed)
-        super().__init__(path, places, named(spec or spec_of(first), classes, attributes), notes, rejects)
+        told = named(spec or spec_of(first), classes, attributes)
+        super().__init__(path, places, told, notes, rejects, num_soft_labels(first))
         self._opened = found
 
     def _read(self, key: str, place: int | None) -> Regions:

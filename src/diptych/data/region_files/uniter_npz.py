@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diptych.data.region_files.keys import by_key
 from diptych.data.region_files.old_store import OldStore, first_whole, named
-from diptych.data.region_files.uniter_values import regions_of, spec_of
+from diptych.data.region_files.uniter_values import npz_regions, num_soft_labels, spec_of
 from diptych.data.regions import Regions, RegionSpec
 
 
@@ -24,8 +24,9 @@ class UniterNpz(OldStore):
         """
         files = [path] if path.is_file() else sorted(path.glob("*.npz"))
         places, rejects = by_key(path, ((os.fsencode(file.name), file) for file in files))
-        first = first_whole(path, places.values(), lambda file: regions_of(file.read_bytes()))
-        super().__init__(path, places, named(spec or spec_of(first), classes, attributes), rejects=rejects)
+        first = first_whole(path, places.values(), lambda file: npz_regions(file.read_bytes()))
+        told = named(spec or spec_of(first), classes, attributes)
+        super().__init__(path, places, told, rejects=rejects, num_soft_labels=num_soft_labels(first))
 
     def _read(self, key: str, place: Path) -> Regions:
-        return regions_of(place.read_bytes())
+        return npz_regions(place.read_bytes())

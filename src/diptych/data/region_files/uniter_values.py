@@ -16,6 +16,8 @@ from diptych.data.rejects import in_words
 from diptych.errors import require_extra
 
 FIELDS = ("features", "norm_bb", "conf", "soft_labels")
+ZIP = b"PK"
+"""What an npz begins with."""
 MAX_BYTES = 1 << 28
 """Of one picture, unpacked; a hundred regions take 0.8 MB."""
 
@@ -26,7 +28,24 @@ def regions_of(value: bytes, num: int | None = None) -> Regions:
     Raises:
         ValueError, KeyError: it is damaged, or holds objects.
     """
-    fields = npz_fields(value) if value[:2] == b"PK" else msgpack_fields(value)
+    return npz_regions(value, num) if value[:2] == ZIP else _regions(msgpack_fields(value), num)
+
+
+def npz_regions(value: bytes, num: int | None = None) -> Regions:
+    """Likewise of an npz alone, for which no other package is needed.
+
+    Raises:
+        ValueError, KeyError: it is none, is damaged, or holds objects.
+    """
+    return _regions(npz_fields(value), num)
+
+
+def _regions(fields: Mapping[str, np.ndarray], num: int | None) -> Regions:
+    for name, values in fields.items():
+        if values.dtype.kind not in "fiub":
+            raise ValueError(f"{name} is an array of {values.dtype}; expected numbers")
+        if values.ndim != 2 and name != "conf":
+            raise ValueError(f"{name} has the shape {values.shape}; expected a row a region")
     boxes = fields["norm_bb"][:num, :4].astype(np.float32)
     return Regions(
         height_px=None,
@@ -44,6 +63,8 @@ def npz_fields(value: bytes) -> dict[str, np.ndarray]:
     Raises:
         ValueError: it is no whole npz, or holds objects.
     """
+    if value[:2] != ZIP:
+        raise ValueError("no whole npz: " + ("it does not begin as a zip archive" if value else "it is empty"))
     try:
         with zipfile.ZipFile(io.BytesIO(value)) as names:
             if sum(part.file_size for part in names.infolist()) > MAX_BYTES:
@@ -88,6 +109,11 @@ def num_kept(scores: np.ndarray, threshold: float = 0.2, least: int = 10, most: 
     """
     above = int((scores.astype(np.float16) > np.float16(threshold)).sum())
     return min(len(scores), most, max(least, above))
+
+
+def num_soft_labels(regions: Regions) -> int:
+    """Classes and background of a picture; 0 where it has none."""
+    return 0 if regions.soft_labels is None else regions.soft_labels.shape[1]
 
 
 def spec_of(first: Regions) -> RegionSpec:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.region_files.labels import Vocabulary, completed, objects_of
+from diptych.data.region_files.labels import Object, Vocabulary, completed, objects_of
 from diptych.data.region_files.lines import Lines, array, index
 from diptych.data.region_files.old_store import OldStore, first_whole, made_by, named, without_torn_row
+from diptych.data.region_files.values import items, number, text
 from diptych.data.regions import Regions, RegionSpec
 
 FILE = "predictions.tsv"
@@ -39,11 +40,14 @@ class VinvlTsv(OldStore):
         if self._opened is None:
             self._opened = Lines(vinvl_file(self.path))
         (height, width), objects = objects_of(self._opened.columns(place)[1])
-        features = [_feature(one["feature"]) for one in objects]
+        features = [_feature(one) for one in objects]
+        wrong = next((len(one) for one in features if len(one) != self.spec.feature_width), None)
+        if wrong is not None:
+            raise ValueError(f"a feature of {wrong:,} numbers; expected {self.spec.feature_width:,}")
         return Regions(
             height_px=height,
             width_px=width,
-            boxes=np.array([one["rect"] for one in objects], dtype=np.float32).reshape(len(objects), 4),
+            boxes=np.array([_rect(one) for one in objects], dtype=np.float32).reshape(len(objects), 4),
             features=np.stack(features) if features else np.zeros((0, self.spec.feature_width), np.float32),
             **self._vocabulary.parts(objects),
         )
@@ -58,7 +62,7 @@ def is_vinvl_row(cells: list[bytes]) -> bool:
     """Whether the columns of a row are those of such a file."""
     try:
         return _width(cells) > 0
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError):
         return False
 
 
@@ -68,11 +72,18 @@ def _width(cells: list[bytes]) -> int:
     _, objects = objects_of(cells[1])
     if not objects:
         raise ValueError("a picture without regions")
-    return len(_feature(objects[0]["feature"]))
+    return len(_feature(objects[0]))
 
 
-def _feature(text: str) -> np.ndarray:
-    return array(text.encode(), "<f4", 1, 0)[0]
+def _feature(one: Object) -> np.ndarray:
+    return array("feature", text("feature", one["feature"]).encode(), "<f4", 1, 0)[0]
+
+
+def _rect(one: Object) -> list[float]:
+    sides = [number("a side of rect", side) for side in items("rect", one["rect"])]
+    if len(sides) != 4:
+        raise ValueError(f"rect has {len(sides)} numbers; expected x0, y0, x1, y1")
+    return sides
 
 
 def _spec(width: int) -> RegionSpec:
