@@ -318,7 +318,7 @@ def test_a_refused_export_leaves_nothing_in_the_way_of_the_one_it_advises(
     old = tmp_path / "old.tsv"
     assert run("export", store, old, "--to", "butd-tsv")[0] == 0  # without classes
     code, told, said = run("export", old, tmp_path / "out", "--to", "oscar-tsv")
-    assert code == 1 and told == "" and "no named classes, which oscar-tsv holds; write uniter-npz" in said
+    assert code == 1 and told == "" and "no classes, which oscar-tsv holds; write butd-tsv or uniter-npz" in said
     assert not list(tmp_path.glob("out*"))
     code, told, said = run("export", old, tmp_path / "out", "--to", "uniter-npz")
     assert code == 0 and f"x1 and y1 are where a box ends, as {tmp_path / 'out.regions.json'} says" in told, said

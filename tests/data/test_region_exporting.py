@@ -108,7 +108,7 @@ LEFT_OUT = {
     "butd-tsv": {"scores", "classes", "attributes"},
     "lxmert-tsv": {"scores", "classes behind the likeliest"},
     "oscar-tsv": {"classes behind the likeliest"},
-    "uniter-npz": {"the pictures' sizes", "classes", "attributes", "digits of boxes and scores that float16 has not"},
+    "uniter-npz": {"the pictures' sizes", "classes", "attributes"},
 }
 
 
@@ -269,13 +269,62 @@ def _left(folder: Path) -> set[str]:
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):
     """Regions without classes, which LXMERT's and Oscar's files hold; the formats that are advised are written."""
     store = open_regions(DETECTOR / "sample_butd.tsv")
-    with pytest.raises(DataError, match="have no classes, which lxmert-tsv holds; write butd-tsv"):
+    with pytest.raises(DataError, match="it has no classes, which lxmert-tsv holds; write butd-tsv or uniter-npz"):
         export_regions(store, tmp_path / "out", format="lxmert-tsv")
-    with pytest.raises(DataError, match="have no named classes, which oscar-tsv holds; write uniter-npz"):
+    with pytest.raises(DataError, match="it has no classes, which oscar-tsv holds; write butd-tsv or uniter-npz"):
         export_regions(store, tmp_path / "out", format="oscar-tsv")
     assert _left(tmp_path) == set()
     for format_ in ("butd-tsv", "uniter-npz"):
         assert export_regions(store, tmp_path / format_, format=format_).pictures == len(store)
+
+
+def test_what_is_advised_works_for_this_store(tmp_path):
+    """Features of Oscar's without labels and sizes, under keys that are no names of files, fit nothing."""
+    (tmp_path / "old").mkdir()
+    rows = (OSCAR / "retrieval" / "features.tsv").read_bytes().splitlines(keepends=True)
+    (tmp_path / "old" / "features.tsv").write_bytes(b"".join(b"a/" + row for row in rows))
+    store = open_regions(tmp_path / "old")
+    for format_ in NAMES:
+        with pytest.raises(DataError, match=r"; `diptych regions import` keeps them as they are$"):
+            export_regions(store, tmp_path / "out", format=format_)
+    assert import_regions(store, tmp_path / "store").pictures == len(rows)
+
+
+def test_rejects_of_one_kind_have_one_reason(tmp_path):
+    regions = _store(tmp_path / "r").regions("picture3")
+    with RegionWriter(tmp_path / "s", SPEC) as writer:
+        for key in ("a", "b/c", "b/d"):
+            writer.add(key, regions)
+    result = export_regions(open_region_table(tmp_path / "s"), tmp_path / "out", format="uniter-npz")
+    assert result.reasons == {"its key is no name of a file, and may not lead out of the folder": 2}
+
+
+def test_names_make_classes_of_soft_labels(tmp_path):
+    """UNITER's npz has no classes but the softmax: its likeliest, as an import keeps it, goes by the names given."""
+    npz = DETECTOR / "sample_uniter.npz"
+    with pytest.raises(
+        DataError, match="no names, which oscar-tsv holds; give them by --classes FILE, or write uniter"
+    ):
+        export_regions(open_regions(npz), tmp_path / "pair", format="oscar-tsv")
+    names = tuple(f"thing {number}" for number in range(12))
+    export_regions(open_regions(npz, classes=names), tmp_path / "pair", format="oscar-tsv")
+    import_regions(open_regions(npz, classes=names), tmp_path / "store")
+    found, expected = (open_regions(tmp_path / name) for name in ("pair", "store"))
+    key = npz.name
+    expected_names = [names[first] for first in expected.regions(key).class_ids[:, 0]]
+    assert [found.spec.classes[first] for first in found.regions(key).class_ids[:, 0]] == expected_names
+    with pytest.raises(DataError, match="import the old files again with --classes FILE"):
+        import_regions(open_regions(npz), tmp_path / "nameless")
+        export_regions(open_region_table(tmp_path / "nameless"), tmp_path / "other", format="oscar-tsv")
+
+
+def test_nothing_is_left_out_that_was_not_there(tmp_path):
+    scoreless = export_regions(open_regions(DETECTOR / "sample_butd.tsv"), tmp_path / "a.tsv", format="butd-tsv")
+    assert scoreless.left_out == ()
+    npz = open_regions(DETECTOR / "sample_uniter.npz")
+    assert export_regions(npz, tmp_path / "npz", format="uniter-npz").left_out == ()
+    pair = export_regions(open_regions(OSCAR / "retrieval"), tmp_path / "pair", format="uniter-npz")
+    assert "digits of boxes and scores that float16 has not" in pair.left_out
 
 
 def test_one_picture_that_does_not_fit_costs_itself_and_a_line(tmp_path):
@@ -319,7 +368,7 @@ def test_oscars_files_without_sizes_are_written_as_what_holds_shares(tmp_path):
     assert store.regions("60623").height_px is None
     for format_ in ("butd-tsv", "lxmert-tsv"):
         with pytest.raises(
-            DataError, match=r"'391895' is not known, and this format has columns of it; write uniter-npz"
+            DataError, match=r"the regions of '391895': the size .* is not known, .*; write uniter-npz or oscar-tsv"
         ):
             export_regions(store, tmp_path / format_, format=format_)
     for format_ in ("uniter-npz", "oscar-tsv"):

@@ -14,9 +14,9 @@ from diptych.data.layout import partial_of
 from diptych.data.region_checks import difference
 from diptych.data.region_files.appending import append, write_lists
 from diptych.data.region_files.detect import side_file
-from diptych.data.region_files.old_store import rejects_of
-from diptych.data.region_files.writers import BOX_UNITS, ROWS, SCORES, left_out, npz_name
-from diptych.data.regions import RegionSpec, RegionStore, ScoreKind
+from diptych.data.region_files.old_store import OldStore, rejects_of
+from diptych.data.region_files.writers import BOX_UNITS, NO_NAMES, ROWS, SCORES, left_out, npz_name
+from diptych.data.regions import Regions, RegionSpec, RegionStore, ScoreKind
 from diptych.data.rejects import Reject, RejectLog, reason_of
 from diptych.errors import DataError, InterruptedRunError, RunExistsError, UsageError, unknown
 from diptych.progress import SILENT, Bar, Progress
@@ -126,31 +126,60 @@ def _check_fits(store: RegionStore, format: str) -> None:  # noqa: A002
     """Sees that of the first pictures one fits into the format, before anything is written.
 
     Raises:
-        DataError: why the first does not.
+        DataError: why the first does not, and what would work.
     """
-    damaged = refused = None
-    some, looked_at = False, 0
+    sample = _sample(store)
+    refused = _refused(format, sample, store.spec)
+    if refused is None:
+        return
+    key, why = refused
+    others = [name for name in NAMES if _refused(name, sample, store.spec) is None]
+    advice = [f"write {' or '.join(others)}"] if others else ["`diptych regions import` keeps them as they are"]
+    if why == NO_NAMES:
+        old = isinstance(store, OldStore)
+        advice.insert(0, f"{'give them by' if old else 'import the old files again with'} --classes FILE")
+    raise DataError(f"the regions of {key!r}: {why}; {', or '.join(advice)}")
+
+
+def _sample(store: RegionStore) -> list[tuple[str, Regions]]:
+    """The first pictures that are whole, FIRST of them with regions.
+
+    Raises:
+        DataError: none is whole.
+    """
+    damaged: DataError | None = None
+    sample: list[tuple[str, Regions]] = []
+    num = 0
     for key in store.keys():  # noqa: SIM118 - a store is no dict
         try:
-            regions = store.regions(key)
+            sample.append((key, store.regions(key)))
         except DataError as error:
             damaged = damaged or error
             continue
-        some = True
-        try:
-            for row in ROWS[format].values():
-                row(key, regions, store.spec)
-            if len(regions):  # nothing fits almost anywhere
-                return
-        except DataError as error:
-            refused = refused or error
-        looked_at += len(regions) > 0
-        if looked_at == FIRST:
+        num += len(sample[-1][1]) > 0
+        if num == FIRST:
             break
-    if refused is not None:
-        raise refused
-    if not some:
+    if not sample:
         raise DataError(f"{store.path} has no whole row ({damaged})")
+    return sample
+
+
+def _refused(format: str, sample: list[tuple[str, Regions]], spec: RegionSpec) -> tuple[str, str] | None:  # noqa: A002
+    """The first picture that does not fit, and why; None where one with regions does, since nothing fits anywhere."""
+    refused = None
+    for key, regions in sample:
+        try:
+            _rows(format, key, regions, spec)
+            if len(regions):
+                return None
+        except DataError as error:
+            refused = refused or (key, reason_of(key, error))
+    return refused
+
+
+def _rows(format: str, key: str, regions: Regions, spec: RegionSpec) -> list[bytes]:  # noqa: A002
+    """What the files of `format` say of a picture, one by one."""
+    return [row(key, regions, spec) for row in ROWS[format].values()]
 
 
 class _Fitting:
@@ -172,8 +201,8 @@ class _Fitting:
             try:
                 regions = self._store.regions(key)
                 if key not in there:
-                    rows = [row(key, regions, self._store.spec) for row in ROWS[self._format].values()]
-                self.lost |= left_out(self._format, regions)
+                    rows = _rows(self._format, key, regions, self._store.spec)
+                self.lost |= left_out(self._format, key, regions, self._store.spec)
                 self.pictures += 1
             except DataError as error:
                 self._reject(Reject(key, str(self._store.path), reason_of(key, error)))

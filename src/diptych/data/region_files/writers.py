@@ -10,22 +10,27 @@ import base64
 import io
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from diptych.data.region_rows import likeliest
 from diptych.data.regions import BoxUnit, Regions, RegionSpec, box_shares
 from diptych.errors import DataError
 
 Row = Callable[[str, Regions, RegionSpec], bytes]
-"""What one file says of a picture; raises DataError where that does not fit into it."""
+"""What one file says of a picture; raises DataError, which does not repeat the key, where that does not fit into it."""
+NO_NAMES = "its classes have no names, which oscar-tsv holds"
 SCORES = "scores"
 """What is said where a format leaves them out."""
 
 
-def left_out(format: str, regions: Regions) -> set[str]:  # noqa: A002
+def left_out(format: str, key: str, regions: Regions, spec: RegionSpec) -> set[str]:  # noqa: A002
     """What of one picture's regions the files of `format` do not hold, in words."""
+    if not len(regions):
+        return set()
     has = {
         "classes": regions.class_ids is not None,
         "attributes": regions.attribute_ids is not None,
@@ -37,17 +42,31 @@ def left_out(format: str, regions: Regions) -> set[str]:  # noqa: A002
     }
     match format:
         case "butd-tsv":
-            lost = {SCORES: True, **has}
+            lost = {SCORES: spec.score_kind != "none", **has}
         case "lxmert-tsv":
-            lost = {SCORES: not _scores_are_probs(regions), **others, "soft labels": has["soft labels"]}
+            lost = {SCORES: not _scores_are_probs(with_likeliest(regions)), **others, "soft labels": has["soft labels"]}
         case "oscar-tsv":
             lost = {"classes behind the likeliest": others["classes behind the likeliest"]}
             lost["soft labels"] = has["soft labels"]
         case _:
             lost = {"the pictures' sizes": regions.height_px is not None, "attributes": has["attributes"]}
             lost["classes"] = has["classes"] and not has["soft labels"]
-            lost["digits of boxes and scores that float16 has not"] = True
-    return {name for name, is_lost in lost.items() if is_lost and len(regions)}
+            numbers = (_spatial(key, regions, spec)[:, :4], regions.scores)
+            lost["digits of boxes and scores that float16 has not"] = not all(map(_is_half, numbers))
+    return {name for name, is_lost in lost.items() if is_lost}
+
+
+def with_likeliest(regions: Regions) -> Regions:
+    """With the likeliest class of the soft labels, where no classes are told apart from these."""
+    if regions.class_ids is not None or regions.soft_labels is None or regions.soft_labels.shape[1] < 2:
+        return regions
+    ids, probs = likeliest(regions.soft_labels[:, 1:], 1)
+    return replace(regions, class_ids=ids, class_probs=probs)
+
+
+def _is_half(values: np.ndarray) -> bool:
+    """Whether float16 says all of them."""
+    return np.array_equal(values.astype(np.float16).astype(values.dtype), values)
 
 
 def _scores_are_probs(regions: Regions) -> bool:
@@ -57,17 +76,18 @@ def _scores_are_probs(regions: Regions) -> bool:
 
 def butd_row(key: str, regions: Regions, spec: RegionSpec) -> bytes:
     """A row of bottom-up attention's TSV."""
-    height, width = _size(key, regions, spec)
-    boxes = _text(_pixels(key, regions, spec), "<f4")
+    height, width = _size(regions, spec)
+    boxes = _text(_pixels(regions, spec), "<f4")
     return _row(key, str(width), str(height), str(len(regions)), boxes, _text(regions.features, "<f4"))
 
 
 def lxmert_row(key: str, regions: Regions, spec: RegionSpec) -> bytes:
     """A row of LXMERT's TSV; zeros where there are no attributes."""
-    height, width = _size(key, regions, spec)
-    likeliest = _likeliest(regions)
-    if likeliest is None:
-        raise DataError(f"the regions of {key!r} have no classes, which lxmert-tsv holds; write butd-tsv")
+    height, width = _size(regions, spec)
+    regions = with_likeliest(regions)
+    first = _first(regions)
+    if first is None:
+        raise DataError("it has no classes, which lxmert-tsv holds")
     none = np.zeros((len(regions), 1))
     attributes = none if regions.attribute_ids is None else regions.attribute_ids
     probs = none if regions.attribute_probs is None else regions.attribute_probs
@@ -75,12 +95,12 @@ def lxmert_row(key: str, regions: Regions, spec: RegionSpec) -> bytes:
         key,
         str(height),
         str(width),
-        _text(likeliest[0], "<i8"),
-        _text(likeliest[1], "<f4"),
+        _text(first[0], "<i8"),
+        _text(first[1], "<f4"),
         _text(attributes[:, 0], "<i8"),
         _text(probs[:, 0], "<f4"),
         str(len(regions)),
-        _text(_pixels(key, regions, spec), "<f4"),
+        _text(_pixels(regions, spec), "<f4"),
         _text(regions.features, "<f4"),
     )
 
@@ -93,16 +113,19 @@ def oscar_features(key: str, regions: Regions, spec: RegionSpec) -> bytes:
 
 def oscar_labels(key: str, regions: Regions, spec: RegionSpec) -> bytes:
     """A row of Oscar's labels; without rects, which are in pixels, where the picture's size is not known."""
-    likeliest = _likeliest(regions)
-    if likeliest is None or not spec.classes:
-        raise DataError(f"the regions of {key!r} have no named classes, which oscar-tsv holds; write uniter-npz")
+    regions = with_likeliest(regions)
+    first = _first(regions)
+    if first is None:
+        raise DataError("it has no classes, which oscar-tsv holds")
+    if not spec.classes:
+        raise DataError(NO_NAMES)
     objects: list[dict[str, Any]] = [
-        {"class": spec.classes[id_], "conf": float(prob)} for id_, prob in zip(*likeliest, strict=True)
+        {"class": spec.classes[id_], "conf": float(prob)} for id_, prob in zip(*first, strict=True)
     ]
     about: dict[str, Any] = {"objects": objects}
     if _has_size(regions):
         about = {"image_h": regions.height_px, "image_w": regions.width_px, **about}
-        for one, box in zip(objects, _pixels(key, regions, spec), strict=True):
+        for one, box in zip(objects, _pixels(regions, spec), strict=True):
             one["rect"] = [float(side) for side in box]
     if not _scores_are_probs(regions):  # a field of ours, that Oscar does not look at
         for one, score in zip(objects, regions.scores, strict=True):
@@ -138,7 +161,7 @@ def npz_name(key: str) -> str:
     """
     name = key if key.endswith(".npz") else f"{key}.npz"
     if Path(name).name != name or name.startswith(".") or "\0" in name:
-        raise DataError(f"the key {key!r} is no name of a file, and may not lead out of the folder; write butd-tsv")
+        raise DataError("its key is no name of a file, and may not lead out of the folder")
     return name
 
 
@@ -159,11 +182,11 @@ BOX_UNITS: Mapping[str, BoxUnit] = {
 
 def _row(key: str, *cells: str) -> bytes:
     if not key or any(mark in key for mark in "\t\n\r") or key != key.strip():
-        raise DataError(f"the key {key!r} does not fit into a TSV; it is empty or has white space that would be lost")
+        raise DataError("its key does not fit into a TSV; it is empty or has white space that would be lost")
     return ("\t".join([key, *cells]) + "\n").encode()
 
 
-def _likeliest(regions: Regions) -> tuple[np.ndarray, np.ndarray] | None:
+def _first(regions: Regions) -> tuple[np.ndarray, np.ndarray] | None:
     """(R,) ids and probabilities of the likeliest class; of a picture without regions none, whatever it says."""
     if not len(regions):
         return np.zeros(0), np.zeros(0)
@@ -177,14 +200,14 @@ def _spatial(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
     if not len(regions):
         return np.zeros((0, 6), dtype=np.float32)
     if spec.box_unit == "pixel":
-        _size(key, regions, spec)
+        _size(regions, spec)
     boxes = box_shares(key, regions, spec)
     return np.concatenate([boxes, boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float32)
 
 
-def _pixels(key: str, regions: Regions, spec: RegionSpec) -> np.ndarray:
+def _pixels(regions: Regions, spec: RegionSpec) -> np.ndarray:
     """(R, 4) in pixels."""
-    height, width = _size(key, regions, spec)
+    height, width = _size(regions, spec)
     sides = np.array([width, height] * 2 if spec.box_unit == "unit" else [1] * 4, dtype=np.float32)
     return regions.boxes * sides
 
@@ -193,17 +216,13 @@ def _has_size(regions: Regions) -> bool:
     return regions.height_px is not None and regions.width_px is not None
 
 
-def _size(key: str, regions: Regions, spec: RegionSpec) -> tuple[int, int]:
+def _size(regions: Regions, spec: RegionSpec) -> tuple[int, int]:
     if regions.height_px is not None and regions.width_px is not None:
         return regions.height_px, regions.width_px
     if spec.box_unit == "unit":
-        raise DataError(
-            f"the size of the picture {key!r} is not known, and this format has columns of it; write uniter-npz, whose "
-            "boxes are shares of the picture, as these are"
-        )
+        raise DataError("the size of the picture is not known, and this format has columns of it")
     raise DataError(
-        f"the boxes of {key!r} are in pixels of a picture whose size is not known, and every format holds the size or "
-        "shares of it; `diptych regions import` keeps them as they are"
+        "its boxes are in pixels of a picture whose size is not known, and every format holds the size or shares of it"
     )
 
 
