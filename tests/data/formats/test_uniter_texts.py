@@ -22,7 +22,7 @@ from diptych.errors import DataError
 GOLDEN = Path(__file__).parents[2] / "golden" / "uniter" / "fixtures"
 DOCS = Path(__file__).parents[3] / "docs"
 CAPTIONS = "pretrain_coco_train.db"
-CONTROLS = {100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
+CONTROLS = {100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 106: "!"}
 
 pytest.importorskip("lz4")
 pytest.importorskip("msgpack")
@@ -83,7 +83,9 @@ def test_a_text_whose_pieces_would_not_come_back_is_rejected(folder: Path, tmp_p
     assert (sample.key, sample.texts) == ("whole", ("Wagaaahaai Wagb",))
     found = read_rejects(tmp_path / "table" / "rejects.jsonl")
     assert {one.source for one in found} == {f"pretrain_mine.db {id_}" for id_ in list(ids)[1:]}
-    assert all(one.reason.startswith("its pieces spell no text that would be read as the same") for one in found)
+    reasons = {one.source.split()[-1]: one.reason for one in found}
+    assert reasons.pop("wild") == "its id 1,000,000 is none of the 186 words of the vocabulary"
+    assert all(one.startswith("its pieces spell no text that would be read as the same") for one in reasons.values())
 
 
 def test_a_record_without_ids_that_are_numbers_costs_itself(folder: Path, tmp_path: Path) -> None:
@@ -160,6 +162,33 @@ def test_another_vocabulary_than_the_ids_are_of_is_refused(
     del meta[name]
     (folder / "meta.json").write_text(json.dumps(meta))
     import_table(str(folder), tmp_path / "table")  # what a database does not say cannot differ
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda words: [word if word[0] == "[" else word.lower() for word in words], "none with an upper-case letter"),
+        (lambda words: words[:120], "has 180 words, and .* has 120"),
+        (lambda words: [*words[:106], "Wbag", *words[107:]], "has the id 106 for !, and .* has no such word"),
+        (lambda words: [*words[:20], "!", *words[21:106], "Wbag", *words[107:]], "106 for !, and .* has 20 for it"),
+    ],
+    ids=["lower", "short", "no mark", "uncased"],
+)
+def test_a_vocabulary_that_spells_other_texts_is_refused(change, told: str, folder: Path, tmp_path: Path) -> None:
+    """As that of the uncased BERT, whose words for controls have the ids of the cased one."""
+    file = folder.parent / "vocab.txt"
+    file.write_text("\n".join(change(file.read_text().splitlines())) + "\n")
+    with pytest.raises(DataError, match=told):
+        import_table(str(folder), tmp_path / "table")
+
+
+def test_the_released_size_of_the_vocabulary_is_exact(folder: Path, tmp_path: Path) -> None:
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps({**meta, "v_range": [106, 28_996]}))
+    more = folder.parent / "vocab.txt"
+    more.write_text(more.read_text() + "".join(f"more{row}\n" for row in range(28_811)))
+    with pytest.raises(DataError, match=r"has 28,996 words, and .* has 28,997"):
+        import_table(str(folder), tmp_path / "table")
 
 
 def test_it_is_surest_of_its_own_and_documented(folder: Path) -> None:

@@ -15,6 +15,8 @@ from diptych.errors import DataError
 VOCABULARY, VOCABULARY_FILE = "bert-base-cased", "vocab.txt"
 CONTROLS = ("CLS", "SEP", "MASK", "UNK")
 """Words whose ids meta.json says; in the vocabulary they stand in brackets."""
+FIRST_WORD, RELEASED_WORDS = "!", 28_996
+"""The word at the first id of meta.json's v_range, and what BERT's cased vocabulary has of words."""
 OF_TASKS = ("target", "input_ids_as", "qa_target", "bbox", "ref_id")
 """Fields of examples that are questions, and no captions."""
 CAPTIONS = "pretrain_*.db, itm_*.db, conceptual_caption_*.db and sbu_caption_*.db"
@@ -87,27 +89,50 @@ def _tokenizer(texts: UniterTexts) -> Tokenizer:
             f"{texts.path} holds ids of words, whose list is neither here nor to be had from the hub; put the "
             f"{VOCABULARY_FILE} of {VOCABULARY} into it or beside it"
         ) from error
-    _check_controls(texts, tokenizer, f"this machine's {VOCABULARY}" if file is None else str(file))
+    differing = _differing(texts.meta, tokenizer)
+    if differing:
+        vocabulary = f"this machine's {VOCABULARY}" if file is None else file
+        raise DataError(
+            f"{texts.path / 'meta.json'} has {differing[0]}, and {vocabulary} has {differing[1]}: the ids are of "
+            f"another vocabulary; put the {VOCABULARY_FILE} that they were made with, {VOCABULARY}'s, into the folder "
+            "or beside it"
+        )
     return tokenizer
 
 
-def _check_controls(texts: UniterTexts, tokenizer: Tokenizer, vocabulary: str) -> None:
-    """That words have the ids in the vocabulary that the database was made with, as far as it says."""
-    for name in CONTROLS:
-        made_with, found = texts.meta.get(name), tokenizer.rust.token_to_id(f"[{name}]")
+def _differing(meta: Mapping[str, Any], tokenizer: Tokenizer) -> tuple[str, str] | None:
+    """What the database says of the words it was made with, and what the vocabulary has instead; None: it agrees."""
+    first, end = _range(meta)
+    words = {f"[{name}]": meta.get(name) for name in CONTROLS} | {FIRST_WORD: first}
+    for word, made_with in words.items():
+        found = tokenizer.rust.token_to_id(word)
         if made_with not in (None, found):
-            has = "no such word" if found is None else f"{found} for it"
-            raise DataError(
-                f"{texts.path / 'meta.json'} has the id {made_with} for [{name}], and {vocabulary} has {has}: the ids "
-                f"are of another vocabulary; put the {VOCABULARY_FILE} that they were made with, {VOCABULARY}'s, into "
-                "the folder or beside it"
-            )
+            return f"the id {made_with} for {word}", "no such word" if found is None else f"{found} for it"
+    size = tokenizer.rust.get_vocab_size()
+    if end is not None and (size < end or (end == RELEASED_WORDS and size != end)):
+        return f"{end:,} words", f"{size:,}"
+    if all(word == word.lower() for word in tokenizer.rust.get_vocab() if not word.startswith("[")):
+        return "the words of a cased tokenizer", "none with an upper-case letter"
+    return None
+
+
+def _range(meta: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """The ids that the database's makers drew words from: that of FIRST_WORD, and how many words there are."""
+    match meta.get("v_range"):
+        case [int(first), int(end)]:
+            return first, end
+        case _:
+            return None, None
 
 
 def _text(example: Mapping[str, Any], tokenizer: Tokenizer) -> str:
     ids = [int(one) for one in example["input_ids"]]
     if not ids:
         raise DataError("it has no words")
+    size = tokenizer.rust.get_vocab_size()
+    beyond = next((id_ for id_ in ids if not 0 <= id_ < size), None)
+    if beyond is not None:
+        raise DataError(f"its id {beyond:,} is none of the {size:,} words of the vocabulary")
     text = tokenizer.decode(ids)
     if tokenizer.encode(text, len(ids) + 3)[1:-1] != ids:
         raise DataError("its pieces spell no text that would be read as the same, as [UNK] does not")
