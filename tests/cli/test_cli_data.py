@@ -63,6 +63,16 @@ def test_import_says_what_came_and_what_is_next(diptych, source: Path, tmp_path:
     assert (written["format"], written["out"]) == ("imagefolder", str(out))
 
 
+def test_a_folder_of_pictures_alone_goes_on_to_their_regions(
+    diptych, source: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (source / "metadata.jsonl").unlink()
+    code, said, _ = diptych("data", "import", source, "my table", "--max-rejects", "0.5")
+    assert code == 0 and "pictures alone, without texts or labels" in said
+    assert said.endswith("Next: diptych regions extract 'my table' --tower CLIP --out 'my table-regions'\n")
+
+
 def test_import_of_too_many_bad_rows_fails_in_words(diptych, source: Path, tmp_path: Path) -> None:
     code, _, said = diptych("data", "import", source, tmp_path / "out")
     assert code == 1

@@ -197,6 +197,12 @@ def test_where_nothing_is_named_photographs_get_windows(
     assert code == 2 and said.startswith("Error: nothing is named that makes the regions. Windows over")
     assert "train one: diptych train clip flickr8k --data photos --out runs/clip and then: " in said
     assert said.endswith("diptych regions extract photos --tower runs/clip --out r\n")
+    with TableWriter(tmp_path / "alone") as writer:
+        writer.add("train", key="a", image=b"not looked at")
+    said = run("extract", "alone", "--out", "r")[2]
+    assert (
+        "train one: diptych train clip flickr8k --data PAIRS --out runs/clip (PAIRS: a table of pictures with" in said
+    )
     for name, system in (("older", "clip"), ("newer", "clip"), ("own", "detector"), ("unborn", "clip")):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "run.json").write_text(json.dumps({"system": system}))

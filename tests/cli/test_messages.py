@@ -24,7 +24,7 @@ RECIPES = (
     "rn50, rn101, rn50x4, rn50x16, rn50x64, vit_b_32, vit_b_16, vit_l_14, vit_l_14_336, "
     "vit_h_14, vit_g_14, vit_big_g_14"
 )
-FORMATS = "datasets, uniter-texts, imagefolder, webdataset, parquet, karpathy, coco, jsonl, csv, classfolder"
+FORMATS = "datasets, uniter-texts, imagefolder, webdataset, parquet, karpathy, coco, jsonl, csv, classfolder, pictures"
 TRAIN = "train clip tiny --data scenes --out runs/new"
 
 USAGE = {

@@ -129,6 +129,9 @@ def put_source(name: str, folder: Path) -> Path:
             (folder / "pairs.csv").write_text(f"image,caption\n{lines}")
         case "classfolder":
             _put_pictures(folder)
+        case "pictures":
+            for path in TEXTS:
+                (folder / path.replace("/", "-")).write_bytes(picture(path))
         case _:
             pytest.fail(f"write a source of the format {name!r} here, so that the contract suite can read it")
     return folder

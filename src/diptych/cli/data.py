@@ -67,7 +67,7 @@ def import_(
         Path | None, typer.Option("--json", dir_okay=False, help="Write the counts to this file.")
     ] = None,
 ) -> None:
-    """Make a table of pictures and texts that somebody has: folders, CSV, JSON lines, Parquet, COCO, tars ...
+    """Make a table of pictures and texts, or of pictures alone: folders, CSV, JSON lines, Parquet, COCO, tars ...
 
     Bad rows are listed with their reason in OUT/rejects.jsonl. Stopped, the same command goes on.
     """
@@ -87,7 +87,7 @@ def import_(
     if json_file is not None:
         _write_json(json_file, {**asdict(result), "out": str(out)})
     _tell(result)
-    screen.next_step(_next(result.out, result.splits, _held(result)))
+    screen.next_step(_regions(out) if _wordless(result) else _next(result.out, result.splits, _held(result)))
 
 
 @data_app.command("examples")
@@ -180,6 +180,8 @@ def _tell(result: ImportResult) -> None:
     rows = [(name, f"{result.splits[name]:,}") for name in order]
     counted = "rows" if _held(result) == "texts" else "pictures"
     screen.table(f"{result.out} (read as {result.format})", ("split", counted), rows)
+    if _wordless(result):
+        screen.out("pictures alone, without texts or labels: for regions, and for no training on words")
     if result.held_out:
         screen.out(
             f"held out {result.held_out:,} of {sum(result.splits.values()):,} as validation (--validation 0: none)"
@@ -213,6 +215,21 @@ def _next(folder: Path, splits: Collection[str], holds: Holds = "pairs") -> str:
 def _finetune(examples: Path, recipe: str) -> str:
     words = ["diptych", "finetune", "RUN", recipe, "--data", str(examples), "--regions", "REGIONS"]
     return shlex.join([*words, "--out", str(Path("runs") / recipe.removeprefix("tiny_"))])
+
+
+def _regions(folder: Path) -> str:
+    """The command that makes regions of pictures, with the CLIP that is there."""
+    from diptych.cli.regions_default import newest_clip
+
+    words = ["diptych", "regions", "extract", str(folder), "--tower", str(newest_clip() or "CLIP")]
+    return shlex.join([*words, "--out", f"{folder}-regions"])
+
+
+def _wordless(result: ImportResult) -> bool:
+    """Whether nothing is said of the pictures."""
+    from diptych.data.formats.detect import WITHOUT_WORDS
+
+    return result.format in WITHOUT_WORDS
 
 
 def _look(folder: Path) -> str:

@@ -45,7 +45,9 @@ def _advice(table: Table, out: Path) -> str:
     extract = _extract(data, out, "--tower", str(made or "runs/clip"))
     if made is not None:
         return f"Windows over the image tower of a CLIP need no detector, e.g. over that of {made}: {extract}"
-    train = shlex.join(["diptych", "train", "clip", "flickr8k", "--data", data, "--out", "runs/clip"])
+    texts = any(next(table.split(name).texts(), None) is not None for name in table.splits)
+    train = shlex.join(["diptych", "train", "clip", "flickr8k", "--data", data if texts else "PAIRS"])
+    train += f" --out runs/clip{'' if texts else ' (PAIRS: a table of pictures with texts, which these have not)'}"
     return f"Windows over the image tower of a CLIP need no detector; train one: {train} and then: {extract}"
 
 

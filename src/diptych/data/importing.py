@@ -213,7 +213,13 @@ class _Import:
         longest = max(map(len, record.texts), default=0)
         if longest > MAX_TEXT:
             return Reject(record.key, record.source, f"a text of {longest:,} characters; at most {MAX_TEXT:,} are read")
-        if not record.texts and self._found.label(record) is None and record.fields.get("objects") is None:
+        silent = self._name in detect.WITHOUT_WORDS
+        if (
+            not silent
+            and not record.texts
+            and self._found.label(record) is None
+            and record.fields.get("objects") is None
+        ):
             return Reject(record.key, record.source, "it has no text, label or objects")
         try:
             check_split_name(self._split(record))

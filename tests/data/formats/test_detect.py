@@ -23,6 +23,7 @@ from diptych.errors import DataError, UsageError
         ("dataset.json", json.dumps({"images": [{"filename": "1.png", "sentences": []}]}), "karpathy"),
         ("annotations/captions_val2017.json", json.dumps({"images": [{"id": 1, "file_name": "1.png"}]}), "coco"),
         ("hat/1.png", "", "classfolder"),
+        ("1.png", "", "pictures"),
     ],
 )
 def test_a_folder_is_recognised_by_what_is_in_it(tmp_path: Path, name: str, content: str, format_: str) -> None:

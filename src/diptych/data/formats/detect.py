@@ -21,10 +21,13 @@ NAMES = (
     "jsonl",
     "csv",
     "classfolder",
+    "pictures",
 )
 """In the order in which a source is tried: the marks of the first are the surest."""
 WITHOUT_PICTURES = ("uniter-texts",)
 """Those whose rows are texts of pictures that are known by their regions alone."""
+WITHOUT_WORDS = ("pictures",)
+"""Those whose rows are pictures of which nothing is said."""
 
 
 def detect(source: str, format: str | None) -> str:  # noqa: A002 - the word that users type
@@ -117,6 +120,10 @@ def _format(name: str) -> _Format:
             from diptych.data.formats import classfolder
 
             return classfolder
+        case "pictures":
+            from diptych.data.formats import pictures
+
+            return pictures
         case _:
             raise UsageError(f"--format: {unknown('format', name, NAMES)}")
 
@@ -149,5 +156,5 @@ def _unrecognised(path: Path) -> str:
     return (
         f"the format of {path} is not recognised ({found}); expected a folder of class folders, one with "
         f"metadata.jsonl or metadata.csv, a list of paths and texts (CSV, JSON lines), Parquet, WebDataset tars, "
-        f"COCO or Karpathy JSON; name it with --format: {', '.join(NAMES)}"
+        f"COCO or Karpathy JSON, or a folder of pictures; name it with --format: {', '.join(NAMES)}"
     )
