@@ -87,6 +87,16 @@ def test_bad_keys_of_oscars_features_and_labels_cost_their_rows(listed, tmp_path
     assert import_regions(store, tmp_path / "out").rejects == 4
 
 
+def test_blank_rows_count_and_blanks_at_the_end_hide_no_reject(tmp_path):
+    rows = (GOLDEN / "detector" / "sample_butd.tsv").read_bytes().splitlines(keepends=True)
+    (tmp_path / "a.tsv").write_bytes(b"".join([b"\n\n", rows[0], rows[0], rows[1], rows[1], b"   "]))
+    store = open_regions(tmp_path / "a.tsv")
+    assert [(one.source, one.reason) for one in store.rejects] == [
+        (f"{tmp_path / 'a.tsv'}, row {row}", TWICE) for row in (4, 6)
+    ]
+    assert list(store.keys()) == ["7", "8"] and store.notes == ()
+
+
 def test_a_last_row_that_is_cut_within_its_key_is_said_to_be_cut(tmp_path):
     whole = (GOLDEN / "detector" / "sample_butd.tsv").read_bytes()
     for torn in (b"7", b"caf\xc3", b"new"):

@@ -318,6 +318,24 @@ def test_names_make_classes_of_soft_labels(tmp_path):
         export_regions(open_region_table(tmp_path / "nameless"), tmp_path / "other", format="oscar-tsv")
 
 
+def test_a_side_file_of_another_file_is_told(tmp_path):
+    file = tmp_path / "a.tsv"
+    export_regions(open_regions(DETECTOR / "sample_butd.tsv"), file, format="butd-tsv")
+    assert open_regions(file).spec.plus_one
+    shutil.copy(DETECTOR / "sample_lxmert.tsv", file)
+    with pytest.raises(
+        DataError, match=r"of the format butd-tsv was made with, and .* is lxmert-tsv, another file; rem"
+    ):
+        open_regions(file)
+    (tmp_path / "a.tsv.regions.json").unlink()
+    assert not open_regions(file).spec.plus_one
+    export_regions(open_regions(file), tmp_path / "npz", format="uniter-npz")
+    side = tmp_path / "npz.regions.json"
+    side.write_text(side.read_text().replace('"format": "uniter-npz"', '"format": "oscar-tsv"'))
+    with pytest.raises(DataError, match="is uniter-npz, another file"):
+        open_regions(tmp_path / "npz")
+
+
 def test_nothing_is_left_out_that_was_not_there(tmp_path):
     scoreless = export_regions(open_regions(DETECTOR / "sample_butd.tsv"), tmp_path / "a.tsv", format="butd-tsv")
     assert scoreless.left_out == ()

@@ -113,7 +113,7 @@ def _write_side(side: Path, store: RegionStore, format: str, lost: set[str]) -> 
         box_unit=BOX_UNITS[format],
         score_kind=scores if SCORES in lost else store.spec.score_kind,
     )
-    about_it = {"spec": asdict(told), "source": str(store.path), "left_out": sorted(lost)}
+    about_it = {"format": format, "spec": asdict(told), "source": str(store.path), "left_out": sorted(lost)}
     write_whole(side, (json.dumps(about_it, indent=2) + "\n").encode())
 
 

@@ -46,6 +46,7 @@ def open_regions(
     if kind == "diptych":
         return open_region_table(path)
     store = _old_store(path, kind, classes, attributes, labels)
+    _check_side(path, store)
     if classes or attributes:
         check_names(store, classes, attributes)
     return store
@@ -65,6 +66,22 @@ def _old_store(
             return OscarTsv(path, told_spec(feature_file(path)), classes, attributes, labels)
         case _:
             return ButdTsv(path, told_spec(path), classes, attributes)
+
+
+def _check_side(path: Path, store: OldStore) -> None:
+    """Sees that the side file is of this file, and not of one that lay here before.
+
+    Raises:
+        DataError: it is of another format.
+    """
+    data = store.features if isinstance(store, OscarTsv) else vinvl_file(path) if store.format == "vinvl-tsv" else path
+    file = side_file(data)
+    told = json.loads(file.read_text(encoding="utf-8")).get("format") if file.is_file() else None
+    if told not in (None, store.format):
+        raise DataError(
+            f"{file} says what a file of the format {told} was made with, and {path} is {store.format}, another file; "
+            f"remove {file}, or put the file back that it is of"
+        )
 
 
 def _check_use(path: Path, kind: str, names: bool, labels: Path | None) -> None:

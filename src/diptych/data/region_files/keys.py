@@ -11,16 +11,18 @@ from diptych.data.rejects import Reject
 Place = TypeVar("Place")
 
 
-def by_key(path: Path, rows: Iterable[tuple[bytes, Place]]) -> tuple[dict[str, Place], tuple[Reject, ...]]:
+def by_key(path: Path, rows: Iterable[tuple[bytes | None, Place]]) -> tuple[dict[str, Place], tuple[Reject, ...]]:
     """Where the row of each key is, the first where a key comes twice; and a reject for every row that is left over.
 
     Args:
         path: the file or folder, for the rejects.
-        rows: keys as they stand there, and places.
+        rows: keys as they stand there, and places; None: a blank row, which only counts.
     """
     places: dict[str, Place] = {}
     rejects = []
     for number, (raw, place) in enumerate(rows, start=1):
+        if raw is None:
+            continue
         key = raw.decode(errors="backslashreplace")
         if not raw:
             why = "it has no key"

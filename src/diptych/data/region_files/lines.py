@@ -53,6 +53,11 @@ class Lines:
         """Whether the last row has its line end."""
         return self._map[-1:] == b"\n"
 
+    def torn(self) -> bool:
+        """Whether a last row without its line end says something."""
+        last = self._map.rfind(b"\n") + 1
+        return last < self._size and not self.is_blank(last)
+
     def check_first(self) -> None:
         """Refuses a file that ends in its first row, whose numbers may be any part of those that were sent.
 
@@ -136,11 +141,12 @@ def index(path: Path) -> Index:
     keys = None if starts is None else _listed_keys(path, lines, starts)
     if starts is not None and keys is not None:
         return Index(lines, dict(zip(keys, starts, strict=True)), ())
-    rows = ((lines.key(start), start) for start in (lines.starts() if starts is None else starts))
-    places, rejects = by_key(path, ((key, start) for key, start in rows if key or not lines.is_blank(start)))
+    keyed = ((lines.key(start), start) for start in (lines.starts() if starts is None else starts))
+    rows = ((None if not key and lines.is_blank(start) else key, start) for key, start in keyed)
+    places, rejects = by_key(path, rows)
     if not places:
         raise DataError(f"{path} has no row that a key leads to" + (f": {rejects[0].reason}" if rejects else ""))
-    if not lines.ends_whole() and not lines.is_last(next(reversed(places.values()))):
+    if lines.torn() and not lines.is_last(next(reversed(places.values()))):
         rejects = rejects[:-1]  # a download broke off in this row, maybe in its key; see `without_torn_row`
     return Index(lines, places, rejects)
 

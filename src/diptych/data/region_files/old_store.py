@@ -149,7 +149,7 @@ def rejects_of(store: RegionStore) -> tuple[Reject, ...]:
 
 def without_torn_row(store: OldStore, lines: Lines, places: dict[str, int]) -> None:
     """Leaves the last row of a TSV out where a download broke off in it."""
-    if lines.ends_whole():
+    if not lines.torn():
         return
     last, row = next(reversed(places)), "its last row"
     if lines.is_last(places[last]):
