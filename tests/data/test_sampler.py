@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diptych.data.sampler import Order, permute, permute_many, spread_rows
+from diptych.data.sampler import Order, permute, permute_many, scattered_rows, spread_rows
 from diptych.errors import UsageError
 
 
@@ -109,3 +109,19 @@ def test_spread_rows_are_evenly_spaced_and_ascend(num_rows: int, limit: int | No
 def test_spread_rows_meet_every_class_of_a_table_in_the_order_of_its_classes() -> None:
     label = np.repeat(np.arange(10), 7)
     assert label[spread_rows(70, 20)].tolist() == np.repeat(np.arange(10), 2).tolist()
+
+
+@given(num_rows=st.integers(0, 3000), limit=st.integers(1, 4000))
+def test_scattered_rows_are_of_every_stretch(num_rows: int, limit: int) -> None:
+    rows = np.array(scattered_rows(num_rows, limit))
+    assert len(rows) == min(limit, num_rows) and len(set(rows.tolist())) == len(rows)
+    assert (np.diff(rows) > 0).all()
+    if limit < num_rows:
+        assert (rows * limit // num_rows <= np.arange(limit)).all()
+        assert ((rows + 1) * limit // num_rows >= np.arange(limit)).all()
+
+
+@pytest.mark.parametrize("period", [2, 4, 5])
+def test_kinds_of_rows_that_take_turns_are_all_met(period: int) -> None:
+    met = np.bincount(np.array(scattered_rows(2000, 500)) % period, minlength=period)
+    assert met.min() > 0.7 * 500 / period

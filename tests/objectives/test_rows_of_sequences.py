@@ -16,7 +16,9 @@ from diptych.data.batch import Batch, RegionPart, TextPart, stack_targets
 from diptych.data.examples import TRUTHS
 from diptych.data.sample import Item, ItemRegions, random_for
 from diptych.errors import DataError, UsageError
+from diptych.objectives.answering import Questions
 from diptych.objectives.choosing import Choosing
+from diptych.objectives.matching import Matching
 from diptych.objectives.objective import Fused
 from diptych.objectives.ranking import HardRanking, Ranking
 from diptych.objectives.referring import HARDEST, Referring
@@ -197,7 +199,7 @@ def test_two_pictures_are_one_sequence_or_two() -> None:
         assert drawn is row and targets["nlvr2"].item() == 1
     drawn, _ = TwoPictures(form="triplet").draw(row, (), random_for(0, 0, ""))
     assert not drawn.sequences and drawn.regions.features.flatten().tolist() == [1, 2]  # type: ignore[union-attr]
-    with pytest.raises(DataError, match="row3 is about 1 pictures; expected two"):
+    with pytest.raises(DataError, match="row3 is about one picture; expected two"):
         TwoPictures().draw(replace(row, sequences=()), (), random_for(0, 0, ""))
     with pytest.raises(DataError, match="row3 does not say whether it is False or True"):
         TwoPictures().draw(replace(row, answers=torch.zeros(2)), (), random_for(0, 0, ""))
@@ -237,3 +239,10 @@ def test_one_region_above_another_by_hand() -> None:
     assert told.total.item() == 0
     drawn = [ranked.draw(phrase(BOXES[1]), (), random_for(seed, 0, ""))[1]["other"].item() for seed in range(60)]
     assert set(drawn) == {HARDEST, 0, 2}
+
+
+def test_a_row_of_several_sequences_is_no_row_of_one_text_and_picture() -> None:
+    row = replace(item(1), sequences=(item(1), item(2)), answers=torch.ones(2), box=torch.tensor(BOXES[0]))
+    for objective in (Questions(), Referring(), Ranking(), Matching()):
+        with pytest.raises(DataError, match="row1 has 2 pictures or options; this task reads one"):
+            objective.draw(row, (), random_for(0, 0, ""))

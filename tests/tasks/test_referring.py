@@ -156,3 +156,8 @@ def test_the_forms_of_the_other_servers() -> None:
     written = json.loads(answers_file([said(key, "blue") for key in ("42001", "007", "0", "q7")], ("red", "blue")))
     assert [one["question_id"] for one in written] == [42001, "007", 0, "q7"]
     assert {one["answer"] for one in written} == {"blue"}
+
+
+def test_rows_that_do_not_tell_what_is_meant_are_refused_before_they_are_asked(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no column 'box'; expected phrases"):
+        referring(Points(), questions(tmp_path, [(0, 0)]))

@@ -263,3 +263,33 @@ def test_a_training_with_regions_of_unknown_weights_says_so(rows, tmp_path):
     found = with_regions(UniterConfig(), joined, told.append)
     assert (found.feature_kind, found.box_kind) == ("drawn", "given") and len(told) == 2
     assert told[1].startswith("Note: which weights made these regions is not known")
+
+
+def asked(right, *options):
+    fields = {**sample().fields, "options": list(options), "right": right}
+    return replace(sample(texts=("a red hat",)), fields=fields)
+
+
+def test_options_are_sequences_of_one_picture(inputs):
+    row = inputs.item(asked(1, "a hat", "two red hats"), None)
+    assert row.right == 1 and row.text_ids is None and len(row.sequences) == 2
+    assert all(one.text_types.max() == 2 and len(one.text_ids) == len(one.text_types) for one in row.sequences)
+    batch = inputs.collate([row, row])
+    assert (len(batch), batch.sequences, len(batch.text.ids)) == (2, 2, 4)
+    assert inputs.num_tokens(asked(1, "a hat", "two red hats")) == 2 * max(map(tokens_of, row.sequences))
+
+
+def tokens_of(item):
+    return len(item.text_ids) + len(item.regions)
+
+
+@pytest.mark.parametrize("right", [-1, 2])
+def test_a_right_option_that_is_not_there_is_told(inputs, right):
+    with pytest.raises(DataError, match=f"a: the right option is {right}; expected 0 to 1, or null"):
+        inputs.item(asked(right, "a hat", "two hats"), None)
+
+
+def test_rows_with_more_options_than_others_are_named(inputs):
+    rows = [inputs.item(asked(0, *options), None) for options in (("a", "red"), ("a", "red", "hat"))]
+    with pytest.raises(DataError, match="a has 2 options and a 3; expected as many in every row"):
+        inputs.collate(rows)

@@ -45,11 +45,11 @@ def predict(
         if isinstance(model, FusedMatcher):
             model.check_rows(rows, progress.say)
         if task == "referring":
-            text = boxes_file(referring(as_pointer(model, task), rows, progress=progress))
+            text = boxes_file(referring(as_pointer(model, task), rows, scored=False, progress=progress))
         else:
             answerer = as_answerer(model, task)
             text = answers_file(answering(answerer, rows, scored=False, progress=progress), answerer.answers)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, text.encode())
-    screen.out(f"{len(rows):,} answers: {out}")
+    screen.out(f"{len(rows):,} rows: {out}")
     screen.next_step(evaluate_command(run, task, data, rows.name, None, regions))

@@ -152,3 +152,12 @@ def spread_rows(num_rows: int, limit: int | None) -> Sequence[int]:
     if limit is None or limit >= num_rows:
         return range(num_rows)
     return [row * num_rows // limit for row in range(limit)]
+
+
+def scattered_rows(num_rows: int, limit: int | None) -> Sequence[int]:
+    """`spread_rows`, but of each equal stretch a row by chance: of kinds that take turns none is passed over."""
+    if limit is None or limit >= num_rows:
+        return range(num_rows)
+    bounds = np.arange(limit + 1) * num_rows // limit
+    chance = _hash(np.arange(limit, dtype=np.uint64), 0) % np.diff(bounds).astype(np.uint64)
+    return (bounds[:-1] + chance.astype(np.int64)).tolist()

@@ -15,7 +15,7 @@ from diptych.data.examples import ANSWERS
 from diptych.data.sample import Item, Rng
 from diptych.errors import DataError, UsageError
 from diptych.nn.task_heads import AnswerHead
-from diptych.objectives.objective import Encode, Loss, RowsApart, pooled
+from diptych.objectives.objective import Encode, Loss, RowsApart, pooled, single
 
 HEADS = ("vqa", "ve")
 """Of questions (VQA) and of statements (SNLI-VE)."""
@@ -59,7 +59,7 @@ class Answering(RowsApart):
         """
         if item.answers is None:
             raise DataError(f"{item.key} has no answers; a model learns of rows that have, and is asked the others")
-        return item, {self.name: item.answers}
+        return single(item), {self.name: item.answers}
 
     def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
         """Rows."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from diptych.data.batch import Batch, Targets
 from diptych.data.sample import Item, Rng, random_for
 from diptych.nn.heads import MatchHead
-from diptych.objectives.objective import Encode, Fused, Loss, RowsApart, pooled
+from diptych.objectives.objective import Encode, Fused, Loss, RowsApart, pooled, single
 from diptych.objectives.transport import transport_distance
 
 
@@ -53,6 +53,7 @@ class Matching(RowsApart):
 
         A partner of the same group is a match as well.
         """
+        single(item)
         if not partners or partners[0].group == item.group:
             return item, {self.name: torch.tensor(1)}
         return replace(item, regions=partners[0].regions), {self.name: torch.tensor(0)}

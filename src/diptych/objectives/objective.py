@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from diptych.data.batch import Batch, Targets, reading
 from diptych.data.sample import Item, Rng
+from diptych.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +160,19 @@ class Encode(Protocol):
 
     def __call__(self, batch: Batch) -> Any:
         """The room's Encoding of `batch`."""
+
+
+def single(item: Item) -> Item:
+    """The item, where it is one text with one picture.
+
+    Raises:
+        DataError: it is several sequences: it asks about several pictures, or has options.
+    """
+    if item.sequences:
+        raise DataError(
+            f"{item.key} has {len(item.sequences)} pictures or options; this task reads one text with one picture a row"
+        )
+    return item
 
 
 def pooled(encode: Encode, batch: Batch) -> Tensor:

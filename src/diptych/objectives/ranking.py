@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diptych.data.batch import Batch, Targets
 from diptych.data.sample import Item, Rng, random_for
 from diptych.nn.task_heads import LinearHead
-from diptych.objectives.objective import Encode, Loss, RowsApart, pooled
+from diptych.objectives.objective import Encode, Loss, RowsApart, pooled, single
 
 HEAD = "rank"
 WRONG = "wrong"
@@ -51,6 +51,8 @@ class _Ranked(RowsApart):
 
     def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The sequences; "wrong" (2 K,) where a partner shows another thing than the row, so that the pair is false."""
+        for one in (item, *partners):
+            single(one)
         with_pictures = [replace(item, regions=one.regions) for one in partners]
         with_texts = [replace(item, text_ids=one.text_ids, text_types=one.text_types) for one in partners]
         wrong = torch.tensor([one.group != item.group for one in partners], dtype=torch.bool)

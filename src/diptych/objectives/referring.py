@@ -16,7 +16,7 @@ from diptych.data.examples import BOX
 from diptych.data.sample import Item, Rng
 from diptych.errors import DataError
 from diptych.nn.task_heads import RegionScoreHead
-from diptych.objectives.objective import Encode, Fused, Loss, RowsApart
+from diptych.objectives.objective import Encode, Fused, Loss, RowsApart, single
 
 OTHER = "other"
 HARDEST = -1
@@ -59,7 +59,7 @@ class Referring(RowsApart):
         Raises:
             DataError: nobody tells the box, or no region overlaps it enough to be taken for it.
         """
-        overlaps = region_overlaps(item)
+        overlaps = region_overlaps(single(item))
         best = overlaps.argmax()
         if overlaps[best] <= HIT:
             raise DataError(

@@ -90,7 +90,8 @@ def formed(item: Item, form: Form) -> Item:
         DataError: there are not two.
     """
     if len(item.sequences) != 2:
-        raise DataError(f"{item.key} is about {len(item.sequences) or 1} pictures; expected two")
+        found = len(item.sequences)
+        raise DataError(f"{item.key} is about {f'{found} pictures' if found else 'one picture'}; expected two")
     if form != "triplet":
         return item
     left, right = item.sequences

@@ -11,7 +11,7 @@ from diptych.systems.runs import read_run
 from diptych.systems.trained import read_trained
 from diptych.train.run import Run
 
-KEPT = ("dropout", "attention_dropout", "answers", "types")
+KEPT = ("dropout", "attention_dropout", "answers")
 """Settings of a model that the recipe goes by, and not the weights."""
 TASKS = ("vqa", "ve", "nlvr2", "vcr", "re", "ranking", "hard_ranking")
 """Objectives of fine-tuning."""
@@ -49,4 +49,5 @@ def finetuned(weights: str | Path, name: str) -> Run:
     kept = KEPT if file is None else (*KEPT, "max_regions")
     taken = {setting: getattr(run.model, setting) for setting in kept}
     context = min(max(run.model.context, trained.config.context), trained.config.positions)
-    return replace(run, model=replace(trained.config, context=context, **taken), inputs=trained.inputs)
+    types = max(run.model.types, trained.config.types)
+    return replace(run, model=replace(trained.config, context=context, types=types, **taken), inputs=trained.inputs)

@@ -12,7 +12,7 @@ from torch import Tensor
 from diptych.data.choosing import TO_ANSWER, TO_RATIONALE, question_of
 from diptych.data.examples import ANSWERS, KIND, OPTIONS, RIGHT, answer_scores
 from diptych.data.sample import Sample
-from diptych.data.sampler import spread_rows
+from diptych.data.sampler import scattered_rows
 from diptych.data.table import Rows
 from diptych.errors import DataError
 from diptych.progress import SILENT, Progress
@@ -90,7 +90,7 @@ def answering(
             f"{rows.path} has no column {needed!r}; expected a table of examples, as `diptych data examples` makes it"
         )
     columns = (REGIONS, *(name for name in (ANSWERS, OPTIONS, RIGHT, KIND) if name in rows.columns))
-    chosen, said = spread_rows(len(rows), limit), list[_Said]()
+    chosen, said = scattered_rows(len(rows), limit), list[_Said]()
     with progress.bar("answering", total=len(chosen), unit="questions") as bar:
         for start in range(0, len(chosen), AT_ONCE):
             samples = [replace(rows.sample(row, columns), image=None) for row in chosen[start : start + AT_ONCE]]

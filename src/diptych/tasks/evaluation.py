@@ -317,11 +317,11 @@ def _answers(model: Answerer, table: Table, asked: Asked, progress: Progress) ->
     found = answering(model, table.split(asked.split), limit=asked.limit, progress=progress)
     scores = answering_scores(found)
     right = next(score for score in scores if score.label == ALL)
+    by_chance = "guessing" if model.reads_options else "always giving a kind's usual answer"
     return Evaluation(
         task="answers",
         headline=(
-            f"Answers {of_100(right.value)} of 100 questions rightly; always giving a kind's usual answer gets "
-            f"{of_100(right.chance or 0.0)}"
+            f"Answers {of_100(right.value)} of 100 questions rightly; {by_chance} gets {of_100(right.chance or 0.0)}"
         ),
         scores=tuple(scores),
         details={"num_questions": len(found), "num_answers": len(model.answers)},

@@ -16,10 +16,11 @@ from diptych.errors import DataError, UsageError
 from diptych.nn.rest import at_rest
 from diptych.objectives.answering import HEADS, answer_logits
 from diptych.objectives.choosing import option_logits
+from diptych.objectives.objective import single
 from diptych.objectives.ranking import HEAD as RANK
 from diptych.objectives.referring import region_scores
 from diptych.objectives.transport import cosine_cost, transport_plan
-from diptych.objectives.two_pictures import FORMS, formed, head_of, truth_logits
+from diptych.objectives.two_pictures import FORMS, Form, formed, head_of, truth_logits
 from diptych.progress import SILENT, Bar, Progress
 from diptych.tasks.matcher import HEAD, REGIONS, Alignment, FusedInputs, FusedModel
 from diptych.tasks.pairing import Block, blocks, fused_pairs
@@ -125,9 +126,9 @@ class FusedMatcher:
             raise self._untrained("answers")
         if head != "vcr" and not self.answers:
             raise UsageError(f"nobody named the answers of {self.name}; convert it with a config that has `answers`")
-        rows = [self.inputs.item(sample, None) for sample in samples]
-        if head == "nlvr2_triplet":
-            rows = [formed(row, "triplet") for row in rows]
+        rows = [_asked_by(head, self.inputs.item(sample, None)) for sample in samples]
+        if head == "vcr" and len(numbers := {len(row.sequences) for row in rows}) > 1:
+            raise DataError(f"rows have {min(numbers)} and {max(numbers)} options; expected as many in every row")
         return torch.stack(self._asked(rows, lambda batch: list(self._logits(head, batch).cpu()), batch))
 
     def point(self, samples: Sequence[Sample], *, batch: int = 64) -> list[Tensor]:
@@ -150,7 +151,7 @@ class FusedMatcher:
             found = region_scores(self.model, batch).cpu()
             return [one[mask] for one, mask in zip(found, batch.regions.mask.cpu(), strict=True)]
 
-        return self._asked([self.inputs.item(sample, None) for sample in samples], scores, batch)
+        return self._asked([single(self.inputs.item(sample, None)) for sample in samples], scores, batch)
 
     def _logits(self, head: str, batch: Batch) -> Tensor:
         match head:
@@ -159,7 +160,7 @@ class FusedMatcher:
             case "vqa" | "ve":
                 return answer_logits(self.model, batch, head)
             case _:
-                return truth_logits(self.model, batch, next(form for form in FORMS if head_of(form) == head))
+                return truth_logits(self.model, batch, _form_of(head))
 
     def _asked(self, rows: Sequence[Item], told: Callable[[Batch], list[Tensor]], batch: int) -> list[Tensor]:
         """What is told of each row, on the CPU."""
@@ -243,3 +244,22 @@ def _length(row: Item) -> int:
         for one in (row.sequences or (row,))
         if one.text_ids is not None and one.regions is not None
     )
+
+
+def _asked_by(head: str, row: Item) -> Item:
+    """The row as a head for answers reads it.
+
+    Raises:
+        DataError: it is a row of another task.
+    """
+    match head:
+        case "vqa" | "ve":
+            return single(row)
+        case "vcr":
+            return row
+        case _:
+            return formed(row, _form_of(head))
+
+
+def _form_of(head: str) -> Form:
+    return next(form for form in FORMS if head_of(form) == head)

@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 
 from diptych.data.examples import BOX, KIND
 from diptych.data.sample import Sample
-from diptych.data.sampler import spread_rows
+from diptych.data.sampler import scattered_rows
 from diptych.data.table import Rows
 from diptych.errors import DataError
 from diptych.objectives.referring import HIT
@@ -63,7 +63,7 @@ class Pointed:
 
 
 def referring(
-    model: Pointer, rows: Rows, *, limit: int | None = None, progress: Progress = SILENT
+    model: Pointer, rows: Rows, *, limit: int | None = None, scored: bool = True, progress: Progress = SILENT
 ) -> tuple[Pointed, ...]:
     """The region that scores highest for the first text of each row.
 
@@ -73,12 +73,17 @@ def referring(
         model: the model.
         rows: of a table of examples, with regions joined.
         limit: at most so many rows, evenly spread over the split.
+        scored: whether the rows have to tell what is meant.
         progress: where the work is drawn.
     Raises:
         UsageError: the model was never trained to.
-        DataError: a row lacks a text or regions.
+        DataError: the rows do not tell what is meant; or one lacks a text or regions.
     """
-    chosen, found = spread_rows(len(rows), limit), list[Pointed]()
+    if scored and BOX not in rows.columns:
+        raise DataError(
+            f"{rows.path} has no column {BOX!r}; expected phrases, as `diptych data examples --task re` makes them"
+        )
+    chosen, found = scattered_rows(len(rows), limit), list[Pointed]()
     columns = (REGIONS, *(name for name in (BOX, KIND) if name in rows.columns))
     with progress.bar("pointing", total=len(chosen), unit="phrases") as bar:
         for start in range(0, len(chosen), AT_ONCE):

@@ -12,8 +12,6 @@ from diptych.data.examples import TRUTHS
 from diptych.tasks.answering import Answered
 from diptych.tasks.referring import Pointed
 
-NUM_OPTIONS = 4
-
 
 def answers_file(found: Sequence[Answered], names: Sequence[str]) -> str:
     """The form that the server of a task takes.
@@ -49,7 +47,7 @@ def _options_file(found: Sequence[Answered]) -> str:
 
     Where rationales were asked for given one answer alone, the columns of the others stay empty.
     """
-    places = range(NUM_OPTIONS)
+    places = range(max((len(one.shares) for one in found), default=0))
     of_answers = [f"answer_{place}" for place in places]
     of_rationales = [f"rationale_conditioned_on_a{given}_{place}" for given in places for place in places]
     rows: dict[str, dict[str, str]] = {}

@@ -57,6 +57,9 @@ class UniterInputs:
             box=None if box is None else torch.tensor(box),
         )
         if OPTIONS in sample.fields:
+            num = len(sample.fields[OPTIONS])
+            if item.right is not None and not 0 <= item.right < num:
+                raise DataError(f"{item.key}: the right option is {item.right}; expected 0 to {num - 1}, or null")
             item = replace(item, regions=join_regions(pictures))
             return replace(item, sequences=self._options(item, sample, longest), regions=None)
         text = sample.texts[0 if rng is None else int(rng.integers(len(sample.texts)))]
@@ -165,7 +168,11 @@ class UniterInputs:
         """
         counts = {len(item.sequences) or 1 for item in items}
         if len(counts) > 1:
-            raise DataError(f"rows of one batch have {min(counts)} and {max(counts)} options; expected all as many")
+            first, num = items[0].key, len(items[0].sequences)
+            other = next(item for item in items if len(item.sequences) != num)
+            raise DataError(
+                f"{first} has {num} options and {other.key} {len(other.sequences)}; expected as many in every row"
+            )
         read = [one for item in items for one in (item.sequences or (item,))]
         texts = [item.text_ids for item in read if item.text_ids is not None]
         regions = [item.regions for item in read if item.regions is not None]

@@ -55,7 +55,7 @@ def _tiny(objective: Objective, **model: object) -> Run:
 def _tiny_ranking(objective: Objective) -> Run:
     """Fewer rows a step, since each is many pairs."""
     run = _tiny(objective)
-    return replace(run, training=replace(run.training, batch=16))
+    return replace(run, training=replace(run.training, batch=16, eval_rows=64))
 
 
 def _released(
