@@ -24,6 +24,7 @@ from diptych.objectives.contrastive import Contrastive
 from diptych.objectives.objective import Dual, Encode, Loss, OwnRow
 from diptych.objectives.sigmoid import Sigmoid
 from diptych.overrides import apply_overrides
+from diptych.progress import Silent, SilentBar
 from diptych.train.job import Job
 from diptych.train.loop import fit
 from diptych.train.run import InputSettings, OptimSettings, Run, TrainingSettings
@@ -192,3 +193,27 @@ def main(arguments: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1:])
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+class KillAt(Silent):
+    """Ends the program after so many steps."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> SilentBar:
+        return _Bar(self) if name == "training" else SilentBar()
+
+
+class _Bar(SilentBar):
+    def __init__(self, told: KillAt) -> None:
+        self.told = told
+
+    def advance(self, num: float = 1, note: str = "") -> None:
+        self.told.left -= 1
+        if self.told.left == 0:
+            raise Killed

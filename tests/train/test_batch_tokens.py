@@ -14,7 +14,6 @@ import torch
 from diptych.checkpoint.store import best_or_last
 from diptych.data.table import Table, open_table
 from diptych.errors import UsageError
-from diptych.progress import Silent, SilentBar
 from diptych.train.job import Job
 from diptych.train.loop import fit
 from diptych.train.plan import make_plan
@@ -55,30 +54,6 @@ def counted_job(small_room: ModuleType, *settings: str) -> Job:
     return replace(job, inputs=Counted(job.inputs))
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
-
-
-class KillAt(Silent):
-    """Ends the program after so many steps."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> SilentBar:
-        return _Bar(self) if name == "training" else SilentBar()
-
-
-class _Bar(SilentBar):
-    def __init__(self, told: KillAt) -> None:
-        self.told = told
-
-    def advance(self, num: float = 1, note: str = "") -> None:
-        self.told.left -= 1
-        if self.told.left == 0:
-            raise Killed
-
-
 def weights(out: Path) -> dict[str, torch.Tensor]:
     return best_or_last(out).model()
 
@@ -99,9 +74,9 @@ def test_a_killed_run_that_goes_on_is_the_run_that_was_not(
 ) -> None:
     job = counted_job(small_room, f"optim.arithmetic={arithmetic}")
     fit(job, table, tmp_path / "whole", device="cpu")
-    with pytest.raises(Killed):
+    with pytest.raises(small_room.Killed):
         fit(counted_job(small_room, f"optim.arithmetic={arithmetic}"), table, tmp_path / "killed", device="cpu",
-            progress=KillAt(8))  # fmt: skip
+            progress=small_room.KillAt(8))  # fmt: skip
     fit(counted_job(small_room, f"optim.arithmetic={arithmetic}"), table, tmp_path / "killed", device="cpu",
         resume=True)  # fmt: skip
     whole, gone_on = weights(tmp_path / "whole"), weights(tmp_path / "killed")

@@ -13,7 +13,6 @@ from diptych.checkpoint.store import best_or_last
 from diptych.data.mixing import mix_tables
 from diptych.data.table import Table, open_table
 from diptych.errors import DataError, RunExistsError, UsageError
-from diptych.progress import Silent, SilentBar
 from diptych.train.loop import fit
 from diptych.train.plan import make_plan
 from diptych.train.review import write_report
@@ -30,30 +29,6 @@ def tables(tmp_path: Path, small_room: ModuleType) -> list[Table]:
     ]
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
-
-
-class KillAt(Silent):
-    """Ends the program after so many steps."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> SilentBar:
-        return _Bar(self) if name == "training" else SilentBar()
-
-
-class _Bar(SilentBar):
-    def __init__(self, told: KillAt) -> None:
-        self.told = told
-
-    def advance(self, num: float = 1, note: str = "") -> None:
-        self.told.left -= 1
-        if self.told.left == 0:
-            raise Killed
-
-
 def events(out: Path, kind: str) -> list[dict]:
     found = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [one for one in found if one["event"] == kind]
@@ -64,8 +39,14 @@ def test_a_killed_run_that_goes_on_is_the_run_that_was_not(
 ) -> None:
     table = mix_tables(tables)
     fit(small_room.small_job(settings=SETTINGS), table, tmp_path / "whole", device="cpu")
-    with pytest.raises(Killed):
-        fit(small_room.small_job(settings=SETTINGS), table, tmp_path / "run", device="cpu", progress=KillAt(8))
+    with pytest.raises(small_room.Killed):
+        fit(
+            small_room.small_job(settings=SETTINGS),
+            table,
+            tmp_path / "run",
+            device="cpu",
+            progress=small_room.KillAt(8),
+        )
     fit(small_room.small_job(settings=SETTINGS), table, tmp_path / "run", device="cpu", resume=True)
     whole, gone_on = best_or_last(tmp_path / "whole").model(), best_or_last(tmp_path / "run").model()
     assert all(torch.equal(whole[name], gone_on[name]) for name in whole)
