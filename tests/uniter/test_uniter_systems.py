@@ -152,12 +152,14 @@ def test_embedded_once_pairs_score_as_when_each_is_read_alone(released, monkeypa
     assert model.match(ROWS, TEXTS, []).shape == (0,)
 
 
-def test_a_fingerprint_is_of_the_weights(released, tmp_path):
+def test_a_fingerprint_is_of_the_weights_and_the_words(released, tmp_path):
     model, same = diptych.load(released, device="cpu"), diptych.load(released, device="cpu")
     assert model.fingerprint() == same.fingerprint()
     with torch.no_grad():
         same.model.pooler.dense.bias[0] += 1e-6
     assert model.fingerprint() != same.fingerprint()
+    other = diptych.load(write(tmp_path, words=[*WORDS[:-1], "zebra"]), device="cpu")
+    assert model.fingerprint() != other.fingerprint()
 
 
 def test_a_model_without_the_head_for_matching_says_so(tmp_path):

@@ -51,8 +51,9 @@ class FusedMatcher:
         self.inputs.check_rows(rows, tell)
 
     def fingerprint(self) -> str:
-        """SHA-256 of weights and settings."""
-        digest = hashlib.sha256(repr(self.inputs.config).encode())
+        """SHA-256 of weights, settings and vocabulary."""
+        tokenizer = self.inputs.tokenizer
+        digest = hashlib.sha256(f"{self.inputs.config} {tokenizer} {tokenizer.rust.to_str()}".encode())
         for name, tensor in self.model.state_dict().items():
             digest.update(name.encode() + tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
