@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from diptych.cli.main import main
 from diptych.data.scenes import draw_scenes, easy
@@ -61,7 +62,10 @@ def test_a_killed_run_goes_on_as_the_one_that_was_not(
     said = capsys.readouterr()
     assert f"--data {world / 'a'} " in said.out.splitlines()[-1]
     command = [sys.executable, "-m", "diptych.cli.main", *map(str, words(world, killed))]
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    threads = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums of floats hang on their number
+    process = subprocess.Popen(
+        command, start_new_session=True, env=threads, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     log = killed / "log.jsonl"
     while process.poll() is None and (not log.exists() or log.read_bytes().count(b'"event": "step"') < 10):
         time.sleep(0.01)

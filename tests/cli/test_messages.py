@@ -158,7 +158,7 @@ FAILURE = {
     "data import notes out": (
         "the format of notes is not recognised (found a.md); expected a folder of class folders, one with "
         "metadata.jsonl or metadata.csv, a list of paths and texts (CSV, JSON lines), Parquet, WebDataset tars, COCO "
-        f"or Karpathy JSON; name it with --format: {FORMATS}"
+        f"or Karpathy JSON, or a folder of pictures; name it with --format: {FORMATS}"
     ),
     "data import ./ntes out": "there is nothing at ./ntes; did you mean notes?",
     "data import scenes out": "scenes is a table already; use it as it is: --data scenes",
