@@ -14,7 +14,7 @@ MASK = 4
 REPLACEMENTS = (5, 90)
 
 
-@given(st.lists(st.integers(*REPLACEMENTS), max_size=12), st.integers(0, 99))
+@given(st.lists(st.integers(REPLACEMENTS[0], REPLACEMENTS[1] - 1), max_size=12), st.integers(0, 99))
 def test_what_is_not_chosen_stays_and_something_always_is(ids, seed):
     masked, chosen = mask_words(ids, random_for(seed, 0, "a"), mask_id=MASK, replacements=REPLACEMENTS)
     assert bool(chosen) == bool(ids)
