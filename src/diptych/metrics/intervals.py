@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from statistics import NormalDist
 
 
@@ -28,3 +29,22 @@ def wilson(hits: float, num: int, level: float = 0.95) -> tuple[float, float]:
     reach = z * math.sqrt(share * (1 - share) / num + z * z / (4 * num * num))
     low, high = (centre - reach) / (1 + z * z / num), (centre + reach) / (1 + z * z / num)
     return (0.0 if hits == 0 else max(low, 0.0)), (1.0 if hits == num else min(high, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """Answers that were right or wrong."""
+
+    num: int
+    hits: int
+    """Those that were right."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of those that were right."""
+        return self.hits / self.num
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the true accuracy lies, 95 times of 100; see `wilson`."""
+        return wilson(self.hits, self.num)

@@ -42,9 +42,7 @@ class Choosing(RowsApart):
         Raises:
             DataError: nobody tells which that is.
         """
-        if item.right is None:
-            raise DataError(f"{item.key} does not say which option is right")
-        return item, {self.name: F.one_hot(torch.tensor(item.right), len(item.sequences))}
+        return item, {self.name: F.one_hot(torch.tensor(_right(item)), len(item.sequences))}
 
     def counts(self, batch: Batch, targets: Targets) -> dict[str, int]:
         """Options of all rows."""
@@ -65,14 +63,18 @@ def right_text(item: Item) -> Item:
     Raises:
         DataError: nobody tells which is right.
     """
-    if item.right is None:
-        raise DataError(f"{item.key} does not say which option is right")
-    one = item.sequences[item.right]
+    one = item.sequences[_right(item)]
     assert one.text_ids is not None and one.text_types is not None and item.word_ids is not None
     special = torch.tensor([token in item.word_ids.special for token in one.text_ids.tolist()])
     before = one.text_types.roll(1)
     before[0] = one.text_types[0]
     return replace(one, sequences=(), text_types=torch.where(special, before, one.text_types))
+
+
+def _right(item: Item) -> int:
+    if item.right is None:
+        raise DataError(f"{item.key} does not say which option is right")
+    return item.right
 
 
 def option_logits(encode: Encode, batch: Batch) -> Tensor:

@@ -12,7 +12,7 @@ from diptych.data.rejects import Reject
 from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows
 from diptych.errors import DataError
-from diptych.metrics.intervals import wilson
+from diptych.metrics.intervals import Counted
 from diptych.metrics.recall import dot_products
 from diptych.progress import SILENT, Progress
 from diptych.tasks.encoder import Towers
@@ -44,24 +44,12 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KindResult:
+class KindResult(Counted):
     """All questions of one kind."""
 
     kind: str
-    num: int
-    hits: int
     chance: float
     """What guessing would reach: the mean of 1 / number of texts."""
-
-    @property
-    def accuracy(self) -> float:
-        """Share of questions that were right."""
-        return self.hits / self.num
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Where the true accuracy lies, 95 times of 100 (Wilson)."""
-        return wilson(self.hits, self.num)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from diptych.data.regions import RegionStore, box_edges
 from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows
 from diptych.errors import DataError, UsageError
-from diptych.metrics.intervals import wilson
+from diptych.metrics.intervals import Counted
 from diptych.progress import SILENT, Progress
 from diptych.tasks.linear_probe import set_apart
 from diptych.tasks.logistic import Labelled, best_strength, fit_logistic, share_right
@@ -33,29 +33,16 @@ NAME = "name"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FieldProbe:
-    """How well one field of the objects is told from the features of their regions."""
+class FieldProbe(Counted):
+    """How well one field of the objects of the test split is told from the features of their regions."""
 
     field: str
     words: tuple[str, ...]
     """What it may be."""
-    num: int
-    """Objects of the test split that were asked about."""
-    hits: int
     chance: float
     """What always saying the training split's most frequent word gets."""
     strength: float
     """The lambda that was best on a fifth of the training objects."""
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the objects whose word was told."""
-        return self.hits / self.num
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Where the true accuracy lies, 95 times of 100 (Wilson)."""
-        return wilson(self.hits, self.num)
 
 
 @dataclass(frozen=True, kw_only=True)
