@@ -81,10 +81,11 @@ def rows(job: Job, items: Callable[[Job, int], list[Item]]) -> list[tuple[Item, 
 
 def drawn(objective: Any, place: int, items: list[Item]) -> tuple[Item, Targets]:
     objective = objective.at(None, 0) if isinstance(objective, Mixture) else objective
-    partners = objective.partners(0, 0, place, len(items))
-    assert all(0 <= one < len(items) for one in partners)
+    others = [*items[place + 1 :], *items[:place]]
+    partners = objective.partners(0, 0, place, len(others))
+    assert all(0 <= one < len(others) for one in partners)
     rng = random_for(0, 0, items[place].key, objective.name)
-    return objective.draw(items[place], [items[one] for one in partners], rng)
+    return objective.draw(items[place], [others[one] for one in partners], rng)
 
 
 def batched(job: Job, rows: list[tuple[Item, Targets]]) -> tuple[Batch, Targets]:

@@ -63,8 +63,8 @@ class PartnerDraw(OwnRow):
 
     name = "partner"
 
-    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
-        return ((row + 1 + epoch) % num_rows,)
+    def partners(self, seed: int, epoch: int, row: int, num_others: int) -> tuple[int, ...]:
+        return (epoch % num_others,)
 
     def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         (partner,) = partners

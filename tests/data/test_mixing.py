@@ -54,7 +54,9 @@ def test_rows_stand_one_behind_the_other_by_hand(pair: list[Table]) -> None:
     assert list(rows.texts()) == [f"{num}, {row}" for num in (3, 5) for row in range(num)]
     assert rows.num_pictures == 8
     assert rows.find(["2:b", "1:c", "3:a", "a", "1:e", "0:a"]) == [4, 2, None, None, None, None]
-    assert [rows.of_same_table(row) for row in (0, 2, 3, 7)] == [range(3), range(3), range(3, 8), range(3, 8)]
+    taken = [rows.partners(row, lambda row, num_others: range(num_others)) for row in (0, 2, 3, 7)]
+    assert taken == [[1, 2], [0, 1], [4, 5, 6, 7], [3, 4, 5, 6]]
+    assert rows.partners(4, lambda row, num_others: [row, num_others - 1]) == [6, 3]
     assert rows.where(4) == f"{pair[1].path} train, row 1"
     with pytest.raises(IndexError, match="row 8"):
         rows.sample(8)
@@ -107,8 +109,8 @@ class Asks(OwnRow):
 
     name = "asks"
 
-    def partners(self, seed, epoch, row, num_rows):
-        return ((row + 1) % num_rows, (row + 2) % num_rows)
+    def partners(self, seed, epoch, row, num_others):
+        return (0, 1)
 
     def draw(self, item, partners, rng):
         assert len({one.key[:2] for one in (item, *partners)}) == 1, "partners are of the row's own table"

@@ -120,8 +120,8 @@ class Drawn(RowNumbers):
 
     name: str = "drawn"
 
-    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
-        return ((row + 1) % num_rows,)
+    def partners(self, seed: int, epoch: int, row: int, num_others: int) -> tuple[int, ...]:
+        return (0,)
 
     def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         assert item.text_ids is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -35,8 +36,8 @@ class Draw(Protocol):
     def columns(self) -> tuple[str, ...]:
         """Own columns that an item is to be made of, beside the room's."""
 
-    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
-        """Other rows that `draw` needs, of the `num_rows` of one table."""
+    def partners(self, seed: int, epoch: int, row: int, num_others: int) -> Sequence[int]:
+        """The places, among its others, of the rows that `draw` needs beside a row of a table."""
 
     def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """What is masked, swapped or asked of one item."""
@@ -173,9 +174,8 @@ class RowReader:
         if draw is None:
             return item, {}
         seed = 0 if self.seed is None else self.seed
-        table = self.rows.of_same_table(row)
-        others = draw.partners(seed, epoch, row - table.start, len(table))
-        partners = [self._item(epoch, table.start + other, columns, begin) for other in others]
+        others = self.rows.partners(row, partial(draw.partners, seed, epoch))
+        partners = [self._item(epoch, other, columns, begin) for other in others]
         try:
             return draw.draw(item, partners, LateRng(seed, epoch, item.key, draw.name))
         except DataError as error:  # nothing can be asked of this row

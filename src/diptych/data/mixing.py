@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain
 from pathlib import Path
@@ -106,10 +106,10 @@ class MixedRows(Rows):
         """The rows of each table."""
         return self._parts
 
-    def of_same_table(self, row: int) -> range:
-        """All rows of the table that `row` is of."""
-        place = self._place_of(row)
-        return range(self._starts[place], self._starts[place + 1])
+    def partners(self, row: int, choose: Callable[[int, int], Sequence[int]]) -> list[int]:
+        """Other rows of the row's own table."""
+        place, own = self._own(row)
+        return [self._starts[place] + other for other in self._parts[place].partners(own, choose)]
 
     def where(self, row: int) -> str:
         """Where a row lies, for messages."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import lru_cache, reduce
 from itertools import accumulate
@@ -26,6 +26,9 @@ CHECKSUM_LIMIT = 1 << 30
 PICTURE_KEY = "picture_key"
 """The own column of a table of examples that says which picture or pictures a row is about: what is joined is found by
 it, one value for each of a list."""
+
+PARTNERS = "partners"
+"""The column of a joined store that names, by their keys, the rows that may be a row's partners."""
 
 OPEN_SHARDS = 256
 """Shards a reader keeps mapped; each holds a file handle."""
@@ -204,9 +207,18 @@ class Rows:
         """The rows of each table that is mixed; themselves, where none are."""
         return (self,)
 
-    def of_same_table(self, row: int) -> range:
-        """All rows of the table that `row` is of: those that may be its partners."""
-        return range(len(self))
+    def partners(self, row: int, choose: Callable[[int, int], Sequence[int]]) -> list[int]:
+        """Other rows of the same table: those that a joined store names in its column "partners", or any.
+
+        Args:
+            row: 0 to len - 1.
+            choose: from the row and the number of its others, the places of those that are taken.
+        """
+        named = self._stored(self.key(row), PARTNERS) if PARTNERS in self.all_columns else ()
+        others = [other for other in self.find(named) if other is not None and other != row]
+        if others:
+            return [others[place] for place in choose(row, len(others))]
+        return [(row + 1 + place) % len(self) for place in choose(row, len(self) - 1)]
 
     def where(self, row: int) -> str:
         """Where a row lies, for messages."""

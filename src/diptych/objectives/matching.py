@@ -41,12 +41,12 @@ class Matching(RowsApart):
         """Two logits, the second for a match."""
         return {self.name: MatchHead(config.width)}
 
-    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
+    def partners(self, seed: int, epoch: int, row: int, num_others: int) -> tuple[int, ...]:
         """Any other row, for a share of the rows."""
         rng = random_for(seed, epoch, str(row), self.name)
-        if num_rows < 2 or rng.random() >= self.negatives:
+        if num_others == 0 or rng.random() >= self.negatives:
             return ()
-        return ((row + 1 + int(rng.integers(num_rows - 1))) % num_rows,)
+        return (int(rng.integers(num_others)),)
 
     def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The item, with the partner's regions where it has one; "itm" () 1 where they belong together.

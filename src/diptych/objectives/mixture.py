@@ -65,7 +65,7 @@ class Mixture(RowsApart):
         """Those of all objectives."""
         return tuple(dict.fromkeys(name for one, _ in self.shares for name in one.columns))
 
-    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
+    def partners(self, seed: int, epoch: int, row: int, num_others: int) -> tuple[int, ...]:
         """Rows are drawn by what `at` returns."""
         raise TypeError("a mixture draws no rows; ask what its `at` returns")
 
@@ -96,9 +96,9 @@ class Drawn:
         """The mixture's, so that all rows are read alike."""
         return self.mixture.columns
 
-    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
+    def partners(self, seed: int, epoch: int, row: int, num_others: int) -> tuple[int, ...]:
         """The objective's."""
-        return self.objective.partners(seed, epoch, row, num_rows)
+        return self.objective.partners(seed, epoch, row, num_others)
 
     def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The objective's, with the place of the objective."""

@@ -194,7 +194,7 @@ class OwnRow:
         """None beside the room's."""
         return ()
 
-    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
+    def partners(self, seed: int, epoch: int, row: int, num_others: int) -> tuple[int, ...]:
         """No other row is needed."""
         return ()
 
@@ -233,8 +233,8 @@ class Objective(Protocol):
     def heads(self, config: Any) -> Mapping[str, nn.Module]:
         """New heads for a model of the room's config, which owns them under these names; most are the objective's."""
 
-    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
-        """Other rows that `draw` needs, by index arithmetic; of most objectives none."""
+    def partners(self, seed: int, epoch: int, row: int, num_others: int) -> tuple[int, ...]:
+        """The places, among the `num_others` other rows, of those that `draw` needs; of most objectives none."""
 
     def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """What is masked, swapped or asked of one item, in the loader's worker; returns new values."""

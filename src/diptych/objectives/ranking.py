@@ -41,13 +41,10 @@ class _Ranked(RowsApart):
         """One score, which begins as the head for matches says a match, where the weights have one."""
         return {HEAD: LinearHead(config.width, 1)}
 
-    def partners(self, seed: int, epoch: int, row: int, num_rows: int) -> tuple[int, ...]:
+    def partners(self, seed: int, epoch: int, row: int, num_others: int) -> tuple[int, ...]:
         """Other rows by chance, none twice."""
-        others = num_rows - 1
-        steps = random_for(seed, epoch, str(row), self.name).choice(
-            others, size=min(self.num_partners, others), replace=False
-        )
-        return tuple((row + 1 + int(step)) % num_rows for step in steps)
+        rng = random_for(seed, epoch, str(row), self.name)
+        return tuple(rng.choice(num_others, size=min(self.num_partners, num_others), replace=False).tolist())
 
     def draw(self, item: Item, partners: Sequence[Item], rng: Rng) -> tuple[Item, Targets]:
         """The sequences; "wrong" (2 K,) where a partner shows another thing than the row, so that the pair is false."""

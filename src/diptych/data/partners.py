@@ -1,0 +1,63 @@
+"""Partners: which other rows are put beside a row, where an objective needs some, as a store by keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from diptych.data.layout import STORE
+from diptych.data.table import PARTNERS, Rows, open_table
+from diptych.data.table_writer import TableWriter
+from diptych.errors import DataError
+
+
+@dataclass(frozen=True)
+class Partners:
+    """A store with the column "partners", joined to a table so that its rows are put beside those that are named."""
+
+    splits: tuple[Rows, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.splits[0].path
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a sample may ask for."""
+        return (PARTNERS,)
+
+    def stored(self, key: str, column: str) -> tuple[str, ...]:
+        """Keys of the partners of a row; none where nobody named any."""
+        for rows in self.splits:
+            if (row := rows.find([key])[0]) is not None:
+                return tuple(rows.values(row, [column])[0])
+        return ()
+
+
+def write_partners(out: Path, split: str, named: Iterable[tuple[str, list[str]]], source: str) -> None:
+    """Writes a store of the keys of rows and of their partners.
+
+    Raises:
+        RunExistsError: `out` is there already.
+    """
+    with TableWriter(out, kind=STORE, columns={PARTNERS: pa.list_(pa.string())}, source=source) as writer:
+        for key, partners in named:
+            writer.add(split, key=key, fields={PARTNERS: partners})
+
+
+def open_partners(path: Path) -> Partners:
+    """The store in folder `path`.
+
+    Raises:
+        DataError: it is none, or damaged.
+    """
+    table = open_table(path)
+    if PARTNERS not in table.columns:
+        raise DataError(
+            f"{path} has no column {PARTNERS!r}; expected partners of rows, as `diptych data partners` writes them"
+        )
+    return Partners(tuple(table.split(name) for name in table.splits))
