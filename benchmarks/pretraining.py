@@ -3,10 +3,11 @@
     python benchmarks/pretraining.py --data scenes --regions regions --clip runs/clip --out runs/worth --json worth.json
     python benchmarks/pretraining.py --ablation --data scenes --regions regions --out runs/ablation --json ablation.json
 
-The first is one pre-training with all four tasks, and then six tasks with and without it, with several seeds; what it
-tells of words and regions by matching alone; and, with --clip, R@1 of that CLIP before and after its candidates are put
-in order. The second is the paper's table 2 in small: pre-trainings with more and more of the tasks. The same command
-goes on with a study that was stopped. The scenes' table and regions are those of `diptych demo regions`.
+The first is one pre-training with all four tasks, and then six tasks with and without it, with several seeds where a
+run is short; what it tells of words and regions by matching alone, and what it does once it learned to rank what the
+CLIP takes for each other; R@1 of that CLIP before and after its candidates are put in order. The second is the paper's
+table 2 in small: pre-trainings with more and more of the tasks. Runs of one thread go side by side, --threads of them.
+The same command goes on with a study that was stopped. Scenes, regions and CLIP are those of `diptych demo regions`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -27,14 +30,13 @@ from diptych import systems
 from diptych.cli import screen
 from diptych.data.durable import write_whole
 from diptych.data.examples import Task, examples_of_scenes
+from diptych.data.partners import open_partners, write_partners
 from diptych.data.region_files.detect import open_regions
 from diptych.data.region_join import region_columns
 from diptych.data.table import Rows, Table, open_table
-from diptych.objectives.masked_regions import MaskedRegionClasses
-from diptych.objectives.masked_words import MaskedWords
-from diptych.objectives.matching import Matching
-from diptych.objectives.pretraining import Pretraining, Shares
-from diptych.progress import Progress
+from diptych.objectives.pretraining import Pretraining
+from diptych.progress import SILENT, Progress
+from diptych.tasks.alike import rows_alike
 from diptych.tasks.answering import answering, answering_scores
 from diptych.tasks.choices import choices
 from diptych.tasks.fused_matcher import FusedMatcher
@@ -60,6 +62,17 @@ class World:
     out: Path
     options: argparse.Namespace
     progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """One fine-tuning, of the network of a folder."""
+
+    task: str
+    weights: Path
+    seed: int
+    scratch: bool = False
+    """From weights drawn anew."""
 
 
 def answers(matcher: FusedMatcher, rows: Rows, limit: int) -> float:
@@ -91,19 +104,21 @@ TASKS: Mapping[str, tuple[str, Measure]] = {
     "retrieval": ("tiny_ranking", recall),
 }
 """Each with its recipe, and what is measured."""
+LONG = ("nlvr2", "vcr")
+"""Tasks whose rows are several sequences: they are run with the first seed alone."""
+RANKING_STEPS = 800
+RECIPE: Pretraining = systems.recipe("uniter", "scenes").objective
+SHARE = RECIPE.share
+UNALIGNED = replace(RECIPE, itm=replace(RECIPE.itm, alignment=0.0))
 ABLATION: Mapping[str, Pretraining] = {
-    "MLM": Pretraining(share=Shares(mlm=1, mrfr=0, mrc=0, itm=0)),
-    "MLM + ITM": Pretraining(share=Shares(mlm=1, mrfr=0, mrc=0, itm=1), itm=Matching()),
-    "MLM + ITM + MRC": Pretraining(
-        share=Shares(mlm=2, mrfr=0, mrc=1, itm=2), itm=Matching(), mrc=MaskedRegionClasses(divergence=False)
-    ),
-    "MLM + ITM + MRFR": Pretraining(share=Shares(mlm=2, mrfr=1, mrc=0, itm=2), itm=Matching()),
-    "MLM + ITM + MRC-kl": Pretraining(share=Shares(mlm=2, mrfr=0, mrc=1, itm=2), itm=Matching()),
-    "MLM + ITM + MRC-kl + MRFR": Pretraining(share=Shares(mlm=2, mrfr=1, mrc=1, itm=2), itm=Matching()),
-    "all, with WRA": Pretraining(share=Shares(mlm=2, mrfr=1, mrc=1, itm=2)),
-    "without WRA, words and regions masked at once": Pretraining(
-        share=Shares(mlm=2, mrfr=1, mrc=1, itm=2), itm=Matching(), mlm=MaskedWords(joint=True)
-    ),
+    "MLM": replace(UNALIGNED, share=replace(SHARE, mrfr=0, mrc=0, itm=0)),
+    "MLM + ITM": replace(UNALIGNED, share=replace(SHARE, mrfr=0, mrc=0)),
+    "MLM + ITM + MRC": replace(UNALIGNED, share=replace(SHARE, mrfr=0), mrc=replace(RECIPE.mrc, divergence=False)),
+    "MLM + ITM + MRFR": replace(UNALIGNED, share=replace(SHARE, mrc=0)),
+    "MLM + ITM + MRC-kl": replace(UNALIGNED, share=replace(SHARE, mrfr=0)),
+    "MLM + ITM + MRC-kl + MRFR": UNALIGNED,
+    "all, with WRA": RECIPE,
+    "without WRA, words and regions masked at once": replace(UNALIGNED, mlm=replace(RECIPE.mlm, joint=True)),
 }
 """Rows 5 to 12 of table 2 of UNITER, arXiv:1909.11740."""
 
@@ -116,7 +131,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of the runs; left out: they are thrown away")
     parser.add_argument("--ablation", action="store_true", help="pre-train with more and more of the tasks")
     parser.add_argument("--pretraining-steps", type=int, help="left out: the recipe's; of the ablation a quarter")
-    parser.add_argument("--steps", type=int, default=200, help="of each fine-tuning")
+    parser.add_argument("--steps", type=int, default=150, help="of each fine-tuning")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the fine-tunings")
     parser.add_argument("--rows", type=int, default=1000, help="test rows that each task is asked")
     options = parser.parse_args()
@@ -131,13 +146,19 @@ def main() -> None:
 def worth(world: World) -> dict[str, object]:
     """Prints and returns each task's measure with and without pre-training."""
     weights = pretrained(world, "pretrained", systems.recipe("uniter", "scenes").objective, 1.0)
-    table: dict[str, dict[str, list[float]]] = {}
-    for task in TASKS:
-        table[task] = {
-            name: [tuned(world, task, weights, seed, scratch=name == "without") for seed in seeds_of(world)]
-            for name in ("without", "with")
-        }
-        print(line(task, table[task]), flush=True)
+    wanted = [
+        Tuning(task=task, weights=weights, seed=seed, scratch=scratch)
+        for task in TASKS
+        for seed in seeds_of(world, task)
+        for scratch in (True, False)
+    ]
+    table: dict[str, dict[str, list[float]]] = {task: {"without": [], "with": []} for task in TASKS}
+    with side_by_side(world) as pool:
+        for one, value in zip(wanted, pool.map(tuned_apart, wanted), strict=True):
+            row = table[one.task]
+            row["without" if one.scratch else "with"].append(value)
+            if len(row["with"]) == len(seeds_of(world, one.task)):
+                print(line(one.task, row), flush=True)
     gains = [statistics.mean(row["with"]) - statistics.mean(row["without"]) for row in table.values()]
     ratios = [statistics.mean(row["with"]) / max(statistics.mean(row["without"]), 1e-9) for row in table.values()]
     print(f"mean gain {100 * statistics.mean(gains):+.1f} points, {statistics.mean(ratios):.2f} x")
@@ -146,21 +167,65 @@ def worth(world: World) -> dict[str, object]:
 
 def ablation(world: World) -> dict[str, object]:
     """Prints and returns every task's measure after each of the pre-trainings, and their sum."""
-    seed, table = world.options.seeds[0], dict[str, dict[str, float]]()
-    for name in (NO_PRETRAINING, *ABLATION):
-        scratch = name == NO_PRETRAINING
-        weights = pretrained(world, folder_of(name), ABLATION["MLM" if scratch else name], 0.25)
-        table[name] = {task: tuned(world, task, weights, seed, scratch=scratch) for task in TASKS}
-        total = sum(table[name].values())
-        against = total / sum(table[NO_PRETRAINING].values())
-        cells = "  ".join(f"{task} {100 * value:5.1f}" for task, value in table[name].items())
-        print(f"{name:46} {cells}  sum {100 * total:6.1f}  {against:.2f} x", flush=True)
+    table: dict[str, dict[str, float]] = {}
+    with side_by_side(world) as pool:
+        for name, found in zip(ABLATION, pool.map(ablated_apart, ABLATION), strict=True):
+            table |= found
+            for shown, row in found.items():
+                total = sum(row.values())
+                against = total / sum(table[NO_PRETRAINING].values())
+                cells = "  ".join(f"{task} {100 * value:5.1f}" for task, value in row.items())
+                print(f"{shown:46} {cells}  sum {100 * total:6.1f}  {against:.2f} x", flush=True)
     return {"ablation": table}
+
+
+def ablated(world: World, name: str) -> dict[str, dict[str, float]]:
+    """Every task's measure after a pre-training; with the first one, also without any."""
+    weights = pretrained(world, folder_of(name), ABLATION[name], 0.25)
+    without = {NO_PRETRAINING: True} if name == next(iter(ABLATION)) else {}
+    return {
+        shown: {
+            task: tuned(world, Tuning(task=task, weights=weights, seed=world.options.seeds[0], scratch=scratch))
+            for task in TASKS
+            if task != "vcr"  # nor is it in the paper's table
+        }
+        for shown, scratch in {**without, name: False}.items()
+    }
+
+
+APART: list[World] = []
+"""Of a process beside others: its own world."""
+
+
+def side_by_side(world: World) -> ProcessPoolExecutor:
+    """Processes of one thread each; small networks are trained by two of them faster than by two threads."""
+    return ProcessPoolExecutor(
+        1 if world.options.quick else world.options.threads,
+        mp_context=get_context("spawn"),
+        initializer=begin_apart,
+        initargs=(world.options, world.out),
+    )
+
+
+def begin_apart(options: argparse.Namespace, out: Path) -> None:
+    """Opens the world in a process of its own, without bars."""
+    torch.set_num_threads(1)
+    APART.append(opened(options, out, SILENT))
+
+
+def tuned_apart(one: Tuning) -> float:
+    """`tuned`, in a process of its own."""
+    return tuned(APART[0], one)
+
+
+def ablated_apart(name: str) -> dict[str, dict[str, float]]:
+    """`ablated`, in a process of its own."""
+    return ablated(APART[0], name)
 
 
 def by_matching(world: World, weights: Path) -> dict[str, float]:
     """Two-way questions answered by what fits best, of the pre-trained model and after it learned to rank; R@1."""
-    ranked = run_of(world, "hard_ranking", weights, 0)
+    ranked = run_of(with_partners(world), Tuning(task="hard_ranking", weights=weights, seed=0))
     found: dict[str, float] = {}
     for name, folder in (("pre-trained", weights), ("ranked", ranked)):
         matcher = asked(folder)
@@ -191,28 +256,42 @@ def pretrained(world: World, name: str, objective: Pretraining, share: float) ->
     return finished(world, run, world.scenes, world.out / name, None)
 
 
-def tuned(world: World, task: str, weights: Path, seed: int, *, scratch: bool) -> float:
+def with_partners(world: World) -> World:
+    """The world whose scenes are set against those that the CLIP takes for them; as it is without a CLIP."""
+    if world.options.clip is None:
+        return world
+    folder = world.out / "partners"
+    if not folder.exists():
+        towers = systems.load_towers(world.options.clip, "cpu")
+        found = rows_alike(towers, world.scenes.split("train"), top=50, progress=world.progress)
+        write_partners(folder, "train", found, source=world.options.clip)
+    return replace(world, scenes=world.scenes.joined(open_partners(folder)))
+
+
+def tuned(world: World, one: Tuning) -> float:
     """What is measured of a task after fine-tuning; kept beside the run."""
-    folder = run_of(world, task, weights, seed, scratch=scratch)
+    folder = run_of(world, one)
     result, rows = folder / "measured.json", world.options.rows
     if not result.is_file() or json.loads(result.read_text())["rows"] != rows:
-        value = TASKS[task][1](asked(folder), world.examples[task].split(SPLIT), rows)
+        value = TASKS[one.task][1](asked(folder), world.examples[one.task].split(SPLIT), rows)
         write_whole(result, json.dumps({"value": value, "rows": rows}).encode())
     return json.loads(result.read_text())["value"]
 
 
-def run_of(world: World, task: str, weights: Path, seed: int, *, scratch: bool = False) -> Path:
+def run_of(world: World, one: Tuning) -> Path:
     """The folder of a finished fine-tuning; from scratch: of the same network and words, drawn by the seed."""
-    recipe = "tiny_hard_ranking" if task == "hard_ranking" else TASKS[task][0]
-    run = systems.finetuned(str(weights), recipe)
-    steps, batch = (3, 4) if world.options.quick else (world.options.steps, run.training.batch)
+    hard = one.task == "hard_ranking"
+    run = systems.finetuned(str(one.weights), "tiny_hard_ranking" if hard else TASKS[one.task][0])
+    steps, batch = RANKING_STEPS if hard else world.options.steps, run.training.batch
+    steps, batch = (3, 4) if world.options.quick else (steps, batch)
     training = replace(
-        run.training, steps=steps, seed=seed, batch=batch, eval_every=steps, eval_rows=min(100, 8 * batch)
+        run.training, steps=steps, seed=one.seed, batch=batch, eval_every=steps, eval_rows=min(100, 8 * batch)
     )
     run = replace(run, training=training, optim=replace(run.optim, warmup_steps=max(1, steps // 10)))
-    name = f"{weights.name}_{task}_{seed}{'_scratch' if scratch else ''}"
-    data = world.examples.get(task, world.scenes)
-    return finished(world, run, data, world.out / name, None if scratch else weights, weights / "tokenizer")
+    name = f"{one.weights.name}_{one.task}_{one.seed}{'_scratch' if one.scratch else ''}"
+    data = world.examples.get(one.task, world.scenes)
+    init = None if one.scratch else one.weights
+    return finished(world, run, data, world.out / name, init, one.weights / "tokenizer")
 
 
 def finished(world: World, run: Run, data: Table, out: Path, init: Path | None, tokenizer: Path | None = None) -> Path:
@@ -235,13 +314,12 @@ def asked(folder: Path) -> FusedMatcher:
 
 def opened(options: argparse.Namespace, out: Path, progress: Progress) -> World:
     """The table with its regions, and examples of it, made as far as they are not there."""
-    folder, regions = options.data, options.regions
-    if folder is None or regions is None:
+    if options.data is None or options.regions is None:
         if not options.quick:
             sys.exit("name scenes and their regions: --data DIR --regions REGIONS (`diptych demo regions` makes both)")
-        folder, regions = few_scenes(out, 60)
-    joined = region_columns([open_regions(regions)])
-    scenes = open_table(folder).joined(joined)
+        options.data, options.regions = few_scenes(out, 60)
+    joined = region_columns([open_regions(options.regions)])
+    scenes = open_table(options.data).joined(joined)
     examples = {"retrieval": scenes}
     tasks: Sequence[Task] = ("vqa", "ve", "nlvr2", "vcr", "re")
     for task in tasks:
@@ -251,8 +329,8 @@ def opened(options: argparse.Namespace, out: Path, progress: Progress) -> World:
     return World(scenes=scenes, examples=examples, out=out, options=options, progress=progress)
 
 
-def seeds_of(world: World) -> list[int]:
-    return world.options.seeds[:1] if world.options.quick else world.options.seeds
+def seeds_of(world: World, task: str) -> list[int]:
+    return world.options.seeds[:1] if world.options.quick or task in LONG else world.options.seeds
 
 
 def folder_of(name: str) -> str:

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from diptych.cli.main import main
+from diptych.data.partners import open_partners
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import open_table
 
@@ -90,6 +91,26 @@ def test_a_model_learns_to_rank_and_is_asked_by_that(world: Path, recipe: str) -
     numbers = world / f"{recipe}.json"
     assert run("evaluate", world / recipe, "--task", "matching", *words, "--json", numbers) == 0
     assert json.loads(numbers.read_text())["results"]["matching_accuracy"]["count"] > 0
+
+
+def test_a_model_learns_to_rank_what_a_clip_takes_for_each_other(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = ("--set", "training.steps=2", "--set", "training.batch=8", "--set", "training.eval_rows=8")
+    assert run("train", "clip", "tiny", "--data", world / "scenes", "--out", world / "clip", *clip) == 0
+    alike = ("data", "partners", world / "scenes", world / "alike", "--clip", world / "clip")
+    assert run(*alike, "--top", "20") == 0
+    assert f"finetune RUN tiny_hard_ranking --data {world / 'scenes'} --regions REGIONS --partners" in (
+        capsys.readouterr().out
+    )
+    named = open_partners(world / "alike")
+    assert named.fewest == 20
+    words = ("--data", world / "scenes", "--regions", world / "regions", "--partners", world / "alike")
+    assert run("finetune", world / "pretrained", "tiny_hard_ranking", *words, "--out", world / "few", *FEW) == 1
+    assert "names 20 partners of a row, and hard_ranking sets each row beside 31" in capsys.readouterr().err
+    fewer = ("--set", "objective.candidates=15", "--set", "objective.kept=2")
+    assert run("finetune", world / "pretrained", "tiny_hard_ranking", *words, "--out", world / "ok", *FEW, *fewer) == 0
+    assert run(*alike) == 1 and "is there already" in capsys.readouterr().err
 
 
 def test_a_released_config_is_a_recipe(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

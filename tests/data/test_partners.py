@@ -47,6 +47,12 @@ def test_a_mixture_knows_those_of_each_table(tmp_path: Path) -> None:
     assert [all_of(rows, row) for row in (0, 3, 4)] == [[1, 2], [6, 4], [5, 6, 3]]
 
 
+def test_the_fewest_of_a_row_are_counted(tmp_path: Path) -> None:
+    write_partners(tmp_path / "some", "train", [("a", ["b", "c", "d"]), ("b", []), ("c", ["a", "b"])], "by hand")
+    write_partners(tmp_path / "none", "train", [("a", [])], "by hand")
+    assert [open_partners(tmp_path / name).fewest for name in ("some", "none")] == [2, 0]
+
+
 def test_other_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no column 'partners'.*data partners"):
         open_partners(table(tmp_path / "pictures", "ab").path)

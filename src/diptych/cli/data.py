@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from diptych.cli import screen
+from diptych.cli import data_partners, screen
 from diptych.cli.verbs import Verbs
 from diptych.errors import UsageError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diptych.data.show import Holds
 
 data_app = typer.Typer(help="Make tables of pictures and texts, and look at them.", cls=Verbs)
+data_app.command("partners")(data_partners.partners)
 
 
 @data_app.command("scenes")

@@ -19,6 +19,9 @@ def finetune(
         list[Path], typer.Option(metavar="REGIONS", help="Regions of the pictures; several times for several.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    partners: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Which rows are set against each other; by `data partners`.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     settings: Annotated[
@@ -37,5 +40,13 @@ def finetune(
     if run.recipe != wanted:
         raise UsageError(f"the run in {out} is of the recipe {run.recipe}, found {wanted}; choose another --out")
     train_and_show(
-        run, [data], out, regions=regions, settings=settings or [], resume=resume, device=device, init=weights
+        run,
+        [data],
+        out,
+        regions=regions,
+        partners=partners,
+        settings=settings or [],
+        resume=resume,
+        device=device,
+        init=weights,
     )

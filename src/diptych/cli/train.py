@@ -58,6 +58,9 @@ def train(
     regions: Annotated[
         list[Path] | None, typer.Option(metavar="REGIONS", help="Regions of the pictures; several times for several.")
     ] = None,
+    partners: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Which rows are set against each other; by `data partners`.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. optim.lr=3e-4.")
     ] = None,
@@ -69,6 +72,7 @@ def train(
         data,
         out,
         regions=regions or [],
+        partners=partners,
         settings=[*(settings or []), *_set("training.batch", batch), *_set("training.shares", share or None)],
         resume=resume,
         device=device,
@@ -89,6 +93,7 @@ def train_and_show(
     out: Path,
     *,
     regions: Sequence[Path],
+    partners: Path | None,
     settings: Sequence[str],
     resume: bool,
     device: str,
@@ -101,11 +106,14 @@ def train_and_show(
     The other arguments are those of `train`.
     """
     from diptych.data.mixing import mix_tables
+    from diptych.data.partners import open_partners
     from diptych.data.table import open_table
     from diptych.overrides import apply_overrides
 
     run = apply_overrides(run, settings)
     table = with_regions(mix_tables([open_table(one) for one in data]), regions)
+    if partners is not None:
+        table = table.joined(open_partners(partners))
     review = train_and_review(
         run, table, out, resume=resume, device=device, on_nan=on_nan, init=init, tensorboard=tensorboard
     )

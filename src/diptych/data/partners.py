@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from diptych.data.layout import STORE
 from diptych.data.table import PARTNERS, Rows, open_table
@@ -30,6 +31,12 @@ class Partners:
         """What a sample may ask for."""
         return (PARTNERS,)
 
+    @property
+    def fewest(self) -> int:
+        """Partners of the row that has the fewest, of those that have some."""
+        lengths = [pc.list_value_length(rows.column(PARTNERS)).to_numpy() for rows in self.splits]
+        return min((int(mine[mine > 0].min()) for mine in lengths if (mine > 0).any()), default=0)
+
     def stored(self, key: str, column: str) -> tuple[str, ...]:
         """Keys of the partners of a row; none where nobody named any."""
         for rows in self.splits:
@@ -47,6 +54,11 @@ def write_partners(out: Path, split: str, named: Iterable[tuple[str, list[str]]]
     with TableWriter(out, kind=STORE, columns={PARTNERS: pa.list_(pa.string())}, source=source) as writer:
         for key, partners in named:
             writer.add(split, key=key, fields={PARTNERS: partners})
+
+
+def joined_partners(rows: Rows) -> Partners | None:
+    """Those that are joined to rows; None where none are."""
+    return next((store for store in rows.stores if isinstance(store, Partners)), None)
 
 
 def open_partners(path: Path) -> Partners:

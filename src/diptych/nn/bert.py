@@ -14,7 +14,7 @@ from diptych.nn.transformer import LayerNorm, PostNormBlock
 EPS = 1e-12
 """Of every norm of BERT."""
 STD = 0.02
-"""Of every weight that is drawn."""
+"""Of weights that are drawn, where nothing else is said."""
 
 
 class BertTextEmbedding(nn.Module):
@@ -102,17 +102,17 @@ class BertPooler(nn.Module):
         return torch.tanh(self.dense(hidden[:, 0]))
 
 
-def draw_as_bert(module: nn.Module) -> None:
-    """Draws the weights of one module, for `nn.Module.apply`: normal ones of 0.02, biases 0; norms are as they come.
+def draw_as_bert(module: nn.Module, std: float = STD) -> None:
+    """Draws the weights of one module, for `nn.Module.apply`: normal ones of `std`, biases 0; norms are as they come.
 
     As released; BERT's own draw leaves out what lies two deviations off. arXiv:1810.04805, released code.
     """
     match module:
         case nn.Linear():
-            nn.init.normal_(module.weight, std=STD)
+            nn.init.normal_(module.weight, std=std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         case nn.Embedding():
-            nn.init.normal_(module.weight, std=STD)
+            nn.init.normal_(module.weight, std=std)
         case SelfAttention():
-            nn.init.normal_(module.in_proj_weight, std=STD)
+            nn.init.normal_(module.in_proj_weight, std=std)

@@ -28,7 +28,7 @@ from diptych.systems.trained import Trained, read_trained
 from diptych.train.job import SCRATCH, Job
 from diptych.train.run import InputSettings, Run
 
-FREE = ("temperature", "max_scale")
+FREE = ("temperature", "max_scale", "init_std")
 """Settings of a model that do not change what its weights mean."""
 TEXTS_A_TURN = 1000
 """Texts between two turns of the bar."""

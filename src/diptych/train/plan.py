@@ -7,11 +7,14 @@ from pathlib import Path
 
 import torch
 
+from diptych.data.loader import DrawOfSteps
 from diptych.data.mixed_order import MixedOrder, check_shares, mixed_order
+from diptych.data.partners import joined_partners
 from diptych.data.sampler import Order, StepOrder
 from diptych.data.table import Rows, Table
 from diptych.data.token_batches import TokenInputs, TokenOrder, lengths_of
 from diptych.errors import DataError, UsageError, unknown
+from diptych.objectives.objective import Objective
 from diptych.progress import SILENT, Progress
 from diptych.ranks import ALONE, Ranks
 from diptych.train.device import resolve_device
@@ -50,6 +53,7 @@ def make_plan(
     check_table(job.run, table)
     rows = table.split(job.run.inputs.split)
     check_columns(job, rows)
+    check_partners(job.run.objective, rows)
     orders = [_order(training, part, place, job, ranks, progress) for place, part in enumerate(rows.parts)]
     order = mixed_order(orders, training.shares, training.seed)
     return Plan(
@@ -75,6 +79,28 @@ def check_columns(job: Job, rows: Rows) -> None:
             if name not in part.all_columns:
                 told = unknown("column", name, part.all_columns)
                 raise DataError(f"{job.run.system} reads the column {name!r}, which {part.path} has not: {told}")
+
+
+def check_partners(objective: Objective | DrawOfSteps, rows: Rows) -> None:
+    """That the partners which are named are as many as the objective takes: else rows would be of unequal length.
+
+    Of a mixture none takes more than one.
+
+    Raises:
+        DataError: they are fewer.
+    """
+    if isinstance(objective, DrawOfSteps):
+        return
+    for part in rows.parts:
+        named = joined_partners(part)
+        if named is None:
+            continue
+        taken, wanted = (len(objective.partners(0, 0, 0, num)) for num in (named.fewest, len(part) - 1))
+        if taken < wanted:
+            raise DataError(
+                f"{named.path} names {taken} partners of a row, and {objective.name} sets each row beside {wanted}; "
+                f"make it anew with --top {wanted} or more"
+            )
 
 
 def _order(settings: TrainingSettings, rows: Rows, place: int, job: Job, ranks: Ranks, progress: Progress) -> StepOrder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from diptych.data.batch import Batch, RegionPart, TextPart
 from diptych.errors import DataError, ShapeError, UsageError
-from diptych.nn.bert import EPS, BertEncoder, BertPooler, BertTextEmbedding, draw_as_bert
+from diptych.nn.bert import EPS, STD, BertEncoder, BertPooler, BertTextEmbedding, draw_as_bert
 from diptych.nn.packing import Packing
 from diptych.nn.rest import at_rest
 from diptych.nn.transformer import LayerNorm
@@ -39,6 +40,8 @@ class UniterConfig:
     dropout: float = 0.1
     """Of embeddings and of what each layer adds."""
     attention_dropout: float = 0.1
+    init_std: float = STD
+    """Of the network's weights as they are drawn, its heads' aside."""
     vocab_size: int = 28_996
     end_id: int = 102
     """The token that ends a text, [SEP]."""
@@ -181,8 +184,8 @@ class UNITER(nn.Module):
         self.heads = nn.ModuleDict()
         self.activation_checkpointing = False
         """Blocks keep only their input for the backward pass; the training loop sets it."""
-        self.apply(draw_as_bert)
-        nn.init.normal_(self.regions.mask_vector, std=0.02)
+        self.apply(partial(draw_as_bert, std=config.init_std))
+        nn.init.normal_(self.regions.mask_vector, std=config.init_std)
 
     def at_rest(self) -> AbstractContextManager[None]:
         """Neither gradients nor dropout; see `Encode`."""

@@ -1,0 +1,41 @@
+"""`diptych data partners`: which pictures and texts a CLIP takes for each other, to learn what tells them apart."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diptych.cli import screen
+from diptych.errors import RunExistsError
+
+
+def partners(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A table of pictures and texts.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new store.")],
+    clip: Annotated[str, typer.Option(metavar="RUN", help="A CLIP: a run, a released file, or a hub name.")],
+    top: Annotated[int, typer.Option(min=1, help="Partners of each row.")] = 50,
+    split: Annotated[str, typer.Option(help="That is trained on.")] = "train",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Name for each row the others that a CLIP takes for it: `diptych finetune ... --partners OUT` learns from these.
+
+    Of a re-ranking these are the pictures and texts that it has to put in order.
+    """
+    from diptych import systems
+    from diptych.data.partners import write_partners
+    from diptych.data.table import open_table
+    from diptych.tasks.alike import rows_alike
+
+    if out.exists():
+        raise RunExistsError(f"{out} is there already; choose another folder, or remove it first")
+    table = open_table(data)
+    rows = table.split(split)
+    with screen.progress() as progress:
+        found = rows_alike(systems.load_towers(clip, device), rows, top=top, progress=progress)
+        write_partners(out, split, found, source=f"{top} partners of {table.fingerprint} by {clip}")
+    screen.out(f"{out}: {top} partners of each of {len(found):,} rows")
+    words = ["diptych", "finetune", "RUN", "tiny_hard_ranking", "--data", str(data), "--regions", "REGIONS"]
+    screen.next_step(shlex.join([*words, "--partners", str(out), "--out", str(Path("runs") / "ranking")]))
