@@ -169,7 +169,7 @@ def ablation(world: World) -> dict[str, object]:
     """Prints and returns every task's measure after each of the pre-trainings, and their sum."""
     table: dict[str, dict[str, float]] = {}
     with side_by_side(world) as pool:
-        for name, found in zip(ABLATION, pool.map(ablated_apart, ABLATION), strict=True):
+        for found in pool.map(ablated_apart, ABLATION):
             table |= found
             for shown, row in found.items():
                 total = sum(row.values())

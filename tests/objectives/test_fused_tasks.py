@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from diptych.data.batch import IGNORE, Batch, RegionPart, TextPart, pad, stack_targets
 from diptych.data.sample import Item, ItemRegions, WordIds, random_for
-from diptych.errors import DataError
+from diptych.errors import DataError, UsageError
 from diptych.objectives.masked_regions import MaskedRegionClasses, MaskedRegionFeatures
 from diptych.objectives.masked_words import MaskedWords
 from diptych.objectives.matching import Matching
@@ -252,3 +252,11 @@ def test_pretraining_has_the_tasks_that_have_a_share():
     assert [task.name for task, _ in words_and_matching.shares] == ["mlm", "itm"]
     with pytest.raises(Exception, match="share"):
         Shares(mlm=0, mrfr=0, mrc=0, itm=0)
+
+
+def test_words_come_first_where_they_are_trained():
+    mixed = Pretraining(words_first=3)
+    assert [mixed.at(7, step).name for step in range(3)] == ["mlm"] * 3
+    assert {mixed.at(7, step).name for step in range(3, 40)} == {"mlm", "mrfr", "mrc", "itm"}
+    with pytest.raises(UsageError, match="words_first is 3, and objective.share.mlm 0"):
+        Pretraining(words_first=3, share=Shares(mlm=0))

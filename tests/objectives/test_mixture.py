@@ -99,3 +99,15 @@ def test_every_batch_says_whose_it_is(small_room: ModuleType, small_table: Table
 def test_in_an_evaluation_they_take_turns(small_room: ModuleType, small_table: Table) -> None:
     batches = evaluation_batches(small_table.split("train"), small_room.SmallInputs(), batch=5, draw=Two(), workers=0)
     assert [int(one.targets[TASK][0]) for one in batches] == [0, 1, 0, 1, 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneFirst(Two):
+    steps_alone: int = 5
+
+
+def test_the_first_may_begin_alone() -> None:
+    places = [OneFirst().at(1, step).place for step in range(60)]
+    assert places[:5] == [0] * 5 and places[5:] == [Two().at(1, step).place for step in range(5, 60)]
+    assert 1 in places[5:10]
+    assert [OneFirst().at(None, step).place for step in range(4)] == [0, 1, 0, 1], "in evaluation they take turns"

@@ -31,6 +31,11 @@ class Mixture(RowsApart):
     def shares(self) -> tuple[tuple[Objective, float], ...]:
         """The objectives, with numbers in proportion to their steps."""
 
+    @property
+    def steps_alone(self) -> int:
+        """Steps of the first objective alone, before the others join it."""
+        return 0
+
     def heads(self, config: Any) -> dict[str, nn.Module]:
         """Those of all objectives."""
         return {name: head for one, _ in self.shares for name, head in one.heads(config).items()}
@@ -39,6 +44,8 @@ class Mixture(RowsApart):
         """The objective of a step, as the loader asks for it; `seed` None: in evaluation, where they take turns."""
         if seed is None:
             place = step % len(self.shares)
+        elif step < self.steps_alone:
+            place = 0
         else:
             bounds = list(accumulate(share for _, share in self.shares))
             drawn = random_for(seed, 0, str(step), TASK).random() * bounds[-1]

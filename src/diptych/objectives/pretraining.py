@@ -39,8 +39,23 @@ class Pretraining(Mixture):
     mrfr: MaskedRegionFeatures = field(default_factory=MaskedRegionFeatures)
     mrc: MaskedRegionClasses = field(default_factory=MaskedRegionClasses)
     itm: Matching = field(default_factory=lambda: Matching(alignment=0.1))
+    words_first: int = 0
+    """Steps of words alone before the other tasks join in. Not of the paper: what regions show beside the names of their
+    classes, colours for instance, is learned of words alone, and by a small network far sooner undisturbed."""
     right_options: bool = False
     """Rows are VCR's, read with their right option: the second stage of pre-training for that task."""
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where words are to come first and are not trained."""
+        if self.words_first and not self.share.mlm:
+            raise UsageError(
+                f"objective.words_first is {self.words_first}, and objective.share.mlm 0; expected a share above"
+            )
+
+    @property
+    def steps_alone(self) -> int:
+        """Of words."""
+        return self.words_first
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from diptych.errors import UsageError, unknown
 from diptych.objectives.masked_regions import MaskedRegionClasses
+from diptych.objectives.masked_words import MaskedWords
 from diptych.objectives.matching import Matching
 from diptych.objectives.pretraining import Pretraining, Shares
 from diptych.train.run import InputSettings, OptimSettings, Run, TrainingSettings
@@ -66,17 +67,24 @@ def tiny() -> Run:
 def scenes() -> Run:
     """Pre-training on the built-in scenes with regions of their detector: 128 wide, four layers. Not of the paper.
 
-    More steps of words and matching than in the release: what is to be told apart are colours, textures and places, and
-    both tasks ask for them.
+    Texts are of a few words, and what they tell apart are colours, textures and places. So more of the words are hidden,
+    since a colour that is seldom asked for is seldom learned, and words come first: matching by chance pairs is learned of
+    the things' names alone, and a network that begins with both keeps little else of the regions. Weights are drawn wider
+    than BERT's: so narrow a network learns to match a thousand steps sooner.
     """
     run = tiny()
     return replace(
         run,
         recipe="scenes",
-        model=replace(run.model, width=128, depth=4, heads=4, mlp_width=512),
-        objective=Pretraining(share=Shares(mlm=3, mrfr=0.5, mrc=1, itm=3)),
+        model=replace(run.model, width=128, depth=4, heads=4, mlp_width=512, init_std=0.05),
+        objective=Pretraining(
+            share=Shares(mlm=4, mrfr=0.25, mrc=0.25, itm=3),
+            mlm=MaskedWords(probability=0.4),
+            itm=Matching(alignment=0.1, push_apart=True),
+            words_first=1000,
+        ),
         optim=replace(run.optim, lr=1e-3, warmup_steps=200),
-        training=replace(run.training, steps=2000, batch=128, log_every=10, eval_every=500, eval_rows=300),
+        training=replace(run.training, steps=3000, batch=64, log_every=10, eval_every=500, eval_rows=300),
     )
 
 
