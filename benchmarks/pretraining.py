@@ -106,7 +106,9 @@ TASKS: Mapping[str, tuple[str, Measure]] = {
 """Each with its recipe, and what is measured."""
 LONG = ("nlvr2", "vcr")
 """Tasks whose rows are several sequences: they are run with the first seed alone."""
-RANKING_STEPS = 800
+AGAINST_ALIKE = "ranking_alike"
+"""What is learned from negatives that the CLIP takes for the true ones, of full descriptions: a short text is as true
+of many of these."""
 RECIPE: Pretraining = systems.recipe("uniter", "scenes").objective
 SHARE = RECIPE.share
 UNALIGNED = replace(RECIPE, itm=replace(RECIPE.itm, alignment=0.0))
@@ -225,7 +227,7 @@ def ablated_apart(name: str) -> dict[str, dict[str, float]]:
 
 def by_matching(world: World, weights: Path) -> dict[str, float]:
     """Two-way questions answered by what fits best, of the pre-trained model and after it learned to rank; R@1."""
-    ranked = run_of(with_partners(world), Tuning(task="hard_ranking", weights=weights, seed=0))
+    ranked = run_of(with_partners(world), Tuning(task=AGAINST_ALIKE, weights=weights, seed=0))
     found: dict[str, float] = {}
     for name, folder in (("pre-trained", weights), ("ranked", ranked)):
         matcher = asked(folder)
@@ -248,6 +250,7 @@ def pretrained(world: World, name: str, objective: Pretraining, share: float) ->
     run = systems.recipe("uniter", "scenes")
     steps = world.options.pretraining_steps or int(run.training.steps * share)
     training = replace(run.training, steps=4 if world.options.quick else steps)
+    objective = replace(objective, words_first=min(objective.words_first, training.steps // 3))
     run = replace(run, objective=objective, training=training)
     if world.options.quick:
         run = replace(
@@ -263,7 +266,7 @@ def with_partners(world: World) -> World:
     folder = world.out / "partners"
     if not folder.exists():
         towers = systems.load_towers(world.options.clip, "cpu")
-        found = rows_alike(towers, world.scenes.split("train"), top=50, progress=world.progress)
+        found = rows_alike(towers, world.scenes.split("train"), top=200, progress=world.progress)
         write_partners(folder, "train", found, source=world.options.clip)
     return replace(world, scenes=world.scenes.joined(open_partners(folder)))
 
@@ -280,9 +283,11 @@ def tuned(world: World, one: Tuning) -> float:
 
 def run_of(world: World, one: Tuning) -> Path:
     """The folder of a finished fine-tuning; from scratch: of the same network and words, drawn by the seed."""
-    hard = one.task == "hard_ranking"
-    run = systems.finetuned(str(one.weights), "tiny_hard_ranking" if hard else TASKS[one.task][0])
-    steps, batch = RANKING_STEPS if hard else world.options.steps, run.training.batch
+    run = systems.finetuned(str(one.weights), TASKS["retrieval" if one.task == AGAINST_ALIKE else one.task][0])
+    steps, batch = world.options.steps, run.training.batch
+    if one.task == AGAINST_ALIKE:
+        steps = run.training.steps
+        run = replace(run, optim=replace(run.optim, lr=5e-4), inputs=replace(run.inputs, text_kinds=("full",)))
     steps, batch = (3, 4) if world.options.quick else (steps, batch)
     training = replace(
         run.training, steps=steps, seed=one.seed, batch=batch, eval_every=steps, eval_rows=min(100, 8 * batch)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from diptych.clip.model import ClipConfig
 from diptych.data.batch import Batch, ImagePart, TextPart, pad
 from diptych.data.images import decode, decode_for_training
 from diptych.data.sample import Item, Rng, Sample, hash64
+from diptych.data.text_kinds import chosen_text, columns_of
 from diptych.data.tokenizers import Tokenizer
 from diptych.data.transforms import evaluation_transform, random_resized_crop, random_square_crop
 from diptych.errors import DataError, UsageError
@@ -29,7 +29,11 @@ class ClipInputs:
     config: ClipConfig
     settings: InputSettings
     tokenizer: Tokenizer
-    columns: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What texts are, where only some kinds of them are wanted."""
+        return columns_of(self.settings.text_kinds)
 
     def __post_init__(self) -> None:
         """Raises UsageError of a transform whose pictures would not be of one size."""
@@ -40,7 +44,7 @@ class ClipInputs:
         """The picture decoded and cropped, and one text of it tokenized; see `Inputs`."""
         if not sample.texts:
             raise DataError(f"{sample.key} has no text; CLIP reads pairs")
-        text = sample.texts[0 if rng is None else int(rng.integers(len(sample.texts)))]
+        text = chosen_text(sample, rng, self.settings.text_kinds)
         return Item(
             key=sample.key,
             group=hash64(sample.group),

@@ -40,8 +40,8 @@ class Pretraining(Mixture):
     mrc: MaskedRegionClasses = field(default_factory=MaskedRegionClasses)
     itm: Matching = field(default_factory=lambda: Matching(alignment=0.1))
     words_first: int = 0
-    """Steps of words alone before the other tasks join in. Not of the paper: what regions show beside the names of their
-    classes, colours for instance, is learned of words alone, and by a small network far sooner undisturbed."""
+    """Steps of words alone before the other tasks join in. Not of the paper: what regions show beside the names of
+    their classes, colours for instance, is learned of words alone, and by a small network far sooner undisturbed."""
     right_options: bool = False
     """Rows are VCR's, read with their right option: the second stage of pre-training for that task."""
 

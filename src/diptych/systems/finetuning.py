@@ -50,4 +50,5 @@ def finetuned(weights: str | Path, name: str) -> Run:
     taken = {setting: getattr(run.model, setting) for setting in kept}
     context = min(max(run.model.context, trained.config.context), trained.config.positions)
     types = max(run.model.types, trained.config.types)
-    return replace(run, model=replace(trained.config, context=context, types=types, **taken), inputs=trained.inputs)
+    inputs = replace(trained.inputs, text_kinds=run.inputs.text_kinds)
+    return replace(run, model=replace(trained.config, context=context, types=types, **taken), inputs=inputs)

@@ -18,12 +18,13 @@ from diptych.data.rejects import Reject
 from diptych.data.sample import Sample
 from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows
+from diptych.data.text_kinds import KINDS_COLUMN
 from diptych.errors import DataError, InterruptedRunError
 from diptych.metrics.recall import ranks_of_scores, truth_by_group
 from diptych.progress import SILENT, Bar, Progress, spoken_time
 from diptych.tasks.kept_scores import KeptScores
 from diptych.tasks.matcher import REGIONS, Matcher
-from diptych.tasks.retrieval import ALL, KINDS_COLUMN, Ranked, kind_asked, nothing_found, texts_of_kind
+from diptych.tasks.retrieval import ALL, Ranked, kind_asked, nothing_found, texts_of_kind
 
 SIDE = 64
 """Pictures, and texts, of a tile: what a kill may cost, and for how many pairs a side is embedded once."""

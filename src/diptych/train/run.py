@@ -30,6 +30,8 @@ class InputSettings:
     """random_resized_crop: share of the picture's area that is kept."""
     side_scale: tuple[float, float] = (0.6, 1.0)
     """resize_and_flip: the shorter side is drawn from these shares of the model's."""
+    text_kinds: tuple[str, ...] = ()
+    """Training texts, by the table's column text_kinds, e.g. full; a row that has none of these gives any. (): all."""
     split: str = "train"
     workers: int | None = None
     """Processes that decode; None: half the cores, 1 to 8. 0: none, and a picture that never finishes is waited for."""

@@ -17,6 +17,7 @@ from diptych.data.region_join import num_classes_of, spec_of
 from diptych.data.regions import Regions
 from diptych.data.sample import Item, ItemRegions, Rng, Sample, hash64
 from diptych.data.table import Rows
+from diptych.data.text_kinds import chosen_text, columns_of
 from diptych.data.tokenizers import Tokenizer
 from diptych.errors import DataError
 from diptych.train.run import InputSettings
@@ -35,8 +36,8 @@ class UniterInputs:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Regions; what else of an example an item is made of, the objective says."""
-        return (COLUMN,)
+        """Regions, and what texts are, where that is asked; what else an item is made of, the objective says."""
+        return (COLUMN, *columns_of(self.settings.text_kinds))
 
     def item(self, sample: Sample, rng: Rng | None) -> Item:
         """One text of the sample tokenized, and its picture's regions; see `Inputs`.
@@ -62,7 +63,7 @@ class UniterInputs:
                 raise DataError(f"{item.key}: the right option is {item.right}; expected 0 to {num - 1}, or null")
             item = replace(item, regions=join_regions(pictures))
             return replace(item, sequences=self._options(item, sample, longest), regions=None)
-        text = sample.texts[0 if rng is None else int(rng.integers(len(sample.texts)))]
+        text = chosen_text(sample, rng, self.settings.text_kinds)
         item = replace(item, text_ids=self._whole_text(sample.key, text, longest))
         if len(pictures) == 1:
             return replace(item, regions=pictures[0])

@@ -67,10 +67,10 @@ def tiny() -> Run:
 def scenes() -> Run:
     """Pre-training on the built-in scenes with regions of their detector: 128 wide, four layers. Not of the paper.
 
-    Texts are of a few words, and what they tell apart are colours, textures and places. So more of the words are hidden,
-    since a colour that is seldom asked for is seldom learned, and words come first: matching by chance pairs is learned of
-    the things' names alone, and a network that begins with both keeps little else of the regions. Weights are drawn wider
-    than BERT's: so narrow a network learns to match a thousand steps sooner.
+    Texts are of a few words, and what they tell apart are colours, textures and places. So more of the words are
+    hidden, since a colour that is seldom asked for is seldom learned, and words come first: matching by chance pairs is
+    learned of the things' names alone, and a network that begins with both keeps little else of the regions. Weights
+    are drawn wider than BERT's: so narrow a network learns to match a thousand steps sooner.
     """
     run = tiny()
     return replace(

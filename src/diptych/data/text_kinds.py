@@ -1,0 +1,29 @@
+"""Kinds of texts: of a row's texts, which one is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diptych.data.sample import Rng, Sample
+
+KINDS_COLUMN = "text_kinds"
+"""The own column that says, for each text of a row, what kind it is of; the built-in scenes have it."""
+
+
+def columns_of(kinds: Sequence[str]) -> tuple[str, ...]:
+    """The columns that a sample needs where texts of some kinds are wanted."""
+    return (KINDS_COLUMN,) if kinds else ()
+
+
+def chosen_text(sample: Sample, rng: Rng | None, kinds: Sequence[str] = ()) -> str:
+    """One of the sample's texts: with `rng` None the first, else any, or any of these kinds where it has some."""
+    texts = texts_of_kinds(sample, kinds) or sample.texts
+    return texts[0 if rng is None else int(rng.integers(len(texts)))]
+
+
+def texts_of_kinds(sample: Sample, kinds: Sequence[str]) -> list[str]:
+    """The texts of a sample that are of some kinds, by its column; none where that column is empty."""
+    if not kinds:
+        return list(sample.texts)
+    named = sample.fields[KINDS_COLUMN] or ()
+    return [text for text, kind in zip(sample.texts, named, strict=False) if kind in kinds]
