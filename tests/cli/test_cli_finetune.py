@@ -99,7 +99,7 @@ def test_a_model_learns_to_rank_what_a_clip_takes_for_each_other(
     clip = ("--set", "training.steps=2", "--set", "training.batch=8", "--set", "training.eval_rows=8")
     assert run("train", "clip", "tiny", "--data", world / "scenes", "--out", world / "clip", *clip) == 0
     alike = ("data", "partners", world / "scenes", world / "alike", "--clip", world / "clip")
-    assert run(*alike, "--top", "20") == 0
+    assert run(*alike, "--top", "15", "--others", "5") == 0
     assert f"finetune RUN tiny_hard_ranking --data {world / 'scenes'} --regions REGIONS --partners" in (
         capsys.readouterr().out
     )

@@ -16,7 +16,8 @@ def partners(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A table of pictures and texts.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new store.")],
     clip: Annotated[str, typer.Option(metavar="RUN", help="A CLIP: a run, a released file, or a hub name.")],
-    top: Annotated[int, typer.Option(min=1, help="Partners of each row.")] = 50,
+    top: Annotated[int, typer.Option(min=1, help="Of each row, so many of the likest.")] = 150,
+    others: Annotated[int, typer.Option(min=0, help="And so many by chance.")] = 50,
     split: Annotated[str, typer.Option(help="That is trained on.")] = "train",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
@@ -34,8 +35,8 @@ def partners(
     table = open_table(data)
     rows = table.split(split)
     with screen.progress() as progress:
-        found = rows_alike(systems.load_towers(clip, device), rows, top=top, progress=progress)
-        write_partners(out, split, found, source=f"{top} partners of {table.fingerprint} by {clip}")
-    screen.out(f"{out}: {top} partners of each of {len(found):,} rows")
+        found = rows_alike(systems.load_towers(clip, device), rows, top=top, others=others, progress=progress)
+        write_partners(out, split, found, source=f"{top} and {others} partners of {table.fingerprint} by {clip}")
+    screen.out(f"{out}: partners of each of {len(found):,} rows, {top} alike and {others} by chance")
     words = ["diptych", "finetune", "RUN", "tiny_hard_ranking", "--data", str(data), "--regions", "REGIONS"]
     screen.next_step(shlex.join([*words, "--partners", str(out), "--out", str(Path("runs") / "ranking")]))

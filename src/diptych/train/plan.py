@@ -99,7 +99,7 @@ def check_partners(objective: Objective | DrawOfSteps, rows: Rows) -> None:
         if taken < wanted:
             raise DataError(
                 f"{named.path} names {taken} partners of a row, and {objective.name} sets each row beside {wanted}; "
-                f"make it anew with --top {wanted} or more"
+                f"make it anew with more by --top or --others"
             )
 
 
