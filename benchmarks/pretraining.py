@@ -268,7 +268,7 @@ def with_partners(world: World) -> World:
     if not folder.exists():
         towers = systems.load_towers(world.options.clip, "cpu")
         found = rows_alike(towers, world.scenes.split("train"), top=150, others=50, progress=world.progress)
-        write_partners(folder, "train", found, source=world.options.clip)
+        write_partners(folder, world.scenes.split("train"), found, source=world.options.clip)
     return replace(world, scenes=world.scenes.joined(open_partners(folder)))
 
 

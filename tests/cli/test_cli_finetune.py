@@ -108,6 +108,9 @@ def test_a_model_learns_to_rank_what_a_clip_takes_for_each_other(
     words = ("--data", world / "scenes", "--regions", world / "regions", "--partners", world / "alike")
     assert run("finetune", world / "pretrained", "tiny_hard_ranking", *words, "--out", world / "few", *FEW) == 1
     assert "names 20 partners of a row, and hard_ranking sets each row beside 31" in capsys.readouterr().err
+    two = ("--data", world / "scenes", *words)
+    assert run("train", "uniter", "tiny", *two, "--out", world / "two") == 2
+    assert "of the rows of one table" in capsys.readouterr().err
     fewer = ("--set", "objective.candidates=15", "--set", "objective.kept=2")
     assert run("finetune", world / "pretrained", "tiny_hard_ranking", *words, "--out", world / "ok", *FEW, *fewer) == 0
     assert run(*alike) == 1 and "is there already" in capsys.readouterr().err

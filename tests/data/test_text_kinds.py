@@ -6,6 +6,7 @@ import pytest
 
 from diptych.data.sample import Sample, random_for
 from diptych.data.text_kinds import chosen_text, columns_of
+from diptych.errors import DataError
 
 SAMPLE = Sample(
     key="a",
@@ -36,3 +37,9 @@ def test_a_row_that_has_none_of_these_gives_any() -> None:
 @pytest.mark.parametrize(("kinds", "text"), [((), "a car"), (("full",), "a red car on sand")])
 def test_evaluation_takes_the_first(kinds: tuple[str, ...], text: str) -> None:
     assert chosen_text(SAMPLE, None, kinds) == text
+
+
+def test_a_column_of_another_length_is_told() -> None:
+    short = Sample(key="a", group="a", image=None, texts=("x", "y"), fields={"text_kinds": ["full"]})
+    with pytest.raises(DataError, match="a has 2 texts and 1 in the column 'text_kinds'"):
+        chosen_text(short, None, ("full",))

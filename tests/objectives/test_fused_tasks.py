@@ -258,5 +258,5 @@ def test_words_come_first_where_they_are_trained():
     mixed = Pretraining(words_first=3)
     assert [mixed.at(7, step).name for step in range(3)] == ["mlm"] * 3
     assert {mixed.at(7, step).name for step in range(3, 40)} == {"mlm", "mrfr", "mrc", "itm"}
-    with pytest.raises(UsageError, match=r"words_first is 3, and objective\.share\.mlm 0"):
+    with pytest.raises(UsageError, match=r"words_first is 3, and objective\.share\.mlm 0; expected"):
         Pretraining(words_first=3, share=Shares(mlm=0))

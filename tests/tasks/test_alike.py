@@ -1,5 +1,8 @@
 """Rows that two towers take for each other, on pictures of one colour."""
 
+import pytest
+
+from diptych.errors import DataError
 from diptych.tasks.alike import rows_alike
 
 
@@ -34,3 +37,5 @@ def test_rows_without_a_picture_or_a_text_have_none(towers, make_rows, picture):
          {"image": picture("blue"), "texts": ["blue", "a blue one"]}]
     )  # fmt: skip
     assert rows_alike(towers, rows, top=5) == [("k0", ["k3"]), ("k3", ["k0"])]
+    with pytest.raises(DataError, match="no row has both"):
+        rows_alike(towers, make_rows([{"image": picture("red")}, {"image": None, "texts": ["red"]}]), top=5)

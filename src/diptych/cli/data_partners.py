@@ -27,16 +27,18 @@ def partners(
     """
     from diptych import systems
     from diptych.data.partners import write_partners
-    from diptych.data.table import open_table
+    from diptych.data.table import check_pictures, open_table
     from diptych.tasks.alike import rows_alike
 
     if out.exists():
         raise RunExistsError(f"{out} is there already; choose another folder, or remove it first")
     table = open_table(data)
     rows = table.split(split)
+    check_pictures(rows)
     with screen.progress() as progress:
         found = rows_alike(systems.load_towers(clip, device), rows, top=top, others=others, progress=progress)
-        write_partners(out, split, found, source=f"{top} and {others} partners of {table.fingerprint} by {clip}")
-    screen.out(f"{out}: partners of each of {len(found):,} rows, {top} alike and {others} by chance")
+        write_partners(out, rows, found, source=f"{top} and {others} partners of {table.fingerprint} by {clip}")
+    fewest = min(len(named) for _, named in found)
+    screen.out(f"{out}: partners of {len(found):,} rows, at least {fewest} of each; alike first, then by chance")
     words = ["diptych", "finetune", "RUN", "tiny_hard_ranking", "--data", str(data), "--regions", "REGIONS"]
     screen.next_step(shlex.join([*words, "--partners", str(out), "--out", str(Path("runs") / "ranking")]))

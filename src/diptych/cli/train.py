@@ -111,6 +111,8 @@ def train_and_show(
     from diptych.overrides import apply_overrides
 
     run = apply_overrides(run, settings)
+    if partners is not None and len(data) > 1:
+        raise UsageError("--partners are of the rows of one table; give one --data, or leave them out")
     table = with_regions(mix_tables([open_table(one) for one in data]), regions)
     if partners is not None:
         table = table.joined(open_partners(partners))

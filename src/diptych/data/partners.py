@@ -14,12 +14,17 @@ from diptych.data.table import PARTNERS, Rows, open_table
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError
 
+OF = "of"
+"""What a store says of the table of its rows."""
+
 
 @dataclass(frozen=True)
 class Partners:
     """A store with the column "partners", joined to a table so that its rows are put beside those that are named."""
 
     splits: tuple[Rows, ...]
+    of: str
+    """The fingerprint of the table that the rows are of."""
 
     @property
     def path(self) -> Path:
@@ -45,15 +50,16 @@ class Partners:
         return ()
 
 
-def write_partners(out: Path, split: str, named: Iterable[tuple[str, list[str]]], source: str) -> None:
-    """Writes a store of the keys of rows and of their partners.
+def write_partners(out: Path, rows: Rows, named: Iterable[tuple[str, list[str]]], source: str) -> None:
+    """Writes a store of the keys of some of the rows and of their partners, other rows of the same split.
 
     Raises:
         RunExistsError: `out` is there already.
     """
-    with TableWriter(out, kind=STORE, columns={PARTNERS: pa.list_(pa.string())}, source=source) as writer:
+    columns, meta = {PARTNERS: pa.list_(pa.string())}, {OF: rows.fingerprint}
+    with TableWriter(out, kind=STORE, columns=columns, meta=meta, source=source) as writer:
         for key, partners in named:
-            writer.add(split, key=key, fields={PARTNERS: partners})
+            writer.add(rows.name, key=key, fields={PARTNERS: partners})
 
 
 def joined_partners(rows: Rows) -> Partners | None:
@@ -68,8 +74,6 @@ def open_partners(path: Path) -> Partners:
         DataError: it is none, or damaged.
     """
     table = open_table(path)
-    if PARTNERS not in table.columns:
-        raise DataError(
-            f"{path} has no column {PARTNERS!r}; expected partners of rows, as `diptych data partners` writes them"
-        )
-    return Partners(tuple(table.split(name) for name in table.splits))
+    if PARTNERS not in table.columns or OF not in table.meta:
+        raise DataError(f"{path} holds no partners of rows; expected what `diptych data partners` writes")
+    return Partners(tuple(table.split(name) for name in table.splits), table.meta[OF])

@@ -214,10 +214,10 @@ class Rows:
             row: 0 to len - 1.
             choose: from the row and the number of its others, the places of those that are taken.
         """
-        named = self._stored(self.key(row), PARTNERS) if PARTNERS in self.all_columns else ()
-        others = [other for other in self.find(named) if other is not None and other != row]
-        if others:
-            return [others[place] for place in choose(row, len(others))]
+        named = self._stored(self.key(row), PARTNERS) if any(PARTNERS in store.columns for store in self.stores) else ()
+        if named:
+            found = self.find([named[place] for place in choose(row, len(named))])
+            return [other for other in found if other is not None]
         return [(row + 1 + place) % len(self) for place in choose(row, len(self) - 1)]
 
     def where(self, row: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diptych.data.sample import Rng, Sample
+from diptych.errors import DataError
 
 KINDS_COLUMN = "text_kinds"
 """The own column that says, for each text of a row, what kind it is of; the built-in scenes have it."""
@@ -22,8 +23,16 @@ def chosen_text(sample: Sample, rng: Rng | None, kinds: Sequence[str] = ()) -> s
 
 
 def texts_of_kinds(sample: Sample, kinds: Sequence[str]) -> list[str]:
-    """The texts of a sample that are of some kinds, by its column; none where that column is empty."""
+    """The texts of a sample that are of some kinds, by its column; none where that column is empty.
+
+    Raises:
+        DataError: the column names not as many kinds as there are texts.
+    """
     if not kinds:
         return list(sample.texts)
-    named = sample.fields[KINDS_COLUMN] or ()
-    return [text for text, kind in zip(sample.texts, named, strict=False) if kind in kinds]
+    named = sample.fields[KINDS_COLUMN]
+    if not named:
+        return []
+    if len(named) != len(sample.texts):
+        raise DataError(f"{sample.key} has {len(sample.texts)} texts and {len(named)} in the column {KINDS_COLUMN!r}")
+    return [text for text, kind in zip(sample.texts, named, strict=True) if kind in kinds]

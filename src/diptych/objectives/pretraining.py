@@ -47,9 +47,10 @@ class Pretraining(Mixture):
 
     def __post_init__(self) -> None:
         """Raises UsageError where words are to come first and are not trained."""
-        if self.words_first and not self.share.mlm:
+        if self.words_first < 0 or (self.words_first and not self.share.mlm):
             raise UsageError(
-                f"objective.words_first is {self.words_first}, and objective.share.mlm 0; expected a share above"
+                f"objective.words_first is {self.words_first}, and objective.share.mlm {self.share.mlm:g}; expected a "
+                "share above 0, or objective.words_first=0 (set it first)"
             )
 
     @property

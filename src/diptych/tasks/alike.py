@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from diptych.data.sample import random_for
 from diptych.data.table import Rows
+from diptych.errors import DataError
 from diptych.metrics.recall import top_in_tiles
 from diptych.progress import SILENT, Progress
 from diptych.tasks.encoder import Towers
@@ -28,20 +29,28 @@ def rows_alike(
         others: how many more by chance, so that what is not alike is not forgotten.
         progress: where the work is drawn.
     Returns:
-        Keys, each with those of the rows that are alike, the likest first, and of the others.
+        Keys, each with those of the rows that are alike, the likest first, and of the others. Fewer where there are.
+    Raises:
+        DataError: no row has both a picture and a text.
     """
     found = encode_pictures(
         encoder.encode_image, rows, range(len(rows)), wanted=lambda sample: bool(sample.texts), progress=progress
     )
+    if not found.rows:
+        raise DataError(f"{rows.path}, {rows.name}: no row has both a picture and a text; expected a table of pairs")
     texts = encode_texts(encoder, (text for sample in found.samples for text in sample.texts), progress=progress)
     described = F.normalize(torch.stack([texts.of(sample.texts).mean(dim=0) for sample in found.samples]), dim=1)
     places = top_in_tiles(torch.cat([described, found.vectors], 1), torch.cat([found.vectors, described], 1), 2 * top)[
         1
     ]
     named = []
-    for row, (sample, mine) in enumerate(zip(found.samples, places.tolist(), strict=True)):
+    for sample, mine in zip(found.samples, places.tolist(), strict=True):
         alike = [place for place in mine if found.samples[place].group != sample.group][:top]
-        rest = [place for place in _by_chance(sample.key, len(places), others + top + 1) if place not in {row, *alike}]
+        rest = [
+            place
+            for place in _by_chance(sample.key, len(places), others + top + 1)
+            if place not in alike and found.samples[place].group != sample.group
+        ]
         named.append((sample.key, [found.samples[place].key for place in (*alike, *rest[:others])]))
     return named
 

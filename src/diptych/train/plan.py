@@ -87,19 +87,27 @@ def check_partners(objective: Objective | DrawOfSteps, rows: Rows) -> None:
     Of a mixture none takes more than one.
 
     Raises:
-        DataError: they are fewer.
+        DataError: they are fewer, or partners of the rows of another table or split.
+        UsageError: some are named, and the objective takes none.
     """
-    if isinstance(objective, DrawOfSteps):
-        return
     for part in rows.parts:
         named = joined_partners(part)
         if named is None:
             continue
+        if named.of != part.fingerprint or part.name not in [one.name for one in named.splits]:
+            raise DataError(
+                f"{named.path} names partners of other rows than those of {part.path}, {part.name}; make them of this "
+                "table: diptych data partners"
+            )
+        if isinstance(objective, DrawOfSteps):
+            continue
         taken, wanted = (len(objective.partners(0, 0, 0, num)) for num in (named.fewest, len(part) - 1))
+        if not wanted:
+            raise UsageError(f"{objective.name} sets no rows against each other; leave out --partners")
         if taken < wanted:
             raise DataError(
                 f"{named.path} names {taken} partners of a row, and {objective.name} sets each row beside {wanted}; "
-                f"make it anew with more by --top or --others"
+                "take fewer (--set objective.candidates=N or negatives=N), or make it anew with more by --top, --others"
             )
 
 
