@@ -34,7 +34,7 @@ USAGE = {
         "weights"
     ),
     "data shwo scenes": (
-        "there is no diptych data verb 'shwo'; did you mean 'show'? There are: scenes, import, examples, show"
+        "there is no diptych data verb 'shwo'; did you mean 'show'? There are: scenes, import, examples, partners, show"
     ),
     "weights xyz": "there is no diptych weights verb 'xyz'. There are: identify, convert",
     "--debgu": "there is no option '--debgu'; did you mean '--debug'? There are: --version, --debug, --help",

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from diptych.data.show import Holds
 
 data_app = typer.Typer(help="Make tables of pictures and texts, and look at them.", cls=Verbs)
-data_app.command("partners")(data_partners.partners)
 
 
 @data_app.command("scenes")
@@ -145,6 +144,9 @@ def examples(
         _write_json(json_file, {"out": str(out), "task": task, "splits": dict(splits), "rejects": left_out})
     screen.table(f"{out}", ("split", "rows"), [(name, f"{rows:,}") for name, rows in splits.items()])
     screen.next_step(_finetune(out, f"tiny_{task}"))
+
+
+data_app.command("partners")(data_partners.partners)
 
 
 @data_app.command("show")
