@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from diptych.cli import screen
-from diptych.errors import RunExistsError
 
 
 def partners(
@@ -26,12 +25,12 @@ def partners(
     Of a re-ranking these are the pictures and texts that it has to put in order.
     """
     from diptych import systems
+    from diptych.data.layout import refuse_existing
     from diptych.data.partners import write_partners
     from diptych.data.table import check_pictures, open_table
     from diptych.tasks.alike import rows_alike
 
-    if out.exists():
-        raise RunExistsError(f"{out} is there already; choose another folder, or remove it first")
+    refuse_existing(out)
     table = open_table(data)
     rows = table.split(split)
     check_pictures(rows)

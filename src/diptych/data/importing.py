@@ -17,10 +17,10 @@ from diptych.data.formats.gather import Gatherer
 from diptych.data.formats.record import TRAIN, Record
 from diptych.data.formats.survey import Survey, place_of, survey
 from diptych.data.images import MAX_PIXELS
-from diptych.data.layout import REJECTS_FILE, check_split_name, partial_of
+from diptych.data.layout import REJECTS_FILE, check_split_name, partial_of, refuse_existing
 from diptych.data.rejects import Reject, RejectLog, check_share
 from diptych.data.table_writer import TableWriter
-from diptych.errors import DataError, InterruptedRunError, RunExistsError, UsageError
+from diptych.errors import DataError, InterruptedRunError, UsageError
 from diptych.progress import SILENT, Bar, Progress
 
 MAX_TEXT = 100_000
@@ -92,8 +92,7 @@ def import_table(
         raise UsageError(
             f"--validation is {validation}; expected a share of the rows from 0 (hold out none) to below 1, e.g. 0.05"
         )
-    if out.exists():
-        raise RunExistsError(f"{out} is there already; choose another folder, or remove it first")
+    refuse_existing(out)
     name = detect.detect(source, format)
     try:
         read = partial(detect.read, name, Path(source))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from diptych.errors import DataError
+from diptych.errors import DataError, RunExistsError
 
 FORMAT = 1
 """Of the folder as a whole; a reader refuses newer ones by name."""
@@ -156,6 +156,16 @@ def _hint(folder: Path) -> str:
     if not folder.exists():
         return f" (there is nothing at {folder}). Make a table with `diptych data import SOURCE {folder}`"
     return f". Make a table of it with `diptych data import {folder} OUT`"
+
+
+def refuse_existing(out: Path) -> None:
+    """Sees that nothing is where a table is to be written.
+
+    Raises:
+        RunExistsError: something is.
+    """
+    if out.exists():
+        raise RunExistsError(f"{out} is there already; choose another folder, or remove it first")
 
 
 def partial_of(out: Path) -> Path:

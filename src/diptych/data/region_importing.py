@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from diptych.data.layout import REJECTS_FILE, partial_of
+from diptych.data.layout import REJECTS_FILE, partial_of, refuse_existing
 from diptych.data.region_files.old_store import notes_of, rejects_of
 from diptych.data.region_store import RegionWriter
 from diptych.data.regions import RegionStore
 from diptych.data.rejects import Reject, RejectLog, reason_of
-from diptych.errors import DataError, InterruptedRunError, RunExistsError
+from diptych.errors import DataError, InterruptedRunError
 from diptych.progress import SILENT, Progress
 
 FIRST = 100
@@ -59,8 +59,7 @@ def import_regions(
         DataError: no row is whole.
         InterruptedRunError: the user stopped it; the same call goes on.
     """
-    if out.exists():
-        raise RunExistsError(f"{out} is there already; choose another folder, or remove it first")
+    refuse_existing(out)
     widths = _widths(source)
     softmax = widths.get("soft_labels", 0) if soft_labels else 0
     classes = widths.get("class_ids", max(widths.get("soft_labels", 0) - 1, 0))

@@ -57,8 +57,7 @@ class TableWriter:
             RunExistsError: `out` is there already, or another process is writing it.
             DataError: the unfinished attempt was of something else.
         """
-        if out.exists():
-            raise RunExistsError(f"{out} is there already; choose another folder, or remove it first")
+        layout.refuse_existing(out)
         self.out = out
         self.folder = layout.partial_of(out)
         self.kind = kind
