@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diptych.cli.train import train_and_show
+from diptych.cli.train import PartnersDir, train_and_show
 from diptych.errors import UsageError
 
 
@@ -19,9 +19,7 @@ def finetune(
         list[Path], typer.Option(metavar="REGIONS", help="Regions of the pictures; several times for several.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    partners: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Which rows are set against each other; by `data partners`.")
-    ] = None,
+    partners: PartnersDir = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     settings: Annotated[

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from diptych.train.run import Run
 
 OnNan = Literal["stop", "skip"]
+PartnersDir = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Which rows are set against each other; by `data partners`.")
+]
 TASKS = {
     "detection": "detection",
     "re": "referring",
@@ -58,9 +61,7 @@ def train(
     regions: Annotated[
         list[Path] | None, typer.Option(metavar="REGIONS", help="Regions of the pictures; several times for several.")
     ] = None,
-    partners: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Which rows are set against each other; by `data partners`.")
-    ] = None,
+    partners: PartnersDir = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. optim.lr=3e-4.")
     ] = None,

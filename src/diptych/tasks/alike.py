@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional as F
 
-from diptych.data.sample import random_for
+from diptych.data.sample import Sample, random_for
 from diptych.data.table import Rows
 from diptych.errors import DataError
 from diptych.metrics.recall import top_in_tiles
@@ -40,21 +42,21 @@ def rows_alike(
         raise DataError(f"{rows.path}, {rows.name}: no row has both a picture and a text; expected a table of pairs")
     texts = encode_texts(encoder, (text for sample in found.samples for text in sample.texts), progress=progress)
     described = F.normalize(torch.stack([texts.of(sample.texts).mean(dim=0) for sample in found.samples]), dim=1)
-    places = top_in_tiles(torch.cat([described, found.vectors], 1), torch.cat([found.vectors, described], 1), 2 * top)[
-        1
+    wanted, given = torch.cat([described, found.vectors], dim=1), torch.cat([found.vectors, described], dim=1)
+    _, places = top_in_tiles(wanted, given, 2 * top)
+    return [
+        (sample.key, [found.samples[place].key for place in _partners(found.samples, row, mine, top, others)])
+        for row, (sample, mine) in enumerate(zip(found.samples, places.tolist(), strict=True))
     ]
-    named = []
-    for sample, mine in zip(found.samples, places.tolist(), strict=True):
-        alike = [place for place in mine if found.samples[place].group != sample.group][:top]
-        rest = [
-            place
-            for place in _by_chance(sample.key, len(places), others + top + 1)
-            if place not in alike and found.samples[place].group != sample.group
-        ]
-        named.append((sample.key, [found.samples[place].key for place in (*alike, *rest[:others])]))
-    return named
 
 
-def _by_chance(key: str, num: int, wanted: int) -> list[int]:
-    """Places of rows, none twice, the same every time."""
-    return random_for(0, 0, key, "others").choice(num, size=min(wanted, num), replace=False).tolist()
+def _partners(samples: Sequence[Sample], row: int, likest: Sequence[int], top: int, others: int) -> list[int]:
+    """The first `top` of the likest, and others by chance, the same every time; none of the row's group, none twice."""
+    num = len(samples)
+    chance = random_for(0, 0, samples[row].key, "others").choice(num, size=min(others + top + 1, num), replace=False)
+    alike, rest = (
+        [place for place in places if samples[place].group != samples[row].group]
+        for places in (likest, chance.tolist())
+    )
+    taken = dict.fromkeys(alike[:top])
+    return [*taken, *[place for place in rest if place not in taken][:others]]
