@@ -185,15 +185,16 @@ def ablation(world: World) -> dict[str, object]:
 def ablated(world: World, name: str) -> dict[str, dict[str, float]]:
     """Every task's measure after a pre-training; with the first one, also without any."""
     weights = pretrained(world, folder_of(name), ABLATION[name], 0.25)
-    without = {NO_PRETRAINING: True} if name == next(iter(ABLATION)) else {}
-    return {
-        shown: {
-            task: tuned(world, Tuning(task=task, weights=weights, seed=world.options.seeds[0], scratch=scratch))
-            for task in TASKS
-            if task != "vcr"  # nor is it in the paper's table
-        }
-        for shown, scratch in {**without, name: False}.items()
-    }
+    tunings = [
+        Tuning(task=task, weights=weights, seed=world.options.seeds[0])
+        for task in TASKS
+        if task != "vcr"  # nor is it in the paper's table
+    ]
+    found = {name: {one.task: tuned(world, one) for one in tunings}}
+    if name == next(iter(ABLATION)):
+        without = {one.task: tuned(world, replace(one, scratch=True)) for one in tunings}
+        found = {NO_PRETRAINING: without, **found}
+    return found
 
 
 APART: list[World] = []
@@ -289,7 +290,8 @@ def run_of(world: World, one: Tuning) -> Path:
     if one.task == AGAINST_ALIKE:
         steps = run.training.steps
         run = replace(run, optim=replace(run.optim, lr=5e-4), inputs=replace(run.inputs, text_kinds=("full",)))
-    steps, batch = (3, 4) if world.options.quick else (steps, batch)
+    if world.options.quick:
+        steps, batch = 3, 4
     training = replace(
         run.training, steps=steps, seed=one.seed, batch=batch, eval_every=steps, eval_rows=min(100, 8 * batch)
     )
