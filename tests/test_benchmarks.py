@@ -8,13 +8,10 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+HELPERS = ("harness.py", "pretraining_runs.py", "samples.py", "scenes_of_boxes.py", "uniter_plain.py")
 NEEDS_DATA = ("flickr8k.py",)
 OWN_TEST = ("memory.py",)
-SCRIPTS = sorted(
-    path.name
-    for path in BENCHMARKS.glob("*.py")
-    if path.name not in ("harness.py", "samples.py", "scenes_of_boxes.py", "uniter_plain.py", *NEEDS_DATA, *OWN_TEST)
-)
+SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py") if path.name not in (*HELPERS, *NEEDS_DATA, *OWN_TEST))
 
 
 @pytest.mark.slow
