@@ -5,6 +5,7 @@ Run as a program it trains into a folder, for tests that kill it: small_room.py 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -181,6 +182,11 @@ def small_job(run: Run | None = None, settings: Sequence[str] = ()) -> Job:
     else:
         model.heads.update(run.objective.heads(run.model))
     return Job(run=run, model=model, objective=run.objective, inputs=SmallInputs())
+
+
+def events(out: Path, *names: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if not names or line["event"] in names]
 
 
 def main(arguments: Sequence[str]) -> None:
