@@ -10,28 +10,30 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from diptych.checkpoint.store import Checkpoint, CheckpointStore
+from diptych.checkpoint.store import CheckpointStore
 from diptych.data.loader import LoadedBatch, evaluation_batches, load_batches
 from diptych.data.table import Table
-from diptych.errors import InterruptedRunError, RunExistsError, TrainingError
+from diptych.errors import InterruptedRunError, TrainingError
 from diptych.progress import SILENT, Progress
 from diptych.ranks import join_ranks
+from diptych.train.beginning import begin_state, tell_beginning, tell_going_on
 from diptych.train.budget import Layout
-from diptych.train.device import Precision, product_rate, repeatable, resolve_precision
+from diptych.train.device import product_rate, repeatable
 from diptych.train.evaluation import evaluate
 from diptych.train.faults import BadRows, NanWatch, NotFiniteError
 from diptych.train.folder import begin_folder, with_its_micro_batch, write_run
-from diptych.train.job import SCRATCH, Job
+from diptych.train.job import Job
 from diptych.train.learner import Learner, Update
 from diptych.train.log import RunLog
 from diptych.train.meter import Meter
 from diptych.train.micro_batch import Fitted, fitting_micro_batch, largest_over
 from diptych.train.out_of_memory import out_of_memory_explained
 from diptych.train.plan import Plan, make_plan
-from diptych.train.record import first_event, write_run_card
-from diptych.train.run import TrainingSettings, plain_run
+from diptych.train.record import write_run_card
+from diptych.train.run import TrainingSettings
+from diptych.train.saver import Saver
 from diptych.train.signals import StopAskedError, StopSignals
-from diptych.train.state import TrainState, other_data
+from diptych.train.state import TrainState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,7 @@ def _fit(
     origin = ranks.from_lead(lambda: begin_folder(out, job.run, job.inputs, origin=job.origin, resume=resume))
     store = CheckpointStore(out, job.run.training.keep, progress, ranks)
     checkpoint = store.latest() if resume else None
-    state, precision = _begin_state(checkpoint, plan, origin)
+    state, precision = begin_state(checkpoint, plan, origin)
     meter = Meter(PairFlops(job.model), product_rate(plan.device, precision), ranks.size)
     with repeatable(plan.device):
         with out_of_memory_explained(lambda: job, precision.name, ranks.size):
@@ -121,56 +123,30 @@ def _fit(
         with log, StopSignals(progress, ranks) as stop:
             on_begin()
             if checkpoint is None:
-                log.write("start", 0, first_event(plan, precision, meter.peak))
-                progress.say(f"Training on {plan.device} in {precision.name} ({precision.reason}).")
-                if few := _smaller_batch(plan):
-                    log.write("note", 0, {"text": few})
-                    progress.say(few)
-            elif checkpoint.step >= plan.steps:
-                progress.say(f"The run in {out} is finished: it made all its {plan.steps} steps.")
+                tell_beginning(plan, precision, meter.peak, log, progress)
             else:
-                log.write("note", state.step, {"text": f"went on from the checkpoint of step {state.step}"})
-                progress.say(f"Going on from step {state.step} of {plan.steps}.")
+                tell_going_on(plan, checkpoint.step, log, progress)
+            saver = Saver(
+                store=store,
+                learner=learner,
+                state=state,
+                log=log,
+                settings=job.run.training,
+                steps=plan.steps,
+                saved_step=-1 if checkpoint is None else checkpoint.step,
+            )
             loop = _Loop(
                 plan=plan,
                 learner=learner,
                 meter=meter,
-                store=store,
+                saver=saver,
                 state=state,
                 log=log,
                 stop=stop,
                 on_nan=on_nan,
                 progress=progress,
-                saved_step=-1 if checkpoint is None else checkpoint.step,
             )
             return loop.run()
-
-
-def _smaller_batch(plan: Plan) -> str:
-    """What is said where a table has not the rows of a batch; else nothing."""
-    asked, split = plan.job.run.training, plan.job.run.inputs.split
-    small = [rows for rows in plan.rows.parts if asked.batch_tokens is None and len(rows) < asked.batch]
-    return " ".join(
-        f"Each batch{f' of {rows.path}' if rows is not plan.rows else ''} has {len(rows):,} rows, all of {split!r}, "
-        f"and not the {asked.batch:,} that were asked for."
-        for rows in small
-    )
-
-
-def _begin_state(checkpoint: Checkpoint | None, plan: Plan, origin: str) -> tuple[TrainState, Precision]:
-    """Where the run begins or goes on, and in what precision: the one that it began with."""
-    if checkpoint is None:
-        if origin != SCRATCH and plan.job.origin == SCRATCH:
-            raise RunExistsError(
-                f"the run in {plan.out} began with the weights of {origin} and was stopped before its first "
-                f"checkpoint, so they are not in it. Pass --init {origin} again, or choose another --out."
-            )
-        precision = plan.ranks.from_lead(lambda: resolve_precision(plan.job.run.training.precision, plan.device))
-        return TrainState(table=plan.table.fingerprint, precision=precision.name, origin=origin), precision
-    state = TrainState.of(checkpoint.state)
-    if state.table != plan.table.fingerprint:
-        raise RunExistsError(other_data(state.table, plan.table))
-    return state, resolve_precision(state.precision, plan.device)
 
 
 @dataclass(kw_only=True)
@@ -180,14 +156,12 @@ class _Loop:
     plan: Plan
     learner: Learner
     meter: Meter
-    store: CheckpointStore
+    saver: Saver
     state: TrainState
     log: RunLog
     stop: StopSignals
     on_nan: Literal["stop", "skip"]
     progress: Progress
-    saved_step: int
-    """Of the newest checkpoint, -1 while there is none."""
 
     def __post_init__(self) -> None:
         log, state, progress = self.log, self.state, self.progress
@@ -203,7 +177,6 @@ class _Loop:
             log=log,
             progress=progress,
         )
-        self.saved_at_s = self.log.time_s
         self.note = ""
 
     @property
@@ -241,7 +214,7 @@ class _Loop:
         try:
             self._make_steps()
         except StopAskedError:
-            self._save()
+            self.saver.save(self.plan.job.run)
             return "interrupted"
         return "finished"
 
@@ -251,16 +224,17 @@ class _Loop:
         with self.progress.bar("training", total=self.plan.steps, unit="steps", done=self.state.step) as bar:
             while True:
                 self.stop.check()
-                if self.saved_step < 0:
-                    self._save()  # before anything can end the run: weights that were given are nowhere else in it
+                if self.saver.saved_step < 0:
+                    # Before anything can end the run: weights that were given are nowhere else in it.
+                    self.saver.save(self.plan.job.run)
                 if self.settings.micro_batch == "auto":
                     batches = self._fit_micro_batch(batches)
                 # Each rank reads the rows for itself, and may meet others that take too long: the lead's word counts.
                 is_best = self._evaluation_is_due() and bool(self.plan.ranks.gathered([self._evaluate()])[0][0])
-                if is_best or self._checkpoint_is_due():
-                    self._save()
+                if is_best or self.saver.is_due():
+                    self.saver.save(self.plan.job.run)
                 if is_best:
-                    self.store.mark_best(self.state.step)
+                    self.saver.mark_best()
                 if self.state.step >= self.plan.steps:
                     return
                 self._learn(batches)
@@ -399,26 +373,6 @@ class _Loop:
             return False  # of equal ones the later is the best
         state.best_step, state.best_score, state.best_metrics = state.step, score, state.last_metrics
         return True
-
-    def _checkpoint_is_due(self) -> bool:
-        step, every = self.state.step, self.settings.checkpoint_every
-        by_steps = step == self.plan.steps or (every is not None and step % every == 0)
-        by_time = self.log.time_s - self.saved_at_s >= 60 * self.settings.checkpoint_minutes
-        by_leads_clock = bool(self.plan.ranks.gathered([by_time])[0][0])
-        return self.saved_step != step and (by_steps or by_leads_clock)
-
-    def _save(self) -> None:
-        if self.saved_step == self.state.step:
-            return
-        self.state.time_s = self.log.time_s
-        self.state.log_bytes = self.log.num_bytes
-        self.state.loss_scale = self.learner.loss_scale()
-        model, optimizer = self.learner.tensors()
-        state = {**self.state.plain(), "run": plain_run(self.plan.job.run)}
-        in_shares = self.learner.parallel.sharded
-        self.store.save(self.state.step, model=model, optimizer=optimizer, state=state, in_shares=in_shares)
-        self.saved_step, self.saved_at_s = self.state.step, self.log.time_s
-        self.log.write("checkpoint", self.state.step, {})
 
     def _end_by_error(self, status: str, text: str) -> None:
         """The error that ended the run is what is told, also where the disk has no room to write it down."""
