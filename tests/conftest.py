@@ -101,6 +101,12 @@ def chance_regions() -> ModuleType:
     return _module(ROOT / "tests" / "data" / "chance_regions.py")
 
 
+@pytest.fixture(scope="session")
+def toy_regions() -> ModuleType:
+    """The file data/toy_regions.py."""
+    return _module(ROOT / "tests" / "data" / "toy_regions.py")
+
+
 def _module(file: Path) -> ModuleType:
     """A file in a folder that is no package, so that it cannot be imported by name."""
     name = f"diptych_{file.stem}"
