@@ -107,6 +107,12 @@ def toy_regions() -> ModuleType:
     return _module(ROOT / "tests" / "data" / "toy_regions.py")
 
 
+@pytest.fixture(scope="session")
+def released_uniter() -> ModuleType:
+    """The file parity/released_uniter.py."""
+    return _module(ROOT / "tests" / "parity" / "released_uniter.py")
+
+
 def _module(file: Path) -> ModuleType:
     """A file in a folder that is no package, so that it cannot be imported by name."""
     name = f"diptych_{file.stem}"
