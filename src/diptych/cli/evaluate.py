@@ -31,7 +31,8 @@ def evaluate(
     task: Tasks,
     data: Annotated[Path, typer.Option(help="A table made by `diptych data import` or `diptych data scenes`.")],
     regions: Annotated[
-        list[Path] | None, typer.Option(metavar="REGIONS", help="Regions of the pictures, for models that read them.")
+        list[Path] | None,
+        typer.Option("--regions", metavar="REGIONS", help="Regions of the pictures, for models that read them."),
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="Which rows are asked about; left out: test, else validation, else train.")

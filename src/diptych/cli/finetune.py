@@ -16,7 +16,8 @@ def finetune(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="e.g. tiny_vqa, vqa, ve_large; or a run.json.")],
     data: Annotated[Path, typer.Option(help="Examples of the task, made by `diptych data examples`.")],
     regions: Annotated[
-        list[Path], typer.Option(metavar="REGIONS", help="Regions of the pictures; several times for several.")
+        list[Path],
+        typer.Option("--regions", metavar="REGIONS", help="Regions of the pictures; several times for several."),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     partners: PartnersDir = None,

@@ -16,7 +16,8 @@ def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run that was fine-tuned to answer.")],
     data: Annotated[Path, typer.Option(help="A table of examples; nobody needs to tell their answers.")],
     regions: Annotated[
-        list[Path], typer.Option(metavar="REGIONS", help="Regions of the pictures; several times for several.")
+        list[Path],
+        typer.Option("--regions", metavar="REGIONS", help="Regions of the pictures; several times for several."),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", dir_okay=False, help="JSON, or CSV for VCR and NLVR2.")],
     split: Annotated[str | None, typer.Option(help="Left out: test, else validation, else train.")] = None,

@@ -44,7 +44,7 @@ regions_app.command("probe")(regions_probe.probe)
 @regions_app.command("extract")
 def extract(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A table of pictures.")],
-    out: Annotated[Path, typer.Option(metavar="REGIONS", help="Folder of the new store.")],
+    out: Annotated[Path, typer.Option("--regions", metavar="REGIONS", help="Folder of the new store.")],
     tower: Annotated[
         str | None, typer.Option(metavar="CLIP", help="Windows over the image tower of a CLIP: no detector is needed.")
     ] = None,
@@ -61,7 +61,8 @@ def extract(
         Path | None, typer.Option(metavar="FILE", help="Name the regions from this list of words, one a line.")
     ] = None,
     clip: Annotated[
-        str | None, typer.Option(metavar="CLIP", help="That names them; left out: the one of windows or grid.")
+        str | None,
+        typer.Option("--clip", metavar="CLIP", help="That names them; left out: the one of windows or grid."),
     ] = None,
     template: Annotated[
         str | None, typer.Option(help="How a word is put to the CLIP: a text with {}, or a set; left out: photo.")

@@ -23,11 +23,12 @@ def reproduce(
         str | None, typer.Argument(metavar="RESULT", help="e.g. uniter/flickr-zero-shot; left out: they are listed.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(metavar="WEIGHTS", help="A released file, a run, or a hub name.")
+        str | None, typer.Option("--weights", metavar="WEIGHTS", help="A released file, a run, or a hub name.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The table of the result's data set.")] = None,
     regions: Annotated[
-        list[Path] | None, typer.Option(metavar="REGIONS", help="Regions of the pictures; several times for several.")
+        list[Path] | None,
+        typer.Option("--regions", metavar="REGIONS", help="Regions of the pictures; several times for several."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json_file: Annotated[

@@ -59,7 +59,8 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     on_nan: Annotated[OnNan, typer.Option(help="What to do with a step without a finite loss.")] = "stop",
     regions: Annotated[
-        list[Path] | None, typer.Option(metavar="REGIONS", help="Regions of the pictures; several times for several.")
+        list[Path] | None,
+        typer.Option("--regions", metavar="REGIONS", help="Regions of the pictures; several times for several."),
     ] = None,
     partners: PartnersDir = None,
     settings: Annotated[
