@@ -44,7 +44,7 @@ regions_app.command("probe")(regions_probe.probe)
 @regions_app.command("extract")
 def extract(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A table of pictures.")],
-    out: Annotated[Path, typer.Option("--regions", metavar="REGIONS", help="Folder of the new store.")],
+    out: Annotated[Path, typer.Option(metavar="REGIONS", help="Folder of the new store.")],
     tower: Annotated[
         str | None, typer.Option(metavar="CLIP", help="Windows over the image tower of a CLIP: no detector is needed.")
     ] = None,
