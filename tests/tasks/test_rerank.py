@@ -72,6 +72,16 @@ def test_a_matcher_that_knows_puts_every_candidate_first(num, top, seed):
         assert torch.equal(new, torch.where(old < top, 0, old))
 
 
+@given(st.integers(2, 9), st.integers(0, 50), st.sampled_from([0.0, 0.5, 30.0]))
+def test_cosines_count_as_much_as_they_are_said_to(num, seed, weight):
+    before = recalled(num, seed)
+    odds = torch.randn(num, num, generator=torch.Generator().manual_seed(seed))
+    after = rerank(before, Odds(odds), Rows(), top=num, cosine_weight=weight)
+    together = rerank(before, Odds(odds + weight * before.image @ before.text.T), Rows(), top=num)
+    assert torch.equal(after.text_to_image_ranks, together.text_to_image_ranks)
+    assert torch.equal(after.image_to_text_ranks, together.image_to_text_ranks)
+
+
 @given(st.integers(2, 9), st.integers(0, 50))
 def test_with_all_as_candidates_ranks_are_those_of_the_odds(num, seed):
     before = recalled(num, seed)

@@ -54,6 +54,9 @@ def evaluate(
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="retrieval by a fused model: candidates of each query.")] = 50,
+    recall_weight: Annotated[
+        float, typer.Option(min=0, help="And what the logit of the two towers counts beside its own; 0: nothing.")
+    ] = 1.0,
     templates: Annotated[
         str | None,
         typer.Option(help="zero_shot: a text with {} for the name, a file of them, or a published set, e.g. food101."),
@@ -84,7 +87,7 @@ def evaluate(
         raise UsageError(unknown("task", task, NAMES))
     table = with_regions(open_table(data), regions or [])
     split = split or split_to_evaluate(table.splits, "train")
-    asked = _asked(split, limit, text_kind, templates, class_names, seed, top)
+    asked = _asked(split, limit, text_kind, templates, class_names, seed, top, recall_weight)
     page = _page_of(run, task) if html is None else html
     keep = next((file.parent for file in (page, json_file) if file is not None), None)
     evaluation = _evaluate(run, task, table, asked, device, page, recall_with, keep)
@@ -109,6 +112,7 @@ def _asked(
     class_names: Path | None,
     seed: int,
     top: int,
+    recall_weight: float,
 ) -> Asked:
     from diptych.data.word_list import read_word_list
     from diptych.tasks.evaluation import Asked
@@ -122,6 +126,7 @@ def _asked(
         class_names=() if class_names is None else read_word_list(class_names),
         seed=seed,
         top=top,
+        recall_weight=recall_weight,
     )
 
 

@@ -62,6 +62,8 @@ class Asked:
     """zero_shot: with `{}` for the name; none: the table's own, else "a photo of a {}."."""
     top: int = TOP
     """retrieval by a matcher: candidates of each query that it puts in order."""
+    recall_weight: float = 1.0
+    """And what the logit of the towers that found them counts beside its own."""
     class_names: tuple[tuple[str, ...], ...] = ()
     """zero_shot, linear_probe: the names of each class; none: the table's `label_names`."""
     seed: int = 0
@@ -220,7 +222,8 @@ def _all_pairs(matcher: Matcher, table: Table, asked: Asked, keep: Path | None, 
 def _reranked(matcher: Matcher, recall: Towers, table: Table, asked: Asked, progress: Progress) -> Evaluation:
     rows = table.split(asked.split)
     before = retrieval(recall, rows, limit=asked.limit, text_kind=asked.text_kind, progress=progress)
-    after = rerank(before, matcher, rows, top=asked.top, progress=progress)
+    weight = asked.recall_weight * recall.scale
+    after = rerank(before, matcher, rows, top=asked.top, cosine_weight=weight, progress=progress)
     r1 = {name: result.numbers()["text_to_image_r1"] for name, result in (("before", before), ("after", after))}
     alone = [
         replace(score, name=f"recalled_{score.name}")
@@ -233,7 +236,12 @@ def _reranked(matcher: Matcher, recall: Towers, table: Table, asked: Asked, prog
             f"where {recall.name}, which recalls {asked.top}, finds it for {of_100(r1['before'])}"
         ),
         scores=(*retrieval_scores(after, group=f"Retrieval, the first {asked.top} in a new order"), *alone),
-        details={"num_pictures": len(after.keys), "num_texts": len(after.texts), "top": asked.top},
+        details={
+            "num_pictures": len(after.keys),
+            "num_texts": len(after.texts),
+            "top": asked.top,
+            "recall_weight": asked.recall_weight,
+        },
         rejects=after.rejects,
         sections=lambda _: [],
     )

@@ -19,9 +19,17 @@ TOP = 50
 
 
 def rerank(
-    recalled: RetrievalResult, matcher: Matcher, rows: Rows, *, top: int = TOP, progress: Progress = SILENT
+    recalled: RetrievalResult,
+    matcher: Matcher,
+    rows: Rows,
+    *,
+    top: int = TOP,
+    cosine_weight: float = 0.0,
+    progress: Progress = SILENT,
 ) -> RetrievalResult:
     """The same retrieval with other ranks: the first `top` of each query in the order of the matcher.
+
+    Towers see the whole picture and a matcher what its regions show, so that one may know what the other does not.
 
     What stood below them keeps its rank. Ties count against the model.
 
@@ -30,6 +38,8 @@ def rerank(
         matcher: the model.
         rows: the split, with regions joined.
         top: candidates of each query, both ways.
+        cosine_weight: what a cosine of the towers counts beside the matcher's log-odds. Their `scale` makes it a
+            logit, as they were trained; 0: the matcher alone decides.
         progress: where the work is drawn.
     Raises:
         DataError: a picture has no regions, or they are of another detector.
@@ -40,7 +50,11 @@ def rerank(
     pairs |= {(picture, text) for picture, found in enumerate(texts) for text in found}
     ordered = sorted(pairs)
     samples = [replace(rows.sample(row, (REGIONS,)), image=None) for row in recalled.rows]
-    odds = dict(zip(ordered, matcher.match(samples, recalled.texts, ordered, progress).tolist(), strict=True))
+    scores = matcher.match(samples, recalled.texts, ordered, progress)
+    if cosine_weight:
+        of_pictures, of_texts = torch.tensor(ordered).unbind(dim=1)
+        scores = scores + cosine_weight * (recalled.image[of_pictures] * recalled.text[of_texts]).sum(dim=1)
+    odds = dict(zip(ordered, scores.tolist(), strict=True))
     return replace(
         recalled,
         text_to_image_ranks=_ranks(
