@@ -93,6 +93,17 @@ def test_a_model_learns_to_rank_and_is_asked_by_that(world: Path, recipe: str) -
     assert json.loads(numbers.read_text())["results"]["matching_accuracy"]["count"] > 0
 
 
+def test_a_model_learns_from_swapped_words(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("data", "examples", world / "scenes", world / "swapped", "--task", "swapped") == 0
+    assert f"finetune RUN tiny_swapped --data {world / 'swapped'}" in capsys.readouterr().out
+    words = ("--data", world / "swapped", "--regions", world / "regions")
+    assert run("finetune", world / "pretrained", "tiny_swapped", *words, "--out", world / "run-swapped", *FEW) == 0
+    asked = ("--data", world / "scenes", "--regions", world / "regions")
+    assert run("evaluate", world / "run-swapped", "--task", "choices", *asked) == 0
+    on_scenes = ("finetune", world / "pretrained", "tiny_swapped", *asked, "--out", world / "no", *FEW)
+    assert run(*on_scenes) == 1 and "--task swapped" in capsys.readouterr().err
+
+
 def test_a_model_learns_to_rank_what_a_clip_takes_for_each_other(
     world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,7 +111,7 @@ def test_a_model_learns_to_rank_what_a_clip_takes_for_each_other(
     assert run("train", "clip", "tiny", "--data", world / "scenes", "--out", world / "clip", *clip) == 0
     alike = ("data", "partners", world / "scenes", world / "alike", "--clip", world / "clip")
     assert run(*alike, "--top", "15", "--others", "5") == 0
-    assert f"finetune RUN tiny_hard_ranking --data {world / 'scenes'} --regions REGIONS --partners" in (
+    assert f"finetune RUN tiny_alike --data {world / 'scenes'} --regions REGIONS --partners" in (
         capsys.readouterr().out
     )
     named = open_partners(world / "alike")

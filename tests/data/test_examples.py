@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from diptych.data.example_files import examples_of_files
 from diptych.data.examples import ANSWERS, KIND, answer_names, answer_scores, examples_of_scenes
 from diptych.data.region_join import region_columns
 from diptych.data.scenes import draw_scenes, easy
+from diptych.data.scenes.palette import COLOURS
+from diptych.data.show import describe
+from diptych.data.swapped import SWAPPED
 from diptych.data.table import Table, open_table
 from diptych.data.table_writer import TableWriter
-from diptych.errors import DataError, RunExistsError
+from diptych.errors import DataError, RunExistsError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +66,38 @@ def test_regions_are_found_by_the_picture(scenes: Table, tmp_path: Path, chance_
     for row in range(5):
         sample = rows.sample(row, ("regions", "picture_key"))
         assert (sample.fields["regions"].features == store.regions(sample.fields["picture_key"]).features).all()
+
+
+def test_texts_whose_words_are_swapped_are_not_true(tmp_path: Path) -> None:
+    draw_scenes(tmp_path / "scenes", easy(num=400, seed=5, size_px=32), workers=1)
+    scenes = open_table(tmp_path / "scenes")
+    rows, of_scenes = examples(scenes, tmp_path, "swapped").split("train"), scenes.split("train")
+    kinds = set()
+    for row in range(len(rows)):
+        text, ((picture, swapped, kind),) = (
+            rows.sample(row).texts[0],
+            [rows.values(row, ["picture_key", SWAPPED, KIND])],
+        )
+        (place,) = of_scenes.find([picture])
+        assert text in of_scenes.sample(place).texts and swapped[0]
+        (objects,) = of_scenes.values(place, ["objects"])
+        there = {f"{one['colour']} {one['name']}" for one in objects}
+        named = [{f"{a} {b}" for a, b in pairwise(one.split()) if a in COLOURS} - there for one in (text, *swapped[0])]
+        assert not named[0], "a true text"
+        kinds |= {(kind, bool(wrong)) for wrong in named[1:]}
+    assert kinds == {("colour_thing", True), ("relation", True), ("relation", False)}
+
+
+def test_swapped_texts_are_made_of_any_table(tmp_path: Path) -> None:
+    with TableWriter(tmp_path / "plain") as writer:
+        for key, texts in (("a", ["a hat on a cat", "red"]), ("b", ["a cat on a hat"]), ("c", ["a cat"])):
+            writer.add("train", key=key, texts=texts)
+    rows = examples(open_table(tmp_path / "plain"), tmp_path, "swapped").split("train")
+    assert [rows.sample(row).texts[0] for row in range(len(rows))] == ["a hat on a cat", "a cat on a hat"]
+    assert rows.values(0, [SWAPPED, "key"]) == [[["a cat on a hat"]], "a-swapped0"]
+    assert describe(open_table(tmp_path / "swapped")).holds == "swapped"
+    with pytest.raises(UsageError, match="is no table; expected one for 'swapped'"):
+        examples_of_files(tmp_path / "plain", tmp_path / "out", "swapped")
 
 
 def test_answers_come_by_how_often_they_are_given(tmp_path: Path) -> None:

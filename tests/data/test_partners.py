@@ -13,6 +13,7 @@ from diptych.data.table import Rows, Table, open_table
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError, UsageError
 from diptych.objectives.masked_words import MaskedWords
+from diptych.objectives.matching import Matching
 from diptych.objectives.pretraining import Pretraining
 from diptych.objectives.ranking import Ranking
 from diptych.train.plan import check_partners
@@ -68,6 +69,7 @@ def test_what_does_not_go_with_the_rows_is_refused(tmp_path: Path) -> None:
     rows = pictures.joined(partners).split("train")
     check_partners(Ranking(negatives=3), rows)
     check_partners(Pretraining(), rows)
+    check_partners(Matching(), rows)
     check_partners(MaskedWords(), pictures.split("train"))
     with pytest.raises(UsageError, match="mlm sets no rows against each other"):
         check_partners(MaskedWords(), rows)

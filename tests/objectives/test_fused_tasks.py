@@ -196,11 +196,9 @@ def test_classes_want_soft_labels():
         MaskedRegionClasses().draw(item(soft=False), None, random_for(0, 0, "a"))
 
 
-@pytest.mark.parametrize("objective", [MaskedWords(), MaskedRegionFeatures(), Matching()], ids=lambda one: one.name)
+@pytest.mark.parametrize("objective", [MaskedWords(), MaskedRegionFeatures()], ids=lambda one: one.name)
 def test_a_row_without_what_is_masked_is_told(objective):
     without = replace(item(), text_ids=None, regions=None)
-    if isinstance(objective, Matching):
-        return
     with pytest.raises(DataError, match="and this row has none"):
         objective.draw(without, (), random_for(0, 0, "a"))
 

@@ -159,6 +159,41 @@ def test_the_hardest_are_those_that_score_highest(numbers: list[int], kept: int)
     assert model.shown == [(num * (2 * num - 1), True), (num * learned, False)]
 
 
+def swapping(number: int, *wrong: int) -> Item:
+    return replace(item(number), wrong_texts=tuple(torch.tensor([one]) for one in wrong))
+
+
+def test_swapped_texts_are_false_pairs_and_what_is_missing_is_none() -> None:
+    drawn = [
+        Ranking(swapped=2).draw(swapping(5, *wrong), [item(6)], random_for(0, 0, "")) for wrong in ((), (7,), (7, 8, 9))
+    ]
+    texts = [[one.text_ids.item() for one in row.sequences] for row, _ in drawn]
+    assert texts[0] == [5, 5, 6, 5, 5] and texts[1] == [5, 5, 6, 7, 5] and texts[2][:3] == [5, 5, 6]
+    assert len(set(texts[2][3:])) == 2 and set(texts[2][3:]) < {7, 8, 9}
+    assert all(one.regions.features.item() == 5 for row, _ in drawn for one in row.sequences[2:])
+    assert [targets["wrong"].tolist() for _, targets in drawn] == [
+        [True, True, False, False],
+        [True, True, True, False],
+        [True, True, True, True],
+    ]
+    assert Ranking(swapped=2).columns == ("swapped_texts",) and Ranking().columns == ()
+
+
+def test_swapped_texts_stand_among_the_texts_of_which_the_hardest_are_kept() -> None:
+    objective, model = HardRanking(candidates=1, kept=1, margin=0.4, swapped=2), Model(rank=Closeness())
+    rows = [
+        objective.draw(swapping(number, *wrong), [item(number + 3)], random_for(0, 0, ""))
+        for number, wrong in ((10, (12, 11)), (20, (24,)))
+    ]
+    batch, targets = collate([row for row, _ in rows]), dict(stack_targets([targets for _, targets in rows]))
+    loss = objective.loss(model, batch, targets).terms["hard_ranking"]
+    # Of pictures each has one, 3 away; of texts the first keeps the one 1 away of {3, 2, 1}, the second of {3, 4} 3.
+    by_hand = [max(0.0, 0.4 + 1 / (1 + 2.718281828**far) - 0.5) for far in (3, 1, 3, 3)]
+    assert loss.total.item() == pytest.approx(sum(by_hand), abs=1e-5)
+    assert loss.count == 4 and objective.counts(batch, targets) == {"hard_ranking": 4}
+    assert model.shown == [(2 * 5, True), (2 * 3, False)]
+
+
 def test_the_parts_of_a_batch_of_sequences_are_whole_rows() -> None:
     batch, targets = ranked(Ranking(negatives=2, margin=0.9), [1, 4, 6, 9])
     objective, model = Ranking(negatives=2, margin=0.9), Model(rank=Closeness())

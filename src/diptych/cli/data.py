@@ -100,10 +100,11 @@ def examples(
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new table.")],
     task: Annotated[
-        Literal["vqa", "ve", "nlvr2", "vcr", "re"],
+        Literal["vqa", "ve", "nlvr2", "vcr", "re", "swapped"],
         typer.Option(
             help="vqa: questions; ve: statements; nlvr2: statements about two pictures; vcr: answers and rationales to "
-            "choose from; re: phrases that mean an object."
+            "choose from; re: phrases that mean an object; swapped: texts of any table, with what they become when two "
+            "of their words are swapped."
         ),
     ],
     picture_key: Annotated[

@@ -44,12 +44,11 @@ class ClipInputs:
         """The picture decoded and cropped, and one text of it tokenized; see `Inputs`."""
         if not sample.texts:
             raise DataError(f"{sample.key} has no text; CLIP reads pairs")
-        text = chosen_text(sample, rng, self.settings.text_kinds)
         return Item(
             key=sample.key,
             group=hash64(sample.group),
             pixels=self.pixels(sample, rng),
-            text_ids=self.text_ids(text),
+            text_ids=self.text_ids(sample.texts[chosen_text(sample, rng, self.settings.text_kinds)]),
         )
 
     def pixels(self, sample: Sample, rng: Rng | None) -> Tensor:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
+from diptych.data.swapped import SWAPPED, SwappedWords
 from diptych.data.table import PICTURE_KEY, Rows, Table
 from diptych.data.table_writer import TableWriter
 from diptych.errors import DataError
@@ -27,7 +29,7 @@ ENTAILMENT = ("contradiction", "entailment", "neutral")
 TRUTHS = ("False", "True")
 """NLVR2's words for a statement about two pictures."""
 
-Task = Literal["vqa", "ve", "nlvr2", "vcr", "re"]
+Task = Literal["vqa", "ve", "nlvr2", "vcr", "re", "swapped"]
 _ANSWERED: Mapping[str, pa.DataType] = {
     PICTURE_KEY: pa.string(),
     ANSWERS: pa.list_(pa.struct([("text", pa.string()), ("score", pa.float32())])),
@@ -44,6 +46,7 @@ COLUMNS: Mapping[Task, Mapping[str, pa.DataType]] = {
         KIND: pa.string(),
     },
     "re": {PICTURE_KEY: pa.string(), BOX: pa.list_(pa.float32()), KIND: pa.string()},
+    "swapped": {PICTURE_KEY: pa.string(), SWAPPED: pa.list_(pa.list_(pa.string())), KIND: pa.string()},
 }
 """Own columns of the tables of each task; `Example` says what they hold."""
 
@@ -68,6 +71,8 @@ class Example:
     """The place of that one; None where nobody tells."""
     box: tuple[float, float, float, float] | None = None
     """Of a phrase: x0, y0, x1, y1 of what it means, as shares of the picture; None where nobody tells."""
+    swapped: tuple[str, ...] = ()
+    """Texts of the same words, two of them swapped, that are not true."""
 
 
 def write_example(writer: TableWriter, task: Task, split: str, example: Example) -> None:
@@ -80,26 +85,28 @@ def write_example(writer: TableWriter, task: Task, split: str, example: Example)
         OPTIONS: list(example.options),
         RIGHT: example.right,
         BOX: None if example.box is None else list(example.box),
+        SWAPPED: [list(example.swapped)],
     }
     fields = {name: values[name] for name in COLUMNS[task]}
     writer.add(split, key=example.key, group=example.pictures[0], texts=list(example.texts), fields=fields)
 
 
 def examples_of_scenes(scenes: Table, out: Path, task: Task, progress: Progress = SILENT) -> None:
-    """Writes what can be asked of a table of scenes as a table of examples.
+    """Writes what can be asked of a table of scenes as a table of examples; swapped texts of any table.
 
     Args:
         scenes: as `diptych data scenes` draws it; regions made of it serve its examples too.
         out: the folder of the new table.
         task: questions ("vqa"), statements ("ve"), statements about two scenes ("nlvr2"), questions with answers and
-            rationales to choose from ("vcr"), or phrases that mean one object ("re").
+            rationales to choose from ("vcr"), phrases that mean one object ("re"), or texts with what they become when
+            two of their words are swapped ("swapped").
         progress: where the work is drawn.
     Raises:
         DataError: the table is none of scenes.
         RunExistsError: `out` is there already.
     """
-    column, examples_of = _asked_of_scenes(task)
-    if column not in scenes.columns or "backgrounds" not in scenes.meta:
+    column, examples_of = _asked_of_scenes(scenes, task)
+    if column is not None and (column not in scenes.columns or "backgrounds" not in scenes.meta):
         found = f"no column {column!r}" if column not in scenes.columns else "no picture world behind it"
         raise DataError(f"{scenes.path} has {found}; expected a table of scenes, as `diptych data scenes` draws it")
     with (
@@ -113,9 +120,11 @@ def examples_of_scenes(scenes: Table, out: Path, task: Task, progress: Progress 
                 bar.advance(1)
 
 
-def _asked_of_scenes(task: Task) -> tuple[str, Callable[[Rows, Mapping[str, Any]], Iterator[list[Example]]]]:
-    """The column that a task needs, and what makes the examples of each scene of a split."""
-    from diptych.data.scene_examples import asked, pairs, reasons
+def _asked_of_scenes(
+    scenes: Table, task: Task
+) -> tuple[str | None, Callable[[Rows, Mapping[str, Any]], Iterator[list[Example]]]]:
+    """The column of scenes that a task needs, and what makes the examples of each row of a split."""
+    from diptych.data.scene_examples import asked, pairs, reasons, swaps
 
     match task:
         case "vqa":
@@ -128,6 +137,9 @@ def _asked_of_scenes(task: Task) -> tuple[str, Callable[[Rows, Mapping[str, Any]
             return "objects", reasons.questions
         case "re":
             return "referring", asked.phrases
+        case "swapped":
+            words = SwappedWords(text for split in scenes.splits for text in scenes.split(split).texts())
+            return None, partial(swaps.texts, words)
 
 
 def answer_names(rows: Rows, most: int = MOST_ANSWERS) -> tuple[str, ...]:

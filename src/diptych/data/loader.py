@@ -254,6 +254,10 @@ class LateRng:
         """Uniform in [low, high), or [0, low)."""
         return self._rng().integers(low, high)
 
+    def permutation(self, num: int) -> Any:
+        """[0, num) in an order by chance."""
+        return self._rng().permutation(num)
+
 
 def default_workers() -> int:
     """Processes that decode, by the cores this process may use: one for every two, at most eight.

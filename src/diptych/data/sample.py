@@ -92,6 +92,8 @@ class Item:
     """(T,) int64 vocabulary ids with start and end, without padding."""
     text_types: Tensor | None = None
     """(T,) int64: which text of several a token belongs to, as the room counts them; None: there is one."""
+    wrong_texts: tuple[Tensor, ...] = ()
+    """Each (T,): texts that do not fit, though they are of the same words; see `SwappedWords`."""
     word_ids: WordIds | None = None
     """Of the vocabulary; None where it has no piece that masks."""
     objects: KnownObjects | None = None
@@ -115,6 +117,9 @@ class Rng(Protocol):
 
     def integers(self, low: int, high: int | None = None) -> Any:
         """A whole number in [low, high), or in [0, low)."""
+
+    def permutation(self, num: int) -> Any:
+        """An array of [0, num) in an order by chance."""
 
 
 def hash64(text: str) -> int:

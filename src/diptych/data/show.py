@@ -19,6 +19,7 @@ from diptych.data.examples import BOX, ENTAILMENT, OPTIONS, Task, answer_names
 from diptych.data.images import FORMATS
 from diptych.data.layout import REJECTS_FILE, STORE
 from diptych.data.rejects import read_rejects
+from diptych.data.swapped import SWAPPED
 from diptych.data.table import PICTURE_KEY, Rows, Table
 
 LOOKED_AT = 500
@@ -177,6 +178,8 @@ def _task(table: Table) -> Task:
     """Whose examples a table holds, by its columns and answers."""
     if BOX in table.columns:
         return "re"
+    if SWAPPED in table.columns:
+        return "swapped"
     if OPTIONS in table.columns:
         return "vcr"
     if pa.types.is_list(table.columns[PICTURE_KEY]):

@@ -16,23 +16,24 @@ def columns_of(kinds: Sequence[str]) -> tuple[str, ...]:
     return (KINDS_COLUMN,) if kinds else ()
 
 
-def chosen_text(sample: Sample, rng: Rng | None, kinds: Sequence[str] = ()) -> str:
-    """One of the sample's texts: with `rng` None the first, else any, or any of these kinds where it has some."""
-    texts = texts_of_kinds(sample, kinds) or sample.texts
-    return texts[0 if rng is None else int(rng.integers(len(texts)))]
+def chosen_text(sample: Sample, rng: Rng | None, kinds: Sequence[str] = ()) -> int:
+    """The place of one of the sample's texts: with `rng` None the first, else any, or any of these kinds where it has
+    some."""
+    places = places_of_kinds(sample, kinds) or range(len(sample.texts))
+    return places[0 if rng is None else int(rng.integers(len(places)))]
 
 
-def texts_of_kinds(sample: Sample, kinds: Sequence[str]) -> list[str]:
-    """The texts of a sample that are of some kinds, by its column; none where that column is empty.
+def places_of_kinds(sample: Sample, kinds: Sequence[str]) -> list[int]:
+    """The places of the sample's texts that are of some kinds, by its column; none where that column is empty.
 
     Raises:
         DataError: the column names not as many kinds as there are texts.
     """
     if not kinds:
-        return list(sample.texts)
+        return list(range(len(sample.texts)))
     named = sample.fields[KINDS_COLUMN]
     if not named:
         return []
     if len(named) != len(sample.texts):
         raise DataError(f"{sample.key} has {len(sample.texts)} texts and {len(named)} in the column {KINDS_COLUMN!r}")
-    return [text for text, kind in zip(sample.texts, named, strict=True) if kind in kinds]
+    return [place for place, kind in enumerate(named) if kind in kinds]

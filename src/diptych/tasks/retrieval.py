@@ -13,7 +13,7 @@ from diptych.data.rejects import Reject
 from diptych.data.sample import Sample
 from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows
-from diptych.data.text_kinds import KINDS_COLUMN, texts_of_kinds
+from diptych.data.text_kinds import KINDS_COLUMN, places_of_kinds
 from diptych.errors import DataError, unknown
 from diptych.metrics.recall import median_rank, ranks_in_tiles, recall_at_k, truth_by_group
 from diptych.progress import SILENT, Progress
@@ -133,7 +133,7 @@ def texts_of_kind(sample: Sample, kind: str) -> list[str]:
     """The texts of a sample that are of a kind, by its column `text_kinds`; every one for "all"."""
     if kind == ALL:
         return list(sample.texts)
-    return texts_of_kinds(sample, [kind])
+    return [sample.texts[place] for place in places_of_kinds(sample, [kind])]
 
 
 def _ranked(

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import torch
 
+from diptych.data.examples import COLUMNS
 from diptych.data.loader import DrawOfSteps
 from diptych.data.mixed_order import MixedOrder, check_shares, mixed_order
 from diptych.data.partners import joined_partners
 from diptych.data.sampler import Order, StepOrder
+from diptych.data.swapped import SWAPPED
 from diptych.data.table import Rows, Table
 from diptych.data.token_batches import TokenInputs, TokenOrder, lengths_of
 from diptych.errors import DataError, UsageError, unknown
@@ -21,6 +23,9 @@ from diptych.train.device import resolve_device
 from diptych.train.job import Job
 from diptych.train.run import Run, TrainingSettings
 from diptych.train.schedule import num_steps
+
+DRAWS = 64
+"""Of partners, to see how many an objective takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +83,11 @@ def check_columns(job: Job, rows: Rows) -> None:
         for name in job.columns:
             if name not in part.all_columns:
                 told = unknown("column", name, part.all_columns)
-                raise DataError(f"{job.run.system} reads the column {name!r}, which {part.path} has not: {told}")
+                makes = next((task for task, columns in COLUMNS.items() if name in columns), None)
+                remedy = f". `diptych data examples SOURCE OUT --task {makes}` makes a table with it" if makes else ""
+                raise DataError(
+                    f"{job.run.system} reads the column {name!r}, which {part.path} has not: {told}{remedy}"
+                )
 
 
 def check_partners(objective: Objective | DrawOfSteps, rows: Rows) -> None:
@@ -101,14 +110,19 @@ def check_partners(objective: Objective | DrawOfSteps, rows: Rows) -> None:
             )
         if isinstance(objective, DrawOfSteps):
             continue
-        taken, wanted = (len(objective.partners(0, 0, 0, num)) for num in (named.fewest, len(part) - 1))
-        if not wanted:
+        taken, wanted = (_most_partners(objective, num) for num in (named.fewest, len(part) - 1))
+        if not wanted and SWAPPED not in objective.columns:
             raise UsageError(f"{objective.name} sets no rows against each other; leave out --partners")
         if taken < wanted:
             raise DataError(
                 f"{named.path} names {taken} partners of a row, and {objective.name} sets each row beside {wanted}; "
                 "take fewer (--set objective.candidates=N or negatives=N), or make it anew with more by --top, --others"
             )
+
+
+def _most_partners(objective: Objective, num_others: int) -> int:
+    """Of some draws, since a share of the rows may get none."""
+    return max(len(objective.partners(0, 0, row, num_others)) for row in range(DRAWS))
 
 
 def _order(settings: TrainingSettings, rows: Rows, place: int, job: Job, ranks: Ranks, progress: Progress) -> StepOrder:

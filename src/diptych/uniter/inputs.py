@@ -16,6 +16,7 @@ from diptych.data.region_checks import COMMAND
 from diptych.data.region_join import num_classes_of, spec_of
 from diptych.data.regions import Regions
 from diptych.data.sample import Item, ItemRegions, Rng, Sample, hash64
+from diptych.data.swapped import swapped_of
 from diptych.data.table import Rows
 from diptych.data.text_kinds import chosen_text, columns_of
 from diptych.data.tokenizers import Tokenizer
@@ -63,8 +64,12 @@ class UniterInputs:
                 raise DataError(f"{item.key}: the right option is {item.right}; expected 0 to {num - 1}, or null")
             item = replace(item, regions=join_regions(pictures))
             return replace(item, sequences=self._options(item, sample, longest), regions=None)
-        text = chosen_text(sample, rng, self.settings.text_kinds)
-        item = replace(item, text_ids=self._whole_text(sample.key, text, longest))
+        place = chosen_text(sample, rng, self.settings.text_kinds)
+        item = replace(
+            item,
+            text_ids=self._whole_text(sample.key, sample.texts[place], longest),
+            wrong_texts=tuple(self._whole_text(sample.key, text, longest) for text in swapped_of(sample, place)),
+        )
         if len(pictures) == 1:
             return replace(item, regions=pictures[0])
         several = (replace(item, regions=self._of_place(place, one)) for place, one in enumerate(pictures))

@@ -26,6 +26,10 @@ VCR_CONTEXT = 222
 """Tokens of question, answer and reason together: 220 in the release, without start and end."""
 
 
+UNLIKE = ("full", "relation", "colour_thing", "attribute")
+"""Kinds of a scene's texts that are not true of most others too."""
+
+
 def named(name: str) -> Run:
     """The recipe of that name, be it of pre-training or for a task.
 
@@ -56,6 +60,26 @@ def _tiny_ranking(objective: Objective) -> Run:
     """Fewer rows a step, since each is many pairs."""
     run = _tiny(objective)
     return replace(run, training=replace(run.training, batch=16, eval_rows=64))
+
+
+def _swapped() -> Run:
+    """Against swapped words, which say what belongs to which and stands where: `diptych data examples --task swapped`.
+
+    Rows are all of such texts, and many to a step: among others too few are met for a relation to be learned.
+    """
+    run = _tiny(Ranking(negatives=1, swapped=1))
+    return replace(run, optim=replace(run.optim, lr=5e-4), training=replace(run.training, eval_rows=200))
+
+
+def _alike() -> Run:
+    """Against what a CLIP takes for each other: `diptych data partners`."""
+    run = _tiny_ranking(Ranking(negatives=3))
+    return replace(
+        run,
+        inputs=replace(run.inputs, text_kinds=UNLIKE),
+        optim=replace(run.optim, lr=5e-4, warmup_steps=90),
+        training=replace(run.training, steps=900),
+    )
 
 
 def _released(
@@ -170,6 +194,8 @@ _TINY: Mapping[str, Callable[[], Run]] = {
     "tiny_re": lambda: _tiny(Referring()),
     "tiny_ranking": lambda: _tiny_ranking(Ranking(negatives=3)),
     "tiny_hard_ranking": lambda: _tiny_ranking(HardRanking(candidates=31, kept=3)),
+    "tiny_swapped": _swapped,
+    "tiny_alike": _alike,
 }
 _RELEASED: Mapping[str, Callable[[], Run]] = {
     "vqa": _vqa,

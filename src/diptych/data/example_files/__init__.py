@@ -42,9 +42,11 @@ def examples_of_files(
         How many rows were left out, which OUT/rejects.jsonl lists.
     Raises:
         DataError: there are no such files, none of their rows can be used, or one of them is damaged.
-        UsageError: `picture_keys` asks for something else.
+        UsageError: `picture_keys` asks for something else, or no files are published for the task.
         RunExistsError: `out` is there already.
     """
+    if task not in FORMS:
+        raise UsageError(f"{source} is no table; expected one for {task!r}, whose texts have their words swapped")
     form = FORMS[task]
     templates = tuple(picture_keys) or (form.picture_key,)
     _check(form, templates)
