@@ -93,6 +93,14 @@ def test_a_model_learns_to_rank_and_is_asked_by_that(world: Path, recipe: str) -
     assert json.loads(numbers.read_text())["results"]["matching_accuracy"]["count"] > 0
 
 
+def test_kinds_of_texts_that_no_row_has_are_told(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--data", world / "scenes", "--regions", world / "regions", "--out", world / "misspelt", *FEW)
+    misspelt = ("--set", "inputs.text_kinds=full,relations")
+    assert run("finetune", world / "pretrained", "tiny_ranking", *words, *misspelt) == 1
+    told = capsys.readouterr().err
+    assert "inputs.text_kinds" in told and "relations" in told and "did you mean 'relation'" in told
+
+
 def test_a_model_learns_from_swapped_words(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("data", "examples", world / "scenes", world / "swapped", "--task", "swapped") == 0
     assert f"finetune RUN tiny_swapped --data {world / 'swapped'}" in capsys.readouterr().out

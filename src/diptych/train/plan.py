@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.compute as pc
 import torch
 
 from diptych.data.examples import COLUMNS
@@ -14,6 +15,7 @@ from diptych.data.partners import joined_partners
 from diptych.data.sampler import Order, StepOrder
 from diptych.data.swapped import SWAPPED
 from diptych.data.table import Rows, Table
+from diptych.data.text_kinds import KINDS_COLUMN
 from diptych.data.token_batches import TokenInputs, TokenOrder, lengths_of
 from diptych.errors import DataError, UsageError, unknown
 from diptych.objectives.objective import Objective
@@ -58,6 +60,7 @@ def make_plan(
     check_table(job.run, table)
     rows = table.split(job.run.inputs.split)
     check_columns(job, rows)
+    check_text_kinds(job.run, rows)
     check_partners(job.run.objective, rows)
     orders = [_order(training, part, place, job, ranks, progress) for place, part in enumerate(rows.parts)]
     order = mixed_order(orders, training.shares, training.seed)
@@ -88,6 +91,19 @@ def check_columns(job: Job, rows: Rows) -> None:
                 raise DataError(
                     f"{job.run.system} reads the column {name!r}, which {part.path} has not: {told}{remedy}"
                 )
+
+
+def check_text_kinds(run: Run, rows: Rows) -> None:
+    """That some row has a text of each kind that is wanted: a misspelt one would let every row give any text.
+
+    Raises:
+        DataError: no row has.
+    """
+    for part in rows.parts if run.inputs.text_kinds else ():
+        there = pc.unique(pc.list_flatten(part.column(KINDS_COLUMN))).to_pylist()
+        for kind in run.inputs.text_kinds:
+            if kind not in there:
+                raise DataError(f"inputs.text_kinds: {part.path}, {part.name}: {unknown('kind of text', kind, there)}")
 
 
 def check_partners(objective: Objective | DrawOfSteps, rows: Rows) -> None:

@@ -68,7 +68,11 @@ def _swapped() -> Run:
     Rows are all of such texts, and many to a step: among others too few are met for a relation to be learned.
     """
     run = _tiny(Ranking(negatives=1, swapped=1))
-    return replace(run, optim=replace(run.optim, lr=5e-4), training=replace(run.training, eval_rows=200))
+    return replace(
+        run,
+        optim=replace(run.optim, lr=5e-4, warmup_steps=90),
+        training=replace(run.training, steps=900, eval_rows=200),
+    )
 
 
 def _alike() -> Run:

@@ -10,13 +10,13 @@ from diptych.data.swapped import SwappedWords
 from diptych.data.table import Rows
 from diptych.data.text_kinds import KINDS_COLUMN, columns_of, places_of_kinds
 
-SHORT = ("relation", "colour_thing")
-"""Kinds of a scene's texts that never stay true, as "a star and a car" does, and of which every word counts."""
+KIND = "relation"
+"""The kind of a scene's texts that never stay true, as "a star and a car" does, and of which every word counts."""
 
 
 def texts(words: SwappedWords, rows: Rows, meta: Mapping[str, Any]) -> Iterator[list[Example]]:
-    """The texts of each row, where a table says of which kinds they are those of some ("swapped")."""
-    kinds = SHORT if KINDS_COLUMN in rows.columns else ()
+    """The texts of each row ("swapped"); where a table says of which kinds they are, those of relations."""
+    kinds = (KIND,) if KINDS_COLUMN in rows.columns else ()
     for row in range(len(rows)):
         sample = rows.sample(row, columns_of(kinds))
         found = {place: words.of(sample.texts[place]) for place in places_of_kinds(sample, kinds)}
