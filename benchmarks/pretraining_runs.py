@@ -88,9 +88,9 @@ TASKS: Mapping[str, tuple[str, Measure]] = {
 """Each with its recipe, and what is measured."""
 
 
-AGAINST_ALIKE = "ranking_alike"
-"""What is learned from negatives that the CLIP takes for the true ones, of full descriptions: a short text is as true
-of many of these."""
+CHAIN: Mapping[str, str] = {"swapped": "tiny_swapped", "alike": "tiny_alike"}
+"""What matching is learned from after pre-training, one after the other, with its recipe: swapped words, and what the
+CLIP takes for each other."""
 
 
 def pretrained(world: World, name: str, objective: Pretraining, share: float) -> Path:
@@ -108,15 +108,22 @@ def pretrained(world: World, name: str, objective: Pretraining, share: float) ->
 
 
 def with_partners(world: World) -> World:
-    """The world whose scenes are set against those that the CLIP takes for them; as it is without a CLIP."""
-    if world.options.clip is None:
-        return world
+    """The world whose scenes are set against those that the CLIP takes for them."""
     folder = world.out / "partners"
     if not folder.exists():
         towers = systems.load_towers(world.options.clip, "cpu")
-        found = rows_alike(towers, world.scenes.split("train"), top=150, others=50, progress=world.progress)
+        top, others = (3, 3) if world.options.quick else (150, 50)
+        found = rows_alike(towers, world.scenes.split("train"), top=top, others=others, progress=world.progress)
         write_partners(folder, world.scenes.split("train"), found, source=world.options.clip)
     return replace(world, scenes=world.scenes.joined(open_partners(folder)))
+
+
+def chained(world: World, weights: Path) -> list[Path]:
+    """The folders of what learned to match, one out of the other; without a CLIP the first alone."""
+    swapped = run_of(world, Tuning(task="swapped", weights=weights, seed=0))
+    if world.options.clip is None:
+        return [swapped]
+    return [swapped, run_of(with_partners(world), Tuning(task="alike", weights=swapped, seed=0))]
 
 
 def tuned(world: World, one: Tuning) -> float:
@@ -131,11 +138,10 @@ def tuned(world: World, one: Tuning) -> float:
 
 def run_of(world: World, one: Tuning) -> Path:
     """The folder of a finished fine-tuning; from scratch: of the same network and words, drawn by the seed."""
-    run = systems.finetuned(str(one.weights), TASKS["retrieval" if one.task == AGAINST_ALIKE else one.task][0])
+    run = systems.finetuned(str(one.weights), CHAIN[one.task] if one.task in CHAIN else TASKS[one.task][0])
     steps, batch = world.options.steps, run.training.batch
-    if one.task == AGAINST_ALIKE:
+    if one.task in CHAIN:
         steps = run.training.steps
-        run = replace(run, optim=replace(run.optim, lr=5e-4), inputs=replace(run.inputs, text_kinds=("full",)))
     if world.options.quick:
         steps, batch = 3, 4
     training = replace(
@@ -175,7 +181,7 @@ def opened(options: argparse.Namespace, out: Path, progress: Progress) -> World:
     joined = region_columns([open_regions(options.regions)])
     scenes = open_table(options.data).joined(joined)
     examples = {"retrieval": scenes}
-    tasks: Sequence[Task] = ("vqa", "ve", "nlvr2", "vcr", "re")
+    tasks: Sequence[Task] = ("vqa", "ve", "nlvr2", "vcr", "re", "swapped")
     for task in tasks:
         if not (out / "examples" / task).exists():
             examples_of_scenes(scenes, out / "examples" / task, task, progress)
