@@ -134,6 +134,20 @@ def test_a_model_learns_to_rank_what_a_clip_takes_for_each_other(
     assert run("finetune", world / "pretrained", "tiny_hard_ranking", *words, "--out", world / "ok", *FEW, *fewer) == 0
     assert run(*alike) == 1 and "is there already" in capsys.readouterr().err
 
+    asked = ("evaluate", world / "ok", "--task", "retrieval", *words[:4], "--recall-with", world / "clip", "--top", "5")
+    found = {}
+    for weight in ("0", "1", "1e9"):
+        assert run(*asked, "--recall-weight", weight, "--json", world / "reranked.json") == 0
+        found[weight] = json.loads((world / "reranked.json").read_text())
+    assert [one["details"]["recall_weight"] for one in found.values()] == [0, 1, 1e9]
+    ours, theirs = (
+        {weight: one["results"][f"{whose}text_to_image_r5"]["value"] for weight, one in found.items()}
+        for whose in ("", "recalled_")
+    )
+    assert ours["1e9"] == theirs["1e9"] and len(set(theirs.values())) == 1, "the towers' own order"
+    assert found["0"]["results"] != found["1e9"]["results"]
+    assert "whose logit counts" in found["1"]["headline"] and "logit" not in found["0"]["headline"]
+
 
 def test_a_released_config_is_a_recipe(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, recipe = world / "train-ve-base-1gpu.json", world / "ve-as-released.json"

@@ -68,16 +68,14 @@ def test_regions_are_found_by_the_picture(scenes: Table, tmp_path: Path, chance_
         assert (sample.fields["regions"].features == store.regions(sample.fields["picture_key"]).features).all()
 
 
-def test_texts_whose_words_are_swapped_are_not_true(tmp_path: Path) -> None:
+def test_swapped_colours_are_none_that_a_scene_shows(tmp_path: Path) -> None:
     draw_scenes(tmp_path / "scenes", easy(num=400, seed=5, size_px=32), workers=1)
     scenes = open_table(tmp_path / "scenes")
     rows, of_scenes = examples(scenes, tmp_path, "swapped").split("train"), scenes.split("train")
     kinds = set()
     for row in range(len(rows)):
-        text, ((picture, swapped, kind),) = (
-            rows.sample(row).texts[0],
-            [rows.values(row, ["picture_key", SWAPPED, KIND])],
-        )
+        text = rows.sample(row).texts[0]
+        picture, swapped, kind = rows.values(row, ["picture_key", SWAPPED, KIND])
         (place,) = of_scenes.find([picture])
         assert text in of_scenes.sample(place).texts and swapped[0]
         (objects,) = of_scenes.values(place, ["objects"])
@@ -88,14 +86,27 @@ def test_texts_whose_words_are_swapped_are_not_true(tmp_path: Path) -> None:
     assert kinds == {("relation", True), ("relation", False)}
 
 
-def test_swapped_texts_are_made_of_any_table(tmp_path: Path) -> None:
+def test_swapped_texts_are_made_of_any_table(scenes: Table, tmp_path: Path) -> None:
+    both = ["a hat on a dog", "a dog on a hat"]
     with TableWriter(tmp_path / "plain") as writer:
-        for key, texts in (("a", ["a hat on a cat", "red"]), ("b", ["a cat on a hat"]), ("c", ["a cat"])):
-            writer.add("train", key=key, texts=texts)
+        for key, texts in (("a", ["red", "a hat on a cat"]), ("b", ["a cat on a hat"]), ("c", ["a cat"]), ("d", both)):
+            writer.add("train", key=key, texts=texts, group="hats" if key == "a" else None)
     rows = examples(open_table(tmp_path / "plain"), tmp_path, "swapped").split("train")
-    assert [rows.sample(row).texts[0] for row in range(len(rows))] == ["a hat on a cat", "a cat on a hat"]
-    assert rows.values(0, [SWAPPED, "key"]) == [[["a cat on a hat"]], "a-swapped0"]
+    told = [rows.sample(row, (SWAPPED,)) for row in range(len(rows))]
+    assert [one.texts[0] for one in told] == ["a hat on a cat", "a cat on a hat"], "not what a row says of itself"
+    assert [(one.key, one.group, list(one.fields[SWAPPED][0])) for one in told] == [
+        ("a-swapped1", "hats", ["a cat on a hat"]),
+        ("b-swapped0", "b", ["a hat on a cat"]),
+    ]
+    examples(scenes, tmp_path, "ve")
     assert describe(open_table(tmp_path / "swapped")).holds == "swapped"
+    for made in ("swapped", "ve"):
+        with pytest.raises(DataError, match="is made of another table"):
+            examples_of_scenes(open_table(tmp_path / made), tmp_path / "out", "swapped")
+    with TableWriter(tmp_path / "dull") as writer:
+        writer.add("train", key="a", texts=["a cat"])
+    with pytest.raises(DataError, match="has nothing to ask for 'swapped'; expected"):
+        examples_of_scenes(open_table(tmp_path / "dull"), tmp_path / "out", "swapped")
     with pytest.raises(UsageError, match="is no table; expected one for 'swapped'"):
         examples_of_files(tmp_path / "plain", tmp_path / "out", "swapped")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from diptych.data.sample import Sample, random_for
-from diptych.data.text_kinds import chosen_text, columns_of
+from diptych.data.text_kinds import chosen_place, columns_of
 from diptych.errors import DataError
 
 SAMPLE = Sample(
@@ -18,7 +18,7 @@ SAMPLE = Sample(
 
 
 def drawn(kinds: tuple[str, ...], sample: Sample = SAMPLE) -> set[str]:
-    return {sample.texts[chosen_text(sample, random_for(seed, 0, "a"), kinds)] for seed in range(60)}
+    return {sample.texts[chosen_place(sample, random_for(seed, 0, "a"), kinds)] for seed in range(60)}
 
 
 def test_any_text_or_any_of_some_kinds() -> None:
@@ -36,10 +36,10 @@ def test_a_row_that_has_none_of_these_gives_any() -> None:
 
 @pytest.mark.parametrize(("kinds", "text"), [((), "a car"), (("full",), "a red car on sand")])
 def test_evaluation_takes_the_first(kinds: tuple[str, ...], text: str) -> None:
-    assert SAMPLE.texts[chosen_text(SAMPLE, None, kinds)] == text
+    assert SAMPLE.texts[chosen_place(SAMPLE, None, kinds)] == text
 
 
 def test_a_column_of_another_length_is_told() -> None:
     short = Sample(key="a", group="a", image=None, texts=("x", "y"), fields={"text_kinds": ["full"]})
     with pytest.raises(DataError, match="a has 2 texts and 1 in the column 'text_kinds'"):
-        chosen_text(short, None, ("full",))
+        chosen_place(short, None, ("full",))

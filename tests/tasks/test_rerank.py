@@ -64,7 +64,7 @@ def test_a_matcher_that_knows_puts_every_candidate_first(num, top, seed):
     before = recalled(num, seed, texts_each=2)
     odds = torch.full((num, 2 * num), -1.0)
     odds[before.text_owner, range(2 * num)] = 1.0
-    after = rerank(before, Odds(odds), Rows(), top=top)
+    after = rerank(before, Odds(odds), Rows(), top=top, cosine_weight=0.0)
     for old, new in (
         (before.text_to_image_ranks, after.text_to_image_ranks),
         (before.image_to_text_ranks, after.image_to_text_ranks),
@@ -77,7 +77,7 @@ def test_cosines_count_as_much_as_they_are_said_to(num, seed, weight):
     before = recalled(num, seed)
     odds = torch.randn(num, num, generator=torch.Generator().manual_seed(seed))
     after = rerank(before, Odds(odds), Rows(), top=num, cosine_weight=weight)
-    together = rerank(before, Odds(odds + weight * before.image @ before.text.T), Rows(), top=num)
+    together = rerank(before, Odds(odds + weight * before.image @ before.text.T), Rows(), top=num, cosine_weight=0.0)
     assert torch.equal(after.text_to_image_ranks, together.text_to_image_ranks)
     assert torch.equal(after.image_to_text_ranks, together.image_to_text_ranks)
 
@@ -86,7 +86,7 @@ def test_cosines_count_as_much_as_they_are_said_to(num, seed, weight):
 def test_with_all_as_candidates_ranks_are_those_of_the_odds(num, seed):
     before = recalled(num, seed)
     odds = torch.randn(num, num, generator=torch.Generator().manual_seed(seed))
-    after = rerank(before, Odds(odds), Rows(), top=num)
+    after = rerank(before, Odds(odds), Rows(), top=num, cosine_weight=0.0)
     own = odds.diagonal()
     assert torch.equal(after.text_to_image_ranks, (odds > own[None]).sum(dim=0))
     assert torch.equal(after.image_to_text_ranks, (odds > own[:, None]).sum(dim=1))
@@ -94,20 +94,20 @@ def test_with_all_as_candidates_ranks_are_those_of_the_odds(num, seed):
 
 def test_a_matcher_that_says_the_same_of_all_finds_nothing_first():
     before = recalled(6, 1)
-    after = rerank(before, Odds(torch.zeros(6, 6)), Rows(), top=6)
+    after = rerank(before, Odds(torch.zeros(6, 6)), Rows(), top=6, cosine_weight=0.0)
     assert set(after.text_to_image_ranks.tolist()) == {5}
 
 
 def test_no_pair_is_asked_twice_and_none_beyond_the_candidates():
     matcher = Odds(torch.zeros(8, 8))
-    rerank(recalled(8, 2), matcher, Rows(), top=2)
+    rerank(recalled(8, 2), matcher, Rows(), top=2, cosine_weight=0.0)
     assert len(matcher.asked) == len(set(matcher.asked)) <= 2 * 8 * 2
 
 
 @pytest.mark.parametrize("top", [1, 3])
 def test_below_the_candidates_ranks_stay(top):
     before = recalled(7, 3)
-    after = rerank(before, Odds(torch.randn(7, 7)), Rows(), top=top)
+    after = rerank(before, Odds(torch.randn(7, 7)), Rows(), top=top, cosine_weight=0.0)
     below = before.text_to_image_ranks >= top
     assert torch.equal(after.text_to_image_ranks[below], before.text_to_image_ranks[below])
     assert (after.text_to_image_ranks[~below] < top).all()

@@ -79,6 +79,24 @@ def sample(texts=("A dog runs",), found=None, key="a"):
     return Sample(key=key, group=key, image=None, texts=tuple(texts), fields=fields)
 
 
+def test_wrong_texts_are_those_of_the_text_that_is_read(inputs):
+    one = sample(["A dog", "dog on grass", "runs"])
+    swapped = [None, ["grass on dog", "on dog grass"], []]
+    one = replace(one, fields={**one.fields, "swapped_texts": swapped})
+    found = {
+        tuple(item.text_ids.tolist()): [wrong.tolist() for wrong in item.wrong_texts]
+        for item in (inputs.item(one, random_for(seed, 0, "a")) for seed in range(40))
+    }
+    dog, on, grass = (WORDS.index(word) for word in ("dog", "on", "grass"))
+    assert found == {
+        (2, WORDS.index("A"), dog, 3): [],
+        (2, dog, on, grass, 3): [[2, grass, on, dog, 3], [2, on, dog, grass, 3]],
+        (2, WORDS.index("runs"), 3): [],
+    }
+    with pytest.raises(DataError, match="a has 3 texts and 1 in the column 'swapped_texts'"):
+        inputs.item(replace(one, fields={**one.fields, "swapped_texts": [[]]}), None)
+
+
 def test_an_item_by_hand(inputs):
     item = inputs.item(sample(["A dogs !"]), None)
     assert [WORDS[number] for number in item.text_ids] == ["[CLS]", "A", "dog", "##s", "!", "[SEP]"]

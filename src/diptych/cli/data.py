@@ -95,7 +95,8 @@ def examples(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="SOURCE", help="A table of scenes; or a file or folder of VQA v2, SNLI-VE, NLVR2, VCR or RefCOCO."
+            metavar="SOURCE",
+            help="A table of scenes (swapped: any); or a file or folder of VQA v2, SNLI-VE, NLVR2, VCR or RefCOCO.",
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the new table.")],

@@ -25,10 +25,10 @@ def partners(
     Of a re-ranking these are the pictures and texts that it has to put in order.
     """
     from diptych import systems
+    from diptych.data.examples import is_of_scenes
     from diptych.data.layout import refuse_existing
     from diptych.data.partners import write_partners
     from diptych.data.table import check_pictures, open_table
-    from diptych.data.text_kinds import KINDS_COLUMN
     from diptych.tasks.alike import rows_alike
 
     refuse_existing(out)
@@ -40,6 +40,6 @@ def partners(
         write_partners(out, rows, found, source=f"{top} and {others} partners of {table.fingerprint} by {clip}")
     fewest = min(len(named) for _, named in found)
     screen.out(f"{out}: partners of {len(found):,} rows, at least {fewest} of each; alike first, then by chance")
-    recipe = "tiny_alike" if KINDS_COLUMN in table.columns else "tiny_hard_ranking"
+    recipe = "tiny_alike" if is_of_scenes(table.meta) else "tiny_hard_ranking"
     words = ["diptych", "finetune", "RUN", recipe, "--data", str(data), "--regions", "REGIONS"]
     screen.next_step(shlex.join([*words, "--partners", str(out), "--out", str(Path("runs") / "ranking")]))

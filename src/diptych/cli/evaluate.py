@@ -55,7 +55,8 @@ def evaluate(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="retrieval by a fused model: candidates of each query.")] = 50,
     recall_weight: Annotated[
-        float, typer.Option(min=0, help="And what the logit of the two towers counts beside its own; 0: nothing.")
+        float,
+        typer.Option(min=0, help="--recall-with: how much the towers' logit counts beside the model's; 0: not at all."),
     ] = 1.0,
     templates: Annotated[
         str | None,

@@ -15,7 +15,7 @@ from diptych.clip.model import ClipConfig
 from diptych.data.batch import Batch, ImagePart, TextPart, pad
 from diptych.data.images import decode, decode_for_training
 from diptych.data.sample import Item, Rng, Sample, hash64
-from diptych.data.text_kinds import chosen_text, columns_of
+from diptych.data.text_kinds import chosen_place, columns_of
 from diptych.data.tokenizers import Tokenizer
 from diptych.data.transforms import evaluation_transform, random_resized_crop, random_square_crop
 from diptych.errors import DataError, UsageError
@@ -48,7 +48,7 @@ class ClipInputs:
             key=sample.key,
             group=hash64(sample.group),
             pixels=self.pixels(sample, rng),
-            text_ids=self.text_ids(sample.texts[chosen_text(sample, rng, self.settings.text_kinds)]),
+            text_ids=self.text_ids(sample.texts[chosen_place(sample, rng, self.settings.text_kinds)]),
         )
 
     def pixels(self, sample: Sample, rng: Rng | None) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from diptych.data.layout import STORE
 from diptych.data.swapped import SWAPPED, SwappedWords
 from diptych.data.table import PICTURE_KEY, Rows, Table
 from diptych.data.table_writer import TableWriter
@@ -63,6 +64,8 @@ class Example:
     """One; of VCR what stands before an option: the question, and for a rationale the answer too."""
     kind: str
     """What is asked for, in a word."""
+    group: str | None = None
+    """None: that of the rows about its first picture."""
     answers: Mapping[str, float] | None = None
     """What each is worth, from 0 to 1; None where nobody tells."""
     options: tuple[str, ...] = ()
@@ -72,7 +75,7 @@ class Example:
     box: tuple[float, float, float, float] | None = None
     """Of a phrase: x0, y0, x1, y1 of what it means, as shares of the picture; None where nobody tells."""
     swapped: tuple[str, ...] = ()
-    """Texts of the same words, two of them swapped, that are not true."""
+    """Texts of the same words, two of them swapped, that as a rule are not true."""
 
 
 def write_example(writer: TableWriter, task: Task, split: str, example: Example) -> None:
@@ -88,7 +91,8 @@ def write_example(writer: TableWriter, task: Task, split: str, example: Example)
         SWAPPED: [list(example.swapped)],
     }
     fields = {name: values[name] for name in COLUMNS[task]}
-    writer.add(split, key=example.key, group=example.pictures[0], texts=list(example.texts), fields=fields)
+    group = example.pictures[0] if example.group is None else example.group
+    writer.add(split, key=example.key, group=group, texts=list(example.texts), fields=fields)
 
 
 def examples_of_scenes(scenes: Table, out: Path, task: Task, progress: Progress = SILENT) -> None:
@@ -102,28 +106,42 @@ def examples_of_scenes(scenes: Table, out: Path, task: Task, progress: Progress 
             two of their words are swapped ("swapped").
         progress: where the work is drawn.
     Raises:
-        DataError: the table is none of scenes.
+        DataError: the table is none of scenes; or, for swapped texts, it has none, or no pictures of its own.
         RunExistsError: `out` is there already.
     """
     column, examples_of = _asked_of_scenes(scenes, task)
-    if column is not None and (column not in scenes.columns or "backgrounds" not in scenes.meta):
+    if column == "texts" and (scenes.kind == STORE or PICTURE_KEY in scenes.columns):
+        raise DataError(f"{scenes.path} is made of another table; expected that one, of pictures and texts")
+    if column != "texts" and (column not in scenes.columns or not is_of_scenes(scenes.meta)):
         found = f"no column {column!r}" if column not in scenes.columns else "no picture world behind it"
         raise DataError(f"{scenes.path} has {found}; expected a table of scenes, as `diptych data scenes` draws it")
     with (
         TableWriter(out, columns=COLUMNS[task], source=f"{task} of {scenes.fingerprint}") as writer,
         progress.bar("writing", total=sum(scenes.splits.values()), unit="scenes") as bar,
     ):
+        asked = False
         for split in scenes.splits:
             for examples in examples_of(scenes.split(split), scenes.meta):
                 for example in examples:
                     write_example(writer, task, split, example)
+                    asked = True
                 bar.advance(1)
+        if not asked:
+            raise DataError(
+                f"{scenes.path} has nothing to ask for {task!r}; expected, for swapped words, texts of which two words "
+                "may change places so that each stands beside words that it is seen beside in some text"
+            )
+
+
+def is_of_scenes(meta: Mapping[str, Any]) -> bool:
+    """Whether a table that says this of itself holds scenes of the picture world."""
+    return "backgrounds" in meta
 
 
 def _asked_of_scenes(
     scenes: Table, task: Task
-) -> tuple[str | None, Callable[[Rows, Mapping[str, Any]], Iterator[list[Example]]]]:
-    """The column of scenes that a task needs, and what makes the examples of each row of a split."""
+) -> tuple[str, Callable[[Rows, Mapping[str, Any]], Iterator[list[Example]]]]:
+    """The column that a task needs, and what makes the examples of each row of a split."""
     from diptych.data.scene_examples import asked, pairs, reasons, swaps
 
     match task:
@@ -138,8 +156,9 @@ def _asked_of_scenes(
         case "re":
             return "referring", asked.phrases
         case "swapped":
-            words = SwappedWords(text for split in scenes.splits for text in scenes.split(split).texts())
-            return None, partial(swaps.texts, words)
+            splits = () if scenes.kind == STORE else scenes.splits
+            words = SwappedWords(text for split in splits for text in scenes.split(split).texts())
+            return "texts", partial(swaps.texts, words)
 
 
 def answer_names(rows: Rows, most: int = MOST_ANSWERS) -> tuple[str, ...]:

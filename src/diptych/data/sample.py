@@ -93,7 +93,7 @@ class Item:
     text_types: Tensor | None = None
     """(T,) int64: which text of several a token belongs to, as the room counts them; None: there is one."""
     wrong_texts: tuple[Tensor, ...] = ()
-    """Each (T,): texts that do not fit, though they are of the same words; see `SwappedWords`."""
+    """Each (T,): texts of the same words that as a rule are not true; see `SwappedWords`."""
     word_ids: WordIds | None = None
     """Of the vocabulary; None where it has no piece that masks."""
     objects: KnownObjects | None = None

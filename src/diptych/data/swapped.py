@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations, pairwise
 
 from diptych.data.sample import Sample, random_for
+from diptych.errors import DataError
 
 SWAPPED = "swapped_texts"
 """The column of a table of examples that holds, for each text of a row, such texts."""
@@ -45,9 +46,17 @@ class SwappedWords:
 
 
 def swapped_of(sample: Sample, place: int) -> Sequence[str]:
-    """Of one of the sample's texts; none where its column was not asked for, or has nothing of the row."""
-    texts: Sequence[Sequence[str]] = sample.fields.get(SWAPPED) or ()
-    return texts[place] if texts else ()
+    """Of one of the sample's texts; none where its column was not asked for, or has nothing of the row.
+
+    Raises:
+        DataError: the column has not as many of them as there are texts.
+    """
+    texts: Sequence[Sequence[str] | None] = sample.fields.get(SWAPPED) or ()
+    if not texts:
+        return ()
+    if len(texts) != len(sample.texts):
+        raise DataError(f"{sample.key} has {len(sample.texts)} texts and {len(texts)} in the column {SWAPPED!r}")
+    return texts[place] or ()
 
 
 def _words(text: str) -> list[str]:

@@ -16,9 +16,8 @@ def columns_of(kinds: Sequence[str]) -> tuple[str, ...]:
     return (KINDS_COLUMN,) if kinds else ()
 
 
-def chosen_text(sample: Sample, rng: Rng | None, kinds: Sequence[str] = ()) -> int:
-    """The place of one of the sample's texts: with `rng` None the first, else any, or any of these kinds where it has
-    some."""
+def chosen_place(sample: Sample, rng: Rng | None, kinds: Sequence[str] = ()) -> int:
+    """Of one of the sample's texts: with `rng` None the first, else any, or any of these kinds where it has some."""
     places = places_of_kinds(sample, kinds) or range(len(sample.texts))
     return places[0 if rng is None else int(rng.integers(len(places)))]
 

@@ -28,8 +28,8 @@ class _Ranked(RowsApart):
     margin: float = 0.2
     """Between the scores of a true pair and of a false one, each in (0, 1)."""
     swapped: int = 0
-    """False pairs more of each row: its picture with its own text, two words of it swapped, as a table of examples
-    names them. Not of the paper, but of NegCLIP: Yuksekgonul et al., arXiv:2210.01936, section 4."""
+    """False pairs more of each row, at most 8: its picture with its own text, two words of it swapped, as a table of
+    examples names them. Not of the paper, but of NegCLIP: Yuksekgonul et al., arXiv:2210.01936, section 4."""
 
     @property
     @abstractmethod

@@ -63,7 +63,7 @@ class Asked:
     top: int = TOP
     """retrieval by a matcher: candidates of each query that it puts in order."""
     recall_weight: float = 1.0
-    """And what the logit of the towers that found them counts beside its own."""
+    """What the logit of the towers that found these candidates counts beside the matcher's own."""
     class_names: tuple[tuple[str, ...], ...] = ()
     """zero_shot, linear_probe: the names of each class; none: the table's `label_names`."""
     seed: int = 0
@@ -225,6 +225,7 @@ def _reranked(matcher: Matcher, recall: Towers, table: Table, asked: Asked, prog
     weight = asked.recall_weight * recall.scale
     after = rerank(before, matcher, rows, top=asked.top, cosine_weight=weight, progress=progress)
     r1 = {name: result.numbers()["text_to_image_r1"] for name, result in (("before", before), ("after", after))}
+    counted = " and whose logit counts" if weight > 0 else ""
     alone = [
         replace(score, name=f"recalled_{score.name}")
         for score in retrieval_scores(before, group=f"Retrieval by {recall.name} alone")
@@ -233,7 +234,7 @@ def _reranked(matcher: Matcher, recall: Towers, table: Table, asked: Asked, prog
         task="retrieval",
         headline=(
             f"Finds the right picture first for {of_100(r1['after'])} of 100 texts among {len(after.keys):,} pictures, "
-            f"where {recall.name}, which recalls {asked.top}, finds it for {of_100(r1['before'])}"
+            f"where {recall.name}, which recalls {asked.top}{counted}, finds it for {of_100(r1['before'])}"
         ),
         scores=(*retrieval_scores(after, group=f"Retrieval, the first {asked.top} in a new order"), *alone),
         details={

@@ -14,6 +14,7 @@ from diptych.progress import SILENT, Progress
 from diptych.tasks.matcher import REGIONS, Matcher
 from diptych.tasks.retrieval import RetrievalResult
 
+PAIRS_AT_ONCE = 8192
 TOP = 50
 """Candidates of each query, as many as a person could still look through."""
 
@@ -24,7 +25,7 @@ def rerank(
     rows: Rows,
     *,
     top: int = TOP,
-    cosine_weight: float = 0.0,
+    cosine_weight: float,
     progress: Progress = SILENT,
 ) -> RetrievalResult:
     """The same retrieval with other ranks: the first `top` of each query in the order of the matcher.
@@ -50,10 +51,7 @@ def rerank(
     pairs |= {(picture, text) for picture, found in enumerate(texts) for text in found}
     ordered = sorted(pairs)
     samples = [replace(rows.sample(row, (REGIONS,)), image=None) for row in recalled.rows]
-    scores = matcher.match(samples, recalled.texts, ordered, progress)
-    if cosine_weight:
-        of_pictures, of_texts = torch.tensor(ordered).unbind(dim=1)
-        scores = scores + cosine_weight * (recalled.image[of_pictures] * recalled.text[of_texts]).sum(dim=1)
+    scores = matcher.match(samples, recalled.texts, ordered, progress) + cosine_weight * _cosines(recalled, ordered)
     odds = dict(zip(ordered, scores.tolist(), strict=True))
     return replace(
         recalled,
@@ -68,6 +66,15 @@ def rerank(
             [{text: odds[picture, text] for text in found} for picture, found in enumerate(texts)],
         ),
     )
+
+
+def _cosines(recalled: RetrievalResult, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """(N,) of pairs of a picture and a text; a few thousand at a time, since each is of two whole vectors."""
+    found = [
+        (recalled.image[pictures] * recalled.text[texts]).sum(dim=1)
+        for pictures, texts in (one.unbind(dim=1) for one in torch.tensor(pairs).split(PAIRS_AT_ONCE))
+    ]
+    return torch.cat(found)
 
 
 def _candidates(queries: Tensor, gallery: Tensor, top: int) -> list[list[int]]:

@@ -13,7 +13,6 @@ from diptych.data.loader import DrawOfSteps
 from diptych.data.mixed_order import MixedOrder, check_shares, mixed_order
 from diptych.data.partners import joined_partners
 from diptych.data.sampler import Order, StepOrder
-from diptych.data.swapped import SWAPPED
 from diptych.data.table import Rows, Table
 from diptych.data.text_kinds import KINDS_COLUMN
 from diptych.data.token_batches import TokenInputs, TokenOrder, lengths_of
@@ -86,7 +85,7 @@ def check_columns(job: Job, rows: Rows) -> None:
         for name in job.columns:
             if name not in part.all_columns:
                 told = unknown("column", name, part.all_columns)
-                makes = next((task for task, columns in COLUMNS.items() if name in columns), None)
+                makes = " or ".join(task for task, columns in COLUMNS.items() if name in columns)
                 remedy = f". `diptych data examples SOURCE OUT --task {makes}` makes a table with it" if makes else ""
                 raise DataError(
                     f"{job.run.system} reads the column {name!r}, which {part.path} has not: {told}{remedy}"
@@ -94,16 +93,21 @@ def check_columns(job: Job, rows: Rows) -> None:
 
 
 def check_text_kinds(run: Run, rows: Rows) -> None:
-    """That some row has a text of each kind that is wanted: a misspelt one would let every row give any text.
+    """That some row of some table has a text of each kind that is wanted: a misspelt one would let rows give any text.
 
     Raises:
-        DataError: no row has.
+        DataError: none has.
     """
-    for part in rows.parts if run.inputs.text_kinds else ():
-        there = pc.unique(pc.list_flatten(part.column(KINDS_COLUMN))).to_pylist()
-        for kind in run.inputs.text_kinds:
-            if kind not in there:
-                raise DataError(f"inputs.text_kinds: {part.path}, {part.name}: {unknown('kind of text', kind, there)}")
+    kinds = run.inputs.text_kinds
+    named = [part.column(KINDS_COLUMN) for part in rows.parts if kinds and KINDS_COLUMN in part.columns]
+    there = sorted({kind for one in named for kind in pc.unique(pc.list_flatten(one)).to_pylist() if kind is not None})
+    for kind in kinds if named else ():
+        if kind not in there:
+            others = ",".join(other for other in kinds if other in there) or "none"
+            raise DataError(
+                f"{rows.path}, {rows.name}: {unknown('kind of text', kind, there)}. Leave it out: "
+                f"--set inputs.text_kinds={others}"
+            )
 
 
 def check_partners(objective: Objective | DrawOfSteps, rows: Rows) -> None:
@@ -127,7 +131,7 @@ def check_partners(objective: Objective | DrawOfSteps, rows: Rows) -> None:
         if isinstance(objective, DrawOfSteps):
             continue
         taken, wanted = (_most_partners(objective, num) for num in (named.fewest, len(part) - 1))
-        if not wanted and SWAPPED not in objective.columns:
+        if not wanted:
             raise UsageError(f"{objective.name} sets no rows against each other; leave out --partners")
         if taken < wanted:
             raise DataError(

@@ -18,7 +18,7 @@ from diptych.data.regions import Regions
 from diptych.data.sample import Item, ItemRegions, Rng, Sample, hash64
 from diptych.data.swapped import swapped_of
 from diptych.data.table import Rows
-from diptych.data.text_kinds import chosen_text, columns_of
+from diptych.data.text_kinds import chosen_place, columns_of
 from diptych.data.tokenizers import Tokenizer
 from diptych.errors import DataError
 from diptych.train.run import InputSettings
@@ -64,7 +64,7 @@ class UniterInputs:
                 raise DataError(f"{item.key}: the right option is {item.right}; expected 0 to {num - 1}, or null")
             item = replace(item, regions=join_regions(pictures))
             return replace(item, sequences=self._options(item, sample, longest), regions=None)
-        place = chosen_text(sample, rng, self.settings.text_kinds)
+        place = chosen_place(sample, rng, self.settings.text_kinds)
         item = replace(
             item,
             text_ids=self._whole_text(sample.key, sample.texts[place], longest),

@@ -27,7 +27,7 @@ VCR_CONTEXT = 222
 
 
 UNLIKE = ("full", "relation", "colour_thing", "attribute")
-"""Kinds of a scene's texts that are not true of most others too."""
+"""Kinds of a scene's texts that are true of few others."""
 
 
 def named(name: str) -> Run:
@@ -65,7 +65,8 @@ def _tiny_ranking(objective: Objective) -> Run:
 def _swapped() -> Run:
     """Against swapped words, which say what belongs to which and stands where: `diptych data examples --task swapped`.
 
-    Rows are all of such texts, and many to a step: among others too few are met for a relation to be learned.
+    Mixed with other texts, a step has too few of them to learn a relation from. 6.5 minutes on one core; what stands
+    left of what is then told in 99 %.
     """
     run = _tiny(Ranking(negatives=1, swapped=1))
     return replace(
@@ -76,7 +77,10 @@ def _swapped() -> Run:
 
 
 def _alike() -> Run:
-    """Against what a CLIP takes for each other: `diptych data partners`."""
+    """Against what a CLIP takes for each other, by `--partners` of `diptych data partners`; without them by chance.
+
+    4.5 minutes on one core; after `tiny_swapped` textures are told in 98 %, which things have which colour in 97.
+    """
     run = _tiny_ranking(Ranking(negatives=3))
     return replace(
         run,
