@@ -133,6 +133,11 @@ def test_a_model_learns_to_rank_what_a_clip_takes_for_each_other(
     fewer = ("--set", "objective.candidates=15", "--set", "objective.kept=2")
     assert run("finetune", world / "pretrained", "tiny_hard_ranking", *words, "--out", world / "ok", *FEW, *fewer) == 0
     assert run(*alike) == 1 and "is there already" in capsys.readouterr().err
+    began = json.loads((world / "ok" / "log.jsonl").read_text().splitlines()[0])
+    assert began["partners"] == named.fingerprint
+    again = ("finetune", world / "pretrained", "tiny_hard_ranking", *words[:4], "--out", world / "ok", *FEW, *fewer)
+    assert run(*again, "--resume") == 1
+    assert f"begun with those of fingerprint {named.fingerprint} as partners" in capsys.readouterr().err
 
     asked = ("evaluate", world / "ok", "--task", "retrieval", *words[:4], "--recall-with", world / "clip", "--top", "5")
     found = {}

@@ -25,6 +25,8 @@ class Partners:
     splits: tuple[Rows, ...]
     of: str
     """The fingerprint of the table that the rows are of."""
+    fingerprint: str
+    """Of its own content."""
 
     @property
     def path(self) -> Path:
@@ -76,4 +78,4 @@ def open_partners(path: Path) -> Partners:
     table = open_table(path)
     if PARTNERS not in table.columns or OF not in table.meta:
         raise DataError(f"{path} holds no partners of rows; expected what `diptych data partners` writes")
-    return Partners(tuple(table.split(name) for name in table.splits), table.meta[OF])
+    return Partners(tuple(table.split(name) for name in table.splits), table.meta[OF], table.fingerprint)

@@ -10,7 +10,7 @@ from diptych.train.job import SCRATCH
 from diptych.train.log import RunLog
 from diptych.train.plan import Plan
 from diptych.train.record import first_event
-from diptych.train.state import TrainState, other_data
+from diptych.train.state import TrainState, other_data, other_partners
 
 
 def begin_state(checkpoint: Checkpoint | None, plan: Plan, origin: str) -> tuple[TrainState, Precision]:
@@ -21,7 +21,7 @@ def begin_state(checkpoint: Checkpoint | None, plan: Plan, origin: str) -> tuple
         plan: of this call.
         origin: of the weights that the run began with, as `begin_folder` found it.
     Raises:
-        RunExistsError: the run is of other tables, or began with weights that are nowhere in it.
+        RunExistsError: the run is of other tables or partners, or began with weights that are nowhere in it.
     """
     if checkpoint is None:
         if origin != SCRATCH and plan.job.origin == SCRATCH:
@@ -30,10 +30,15 @@ def begin_state(checkpoint: Checkpoint | None, plan: Plan, origin: str) -> tuple
                 f"checkpoint, so they are not in it. Pass --init {origin} again, or choose another --out."
             )
         precision = plan.ranks.from_lead(lambda: resolve_precision(plan.job.run.training.precision, plan.device))
-        return TrainState(table=plan.table.fingerprint, precision=precision.name, origin=origin), precision
+        begun = TrainState(
+            table=plan.table.fingerprint, partners=plan.partners, precision=precision.name, origin=origin
+        )
+        return begun, precision
     state = TrainState.of(checkpoint.state)
     if state.table != plan.table.fingerprint:
         raise RunExistsError(other_data(state.table, plan.table))
+    if state.partners != plan.partners:
+        raise RunExistsError(other_partners(state.partners, plan.partners))
     return state, resolve_precision(state.precision, plan.device)
 
 

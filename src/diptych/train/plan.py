@@ -45,6 +45,12 @@ class Plan:
     steps: int
     ranks: Ranks = ALONE
 
+    @property
+    def partners(self) -> str:
+        """Fingerprint of the store that names partners of the rows; "" where none does."""
+        named = joined_partners(self.rows)
+        return "" if named is None else named.fingerprint
+
 
 def make_plan(
     job: Job, table: Table, out: Path, device: str, ranks: Ranks = ALONE, progress: Progress = SILENT

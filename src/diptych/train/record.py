@@ -41,6 +41,7 @@ def first_event(plan: Plan, precision: Precision, product_rate: float | None) ->
         "origin": job.origin,
         "table": str(plan.table.path),
         **({} if len(plan.table.parts) == 1 else {"mixed": _mixed(plan)}),
+        **({"partners": plan.partners} if plan.partners else {}),
         "split": job.run.inputs.split,
         "rows": order.num_rows,
         "batch": order.batch_rows,

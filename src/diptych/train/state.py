@@ -23,6 +23,8 @@ class TrainState:
     """Size of log.jsonl when the checkpoint was written."""
     table: str = ""
     """Fingerprint of the table; of several those of all, joined by "+"."""
+    partners: str = ""
+    """Fingerprint of the store that names partners of its rows; "": none does."""
     precision: str = "float32"
     """What "auto" came to, so that the same is used on going on."""
     origin: str = SCRATCH
@@ -61,6 +63,14 @@ def other_data(began: str, table: Table) -> str:
     which = "a table" if len(there) == 1 else f"{_tables(len(there))}, number {place + 1} of them"
     found = f"{parts[place].path} has {parts[place].fingerprint}"
     return f"the run was begun on {which} with fingerprint {there[place]}, and {found}. {ADVICE}"
+
+
+def other_partners(began: str, now: str) -> str:
+    """What is said of a run that goes on with other partners than those of the fingerprint `began`; "" for none."""
+    there, here = (f"those of fingerprint {one}" if one else "any other rows" for one in (began, now))
+    return (
+        f"the run was begun with {there} as partners, and now it is {here}. Pass the --partners that it was begun with"
+    )
 
 
 def _tables(num: int) -> str:
