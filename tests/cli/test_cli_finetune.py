@@ -104,8 +104,9 @@ def test_kinds_of_texts_that_no_row_has_are_told(world: Path, capsys: pytest.Cap
 def test_a_model_learns_from_swapped_words(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("data", "examples", world / "scenes", world / "swapped", "--task", "swapped") == 0
     assert f"finetune RUN tiny_swapped --data {world / 'swapped'}" in capsys.readouterr().out
-    words = ("--data", world / "swapped", "--regions", world / "regions")
+    words = ("--data", world / "swapped", "--regions", world / "regions", "--batch", "7", "--on-nan", "skip")
     assert run("finetune", world / "pretrained", "tiny_swapped", *words, "--out", world / "run-swapped", *FEW) == 0
+    assert json.loads((world / "run-swapped" / "run.json").read_text())["training"]["batch"] == 7
     asked = ("--data", world / "scenes", "--regions", world / "regions")
     assert run("evaluate", world / "run-swapped", "--task", "choices", *asked) == 0
     on_scenes = ("finetune", world / "pretrained", "tiny_swapped", *asked, "--out", world / "no", *FEW)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diptych.cli.train import PartnersDir, train_and_show
+from diptych.cli.train import BatchRows, OnNanStep, PartnersDir, TensorBoard, set_to, train_and_show
 from diptych.errors import UsageError
 
 
@@ -22,10 +22,13 @@ def finetune(
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     partners: PartnersDir = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    batch: BatchRows = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    on_nan: OnNanStep = "stop",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. optim.lr=3e-4.")
     ] = None,
+    tensorboard: TensorBoard = False,
 ) -> None:
     """Put a head on a pre-trained model and train both: `diptych finetune runs/uniter tiny_vqa --data questions ...`.
 
@@ -44,8 +47,10 @@ def finetune(
         out,
         regions=regions,
         partners=partners,
-        settings=settings or [],
+        settings=[*(settings or []), *set_to("training.batch", batch)],
         resume=resume,
         device=device,
+        on_nan=on_nan,
         init=weights,
+        tensorboard=tensorboard,
     )

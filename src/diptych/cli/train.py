@@ -33,6 +33,10 @@ TASKS = {
 }
 """What a model is asked by, by the name of its objective; retrieval where it is none of these."""
 
+BatchRows = Annotated[int | None, typer.Option("--batch", help="Rows of a step; the same as --set training.batch=N.")]
+OnNanStep = Annotated[OnNan, typer.Option("--on-nan", help="What to do with a step without a finite loss.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")]
+
 
 def train(
     data: Annotated[
@@ -55,9 +59,9 @@ def train(
         str | None, typer.Option(metavar="WEIGHTS", help="Begin from a run, an OpenAI .pt, a folder or a hub name.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    batch: Annotated[int | None, typer.Option(help="Rows of a step; the same as --set training.batch=N.")] = None,
+    batch: BatchRows = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    on_nan: Annotated[OnNan, typer.Option(help="What to do with a step without a finite loss.")] = "stop",
+    on_nan: OnNanStep = "stop",
     regions: Annotated[
         list[Path] | None,
         typer.Option("--regions", metavar="REGIONS", help="Regions of the pictures; several times for several."),
@@ -66,7 +70,7 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. optim.lr=3e-4.")
     ] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")] = False,
+    tensorboard: TensorBoard = False,
 ) -> None:
     """Train SYSTEM by one of its recipes, e.g. `diptych train clip tiny --data scenes --out runs/first`."""
     train_and_show(
@@ -75,7 +79,7 @@ def train(
         out,
         regions=regions or [],
         partners=partners,
-        settings=[*(settings or []), *_set("training.batch", batch), *_set("training.shares", share or None)],
+        settings=[*(settings or []), *set_to("training.batch", batch), *set_to("training.shares", share or None)],
         resume=resume,
         device=device,
         on_nan=on_nan,
@@ -84,7 +88,7 @@ def train(
     )
 
 
-def _set(name: str, value: int | Sequence[int] | None) -> list[str]:
+def set_to(name: str, value: int | Sequence[int] | None) -> list[str]:
     """An option of the command line as the setting that it stands for; nothing where it was left out."""
     return [] if value is None else [f"{name}={value}"]
 
