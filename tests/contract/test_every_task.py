@@ -20,9 +20,10 @@ from diptych.data.table_writer import TableWriter
 from diptych.detector.own import OwnDetector
 from diptych.errors import UsageError
 from diptych.report.scores import plain
+from diptych.tasks.asked import Asked, Evaluation
 from diptych.tasks.asking import NAMES, OF_DETECTORS, OF_TOWERS
 from diptych.tasks.encoder import DualEncoder
-from diptych.tasks.evaluation import Asked, Evaluation, evaluate, possible
+from diptych.tasks.evaluation import evaluate, possible
 from diptych.tasks.fused_matcher import FusedMatcher
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -10,8 +10,9 @@ import torch
 from diptych.data.region_join import join_regions
 from diptych.data.regions import Regions, RegionSpec
 from diptych.errors import DataError, UsageError
+from diptych.tasks.asked import Asked
 from diptych.tasks.choices import choices
-from diptych.tasks.evaluation import Asked, evaluate
+from diptych.tasks.evaluation import evaluate
 from diptych.tasks.matching import matching
 
 COLOURS = ("red", "green", "blue")

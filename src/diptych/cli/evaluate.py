@@ -14,7 +14,7 @@ from diptych.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from diptych.data.table import Table
-    from diptych.tasks.evaluation import Asked, Evaluation
+    from diptych.tasks.asked import Asked, Evaluation
 
 FORMAT = 1
 Tasks = Annotated[
@@ -116,7 +116,7 @@ def _asked(
     recall_weight: float,
 ) -> Asked:
     from diptych.data.word_list import read_word_list
-    from diptych.tasks.evaluation import Asked
+    from diptych.tasks.asked import Asked
     from diptych.tasks.prompts import find_templates
 
     return Asked(

@@ -11,8 +11,9 @@ from diptych.progress import SILENT, Progress
 from diptych.systems.loading import load_any, ready
 from diptych.systems.rooms import NAMES, room
 from diptych.systems.trained import read_trained
+from diptych.tasks.asked import Asked
 from diptych.tasks.asking import Asking
-from diptych.tasks.evaluation import Asked, evaluate
+from diptych.tasks.evaluation import evaluate
 from diptych.tasks.published import Judged, Published, check_rows, judged
 
 
