@@ -7,9 +7,8 @@ The first is one pre-training with all four tasks, and then six tasks with and w
 run is short; what it tells of words and regions by matching alone, before and after it learned from swapped words and
 from what the CLIP takes for each other; R@1 of that CLIP before and after its candidates are put in order. The second
 is the paper's table 2 in small: pre-trainings with more and more of the tasks, and the short ones of the six
-fine-tunings. Runs of one thread go side by side,
---threads of them. The same command goes on with a study that was stopped. Scenes, regions and CLIP are those of
-`diptych demo regions`.
+fine-tunings. Runs of one thread go side by side, --threads of them. The same command goes on with a study that was
+stopped. Scenes, regions and CLIP are those of `diptych demo regions`.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from diptych.tasks.rerank import rerank
 from diptych.tasks.retrieval import RetrievalResult, retrieval
 from harness import arguments, machine, print_machine, write_json
 from pretraining_runs import (
+    CHAIN,
     SPLIT,
     TASKS,
     Tuning,
@@ -198,18 +198,16 @@ def ablated_apart(name: str) -> dict[str, dict[str, float]]:
 def by_matching(world: World, folders: Sequence[Path]) -> dict[str, dict[str, float]]:
     """Questions answered by what fits best, of the CLIP and of each model, and R@1 in the order of each."""
     rows, limit = world.scenes.split(SPLIT), world.options.rows
-    towers = None if world.options.clip is None else systems.load_towers(world.options.clip, "cpu")
-    before = None if towers is None else retrieval(towers, rows, limit=limit)
-    found: dict[str, dict[str, float]] = {}
-    if towers is not None and before is not None:
-        answered = choices(towers, rows, limit=limit)
-        found[GUESSING] = {kind.kind: kind.chance for kind in answered.kinds}
-        found[CLIP] = told(CLIP, answered, before)
-    for name, folder in zip(("pre-trained", "swapped", "alike"), folders, strict=False):
-        matcher, after = asked(folder), None
-        if towers is not None and before is not None:
-            after = rerank(before, matcher, rows, cosine_weight=towers.scale, progress=world.progress)
-        found[name] = told(name, choices(matcher, rows, limit=limit), after)
+    matchers = {name: asked(folder) for name, folder in zip(("pre-trained", *CHAIN), folders, strict=False)}
+    answered = {name: choices(matcher, rows, limit=limit) for name, matcher in matchers.items()}
+    if world.options.clip is None:
+        return {name: told(name, one, None) for name, one in answered.items()}
+    towers = systems.load_towers(world.options.clip, "cpu")
+    before, of_towers = retrieval(towers, rows, limit=limit), choices(towers, rows, limit=limit)
+    found = {GUESSING: {kind.kind: kind.chance for kind in of_towers.kinds}, CLIP: told(CLIP, of_towers, before)}
+    for name, matcher in matchers.items():
+        after = rerank(before, matcher, rows, cosine_weight=towers.scale, progress=world.progress)
+        found[name] = told(name, answered[name], after)
     return found
 
 
