@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from diptych.cli.train import BatchRows, OnNanStep, PartnersDir, TensorBoard, set_to, train_and_show
+from diptych.cli.options import BatchRows, OnNanStep, PartnersDir, RegionStores, TensorBoard
+from diptych.cli.train import set_to, train_and_show
 from diptych.errors import UsageError
 
 
@@ -15,10 +16,7 @@ def finetune(
     weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="A run, a released file, or a hub name.")],
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="e.g. tiny_vqa, vqa, ve_large; or a run.json.")],
     data: Annotated[Path, typer.Option(help="Examples of the task, made by `diptych data examples`.")],
-    regions: Annotated[
-        list[Path],
-        typer.Option("--regions", metavar="REGIONS", help="Regions of the pictures; several times for several."),
-    ],
+    regions: RegionStores,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     partners: PartnersDir = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,

@@ -9,16 +9,14 @@ import typer
 
 from diptych.cli import screen
 from diptych.cli.evaluate import evaluate_command
+from diptych.cli.options import RegionStores
 from diptych.cli.train import split_to_evaluate, with_regions
 
 
 def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run that was fine-tuned to answer.")],
     data: Annotated[Path, typer.Option(help="A table of examples; nobody needs to tell their answers.")],
-    regions: Annotated[
-        list[Path],
-        typer.Option("--regions", metavar="REGIONS", help="Regions of the pictures; several times for several."),
-    ],
+    regions: RegionStores,
     out: Annotated[Path, typer.Option(metavar="FILE", dir_okay=False, help="JSON, or CSV for VCR and NLVR2.")],
     split: Annotated[str | None, typer.Option(help="Left out: test, else validation, else train.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",

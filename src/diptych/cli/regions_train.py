@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli import screen
-from diptych.cli.train import OnNan, find_run, show, train_and_review
+from diptych.cli.options import OnNanStep, TensorBoard
+from diptych.cli.train import find_run, show, train_and_review
 
 if TYPE_CHECKING:
     from diptych.data.table import Table
@@ -31,12 +32,12 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     batch: Annotated[int | None, typer.Option(help="Pictures of a step; the same as --set training.batch=N.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    on_nan: Annotated[OnNan, typer.Option(help="What to do with a step without a finite loss.")] = "stop",
+    on_nan: OnNanStep = "stop",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. model.feature_width=512."),
     ] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")] = False,
+    tensorboard: TensorBoard = False,
 ) -> None:
     """Train a detector on the boxes of DATA, the same as `diptych train detector RECIPE`."""
     from diptych.data.table import check_pictures, open_table

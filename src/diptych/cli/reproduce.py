@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli import screen
+from diptych.cli.options import MaybeRegionStores
 from diptych.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,10 +27,7 @@ def reproduce(
         str | None, typer.Option("--weights", metavar="WEIGHTS", help="A released file, a run, or a hub name.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The table of the result's data set.")] = None,
-    regions: Annotated[
-        list[Path] | None,
-        typer.Option("--regions", metavar="REGIONS", help="Regions of the pictures; several times for several."),
-    ] = None,
+    regions: MaybeRegionStores = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json_file: Annotated[
         Path | None,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diptych.cli import screen
 from diptych.cli.evaluate import evaluate_command
+from diptych.cli.options import BatchRows, MaybeRegionStores, OnNan, OnNanStep, PartnersDir, TensorBoard
 from diptych.errors import DiptychError, InterruptedRunError, UsageError
 from diptych.progress import SILENT
 
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from diptych.train.review import Review
     from diptych.train.run import Run
 
-OnNan = Literal["stop", "skip"]
-PartnersDir = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Which rows are set against each other; by `data partners`.")
-]
 TASKS = {
     "detection": "detection",
     "re": "referring",
@@ -32,10 +29,6 @@ TASKS = {
     **dict.fromkeys(("vqa", "ve", "nlvr2", "vcr"), "answers"),
 }
 """What a model is asked by, by the name of its objective; retrieval where it is none of these."""
-
-BatchRows = Annotated[int | None, typer.Option("--batch", help="Rows of a step; the same as --set training.batch=N.")]
-OnNanStep = Annotated[OnNan, typer.Option("--on-nan", help="What to do with a step without a finite loss.")]
-TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")]
 
 
 def train(
@@ -62,10 +55,7 @@ def train(
     batch: BatchRows = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     on_nan: OnNanStep = "stop",
-    regions: Annotated[
-        list[Path] | None,
-        typer.Option("--regions", metavar="REGIONS", help="Regions of the pictures; several times for several."),
-    ] = None,
+    regions: MaybeRegionStores = None,
     partners: PartnersDir = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. optim.lr=3e-4.")

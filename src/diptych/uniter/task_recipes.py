@@ -24,8 +24,6 @@ from diptych.uniter.model import UniterConfig
 
 VCR_CONTEXT = 222
 """Tokens of question, answer and reason together: 220 in the release, without start and end."""
-
-
 UNLIKE = ("full", "relation", "colour_thing", "attribute")
 """Kinds of a scene's texts that are true of few others."""
 
