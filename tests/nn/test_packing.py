@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from diptych.errors import ShapeError
+from diptych.nn.attention import SelfAttention
 from diptych.nn.bert import BertEncoder, BertTextEmbedding
 from diptych.nn.packing import WASTE, Packing
 
@@ -162,6 +163,28 @@ def test_dropout_of_attention_on_a_gpu():
     packed = packing.pack(hidden)
     drawn = torch.stack([attention.packed(packed, packing) for _ in range(2000)]).mean(dim=0)
     assert_close(drawn, attention.eval().packed(packed, packing), atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_gradients_under_dropout_are_those_of_what_was_drawn(device):
+    """Against finite differences, with the same draw at each point: a kernel could draw anew on its way back."""
+    torch.manual_seed(3)
+    dtype, step, bound = (torch.float64, 1e-6, 1e-6) if device == "cpu" else (torch.float32, 1e-2, 1e-2)
+    attention = SelfAttention(8, 2, dropout=0.4).to(device, dtype).train()
+    packing = Packing.of(mask_of([3, 40, 9]).to(device))
+    hidden = torch.randn(52, 8, device=device, dtype=dtype)
+    weight = torch.randn_like(hidden)
+
+    def drawn(given):
+        torch.manual_seed(5)
+        return (attention.packed(given, packing) * weight).sum()
+
+    given = hidden.clone().requires_grad_()
+    drawn(given).backward()
+    way = given.grad / given.grad.norm()
+    with torch.no_grad():
+        slope = (drawn(hidden + step * way) - drawn(hidden - step * way)) / (2 * step)
+    assert_close(slope, given.grad.norm(), rtol=bound, atol=0)
 
 
 def test_recomputation_changes_no_gradient():

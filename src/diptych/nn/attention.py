@@ -41,15 +41,14 @@ class SelfAttention(nn.Module):
     def packed(self, hidden: Tensor, packing: Packing, read: Tensor | None = None) -> Tensor:
         """Every token attends to those of its row: (N, D) to (N, D), or (M, D) of the tokens `read` (M,) alone.
 
-        On a GPU by a kernel that knows the rows' lengths, where there is one; else padded by groups, only between the
-        two linear layers.
+        On a GPU by a kernel that knows the rows' lengths, where there is one and nothing is dropped; else padded by
+        groups, only between the two linear layers.
         """
         qkv = F.linear(hidden, self.in_proj_weight, self.in_proj_bias)
-        kernel = ragged_kernel(qkv, self.heads)
+        kernel = None if self.training and self.dropout else ragged_kernel(qkv, self.heads)
         if kernel is not None:
-            dropout = self.dropout if self.training else 0.0
             query, key, value = qkv.unflatten(1, (3, self.heads, -1)).unbind(dim=1)  # (N, H, K) each
-            context = kernel(query, key, value, packing.offsets, packing.lengths[0], dropout).flatten(1)
+            context = kernel(query, key, value, packing.offsets, packing.lengths[0]).flatten(1)
         else:
             contexts = []
             for group in packing.groups:
