@@ -36,9 +36,9 @@ def boxes_of(table: Table, split: str, row: int) -> np.ndarray:
     return np.array(boxes).reshape(-1, 4) * SIDE / decode(sample.image).width
 
 
-def write_regions(table: Table, folder: Path) -> RegionStore:
+def write_regions(table: Table, folder: Path, *, soft_labels: bool = True) -> RegionStore:
     """Regions of every picture, as many as its key says, with numbers that it says too."""
-    with RegionWriter(folder, SPEC, num_attributes_kept=0, soft_labels=True) as writer:
+    with RegionWriter(folder, SPEC, num_attributes_kept=0, soft_labels=soft_labels) as writer:
         for split, rows in table.splits.items():
             for row in range(rows):
                 key, there = table.split(split).key(row), boxes_of(table, split, row)

@@ -16,7 +16,7 @@ from diptych.objectives.masked_words import MaskedWords
 from diptych.objectives.matching import Matching
 from diptych.objectives.pretraining import Pretraining
 from diptych.objectives.ranking import Ranking
-from diptych.train.plan import check_partners
+from diptych.train.checks import check_partners
 
 
 def table(folder: Path, keys: str, **columns: pa.DataType) -> Table:

@@ -214,10 +214,10 @@ def train_and_review(
     from threading import Event
 
     from diptych.ranks import join_ranks
+    from diptych.train.checks import check_table
     from diptych.train.device import resolve_device
     from diptych.train.faults import NotFiniteError
     from diptych.train.loop import fit
-    from diptych.train.plan import check_table
 
     begun = Event()
     with join_ranks(device, run.training.rank_timeout_s) as ranks:
