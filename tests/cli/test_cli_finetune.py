@@ -138,7 +138,10 @@ def test_a_model_learns_to_rank_what_a_clip_takes_for_each_other(
     assert began["partners"] == named.fingerprint
     again = ("finetune", world / "pretrained", "tiny_hard_ranking", *words[:4], "--out", world / "ok", *FEW, *fewer)
     assert run(*again, "--resume") == 1
-    assert f"begun with those of fingerprint {named.fingerprint} as partners" in capsys.readouterr().err
+    assert f"with partners of fingerprint {named.fingerprint}, and none are given" in capsys.readouterr().err
+    assert run("data", "partners", world / "scenes", world / "other", "--clip", world / "clip", "--others", "20") == 0
+    assert run(*again, "--partners", world / "other", "--resume") == 1
+    assert f"with partners of fingerprint {named.fingerprint}, and those that are given" in capsys.readouterr().err
 
     asked = ("evaluate", world / "ok", "--task", "retrieval", *words[:4], "--recall-with", world / "clip", "--top", "5")
     found = {}
@@ -153,6 +156,18 @@ def test_a_model_learns_to_rank_what_a_clip_takes_for_each_other(
     assert ours["1e9"] == theirs["1e9"] and len(set(theirs.values())) == 1, "the towers' own order"
     assert found["0"]["results"] != found["1e9"]["results"]
     assert "whose logit counts" in found["1"]["headline"] and "logit" not in found["0"]["headline"]
+    assert run(*asked, "--recall-weight", "inf") == 2 and "expected a finite number" in capsys.readouterr().err
+    assert run(*asked[:-4], "--top", "5") == 2 and "--recall-with" in capsys.readouterr().err
+    other = (*asked[:2], "--task", "matching", *asked[4:-2])
+    assert run(*other) == 2 and "for retrieval by a fused model" in capsys.readouterr().err
+
+
+def test_a_report_is_written_again(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (world / "pretrained" / "report.html").read_text()
+    assert run("report", "show", world / "pretrained") == 2 and "with --regions REGIONS" in capsys.readouterr().err
+    assert (world / "pretrained" / "report.html").read_text() == before
+    assert run("report", "show", world / "pretrained", "--regions", world / "regions") == 0
+    assert "own picture before another" in capsys.readouterr().out
 
 
 def test_a_released_config_is_a_recipe(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli import screen
+from diptych.cli.options import MaybeRegionStores
 from diptych.cli.verbs import Verbs
 from diptych.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from diptych.data.table import Table
-    from diptych.tasks.encoder import DualEncoder
+    from diptych.tasks.asking import Asking
 
 report_app = typer.Typer(help="What runs learned, as pages to look at.", cls=Verbs)
 
@@ -27,18 +28,28 @@ def show(
     data: Annotated[
         list[Path] | None, typer.Option(help="The table it was trained on, where that has moved; or another one.")
     ] = None,
+    regions: MaybeRegionStores = None,
     split: Annotated[str | None, typer.Option(help="What is asked; left out: the run's evaluation split.")] = None,
     seed: Annotated[int, typer.Option(help="Of the texts and pictures that are shown.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Write report.html and metrics.json of a run again, from its log and its best weights."""
+    from diptych.tasks.matcher import Matcher
     from diptych.train.review import write_report
 
     if not (run / "run.json").is_file():
         raise DataError(f"{run} holds no run (there is no run.json in it); name the folder of `diptych train --out`")
+    model = _model(run, device)
+    if isinstance(model, Matcher) and not regions:  # the report that is there says more than one without an answer
+        raise UsageError(f"the model of {run} reads regions; name those of its pictures with --regions REGIONS")
     with screen.progress() as progress:
         review = write_report(
-            run, encoder=_model(run, device), table=_table(run, data or []), split=split, seed=seed, progress=progress
+            run,
+            encoder=model,
+            table=_table(run, data or [], regions or []),
+            split=split,
+            seed=seed,
+            progress=progress,
         )
     screen.out(review.headline)
     screen.out()
@@ -90,17 +101,18 @@ def _next(run: Path, report: Path) -> str:
     return shlex.join(["diptych", "report", "compare", str(run), other])
 
 
-def _model(run: Path, device: str) -> DualEncoder | None:
+def _model(run: Path, device: str) -> Asking | None:
     """The run's best weights; None where it ended before its first checkpoint."""
     from diptych import systems
 
     if not any((run / "checkpoints").glob("step_*")):
         return None
-    return systems.load_towers(run, device)
+    return systems.load_any(run, device=device)
 
 
-def _table(run: Path, data: Sequence[Path]) -> Table | None:
-    """The table or tables named, else what the run was trained on if that is still there."""
+def _table(run: Path, data: Sequence[Path], regions: Sequence[Path]) -> Table | None:
+    """The table or tables named, else what the run was trained on if that is still there; with regions, where named."""
+    from diptych.cli.train import with_regions
     from diptych.data.mixing import mix_tables
     from diptych.data.table import open_table
     from diptych.report.history import read_history
@@ -110,4 +122,4 @@ def _table(run: Path, data: Sequence[Path]) -> Table | None:
         data = [Path(one["table"]) for one in start.get("mixed", [start]) if "table" in one]
         if not data or not all(one.exists() for one in data):
             return None
-    return mix_tables([open_table(one) for one in data])
+    return with_regions(mix_tables([open_table(one) for one in data]), regions)
