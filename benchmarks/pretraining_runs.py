@@ -115,6 +115,8 @@ def with_partners(world: World) -> World:
         top, others = (3, 3) if world.options.quick else (150, 50)
         found = rows_alike(towers, world.scenes.split("train"), top=top, others=others, progress=world.progress)
         write_partners(folder, world.scenes.split("train"), found, source=world.options.clip)
+    if (there := open_table(folder).source) != world.options.clip:
+        sys.exit(f"{folder} are partners by {there} and not by {world.options.clip}; choose another --out")
     return replace(world, scenes=world.scenes.joined(open_partners(folder)))
 
 
