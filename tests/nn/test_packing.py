@@ -187,6 +187,18 @@ def test_gradients_under_dropout_are_those_of_what_was_drawn(device):
     assert_close(slope, given.grad.norm(), rtol=bound, atol=0)
 
 
+def test_no_kernel_is_asked_where_attention_drops_weights(monkeypatch):
+    """A GPU's kernel for float32 kept networks from learning under dropout."""
+    asked = []
+    monkeypatch.setattr("diptych.nn.attention.ragged_kernel", lambda *of: asked.append(of))
+    packing, hidden = Packing.of(mask_of([3, 5])), torch.randn(8, 8)
+    SelfAttention(8, 2, dropout=0.1).train().packed(hidden, packing)
+    assert not asked
+    SelfAttention(8, 2, dropout=0.1).eval().packed(hidden, packing)
+    SelfAttention(8, 2).train().packed(hidden, packing)
+    assert len(asked) == 2
+
+
 def test_recomputation_changes_no_gradient():
     model = encoder(dropout=0.3, attention_dropout=0.3).train()
     mask = mask_of([3, 5, 1])

@@ -90,7 +90,8 @@ class MaskedRegionClasses(MaskedRegions):
         if regions.soft_labels is None:
             raise DataError(
                 f"{item.key}: the classes of regions are predicted from a detector's probabilities, and these regions "
-                "have none; extract them with --soft-labels, or leave the task out: --set objective.share.mrc=0"
+                "have none; leave the task out (--set objective.share.mrc=0), or extract them with --soft-labels by a "
+                "detector that knows classes"
             )
         return drawn, {self.name: regions.soft_labels[regions.hidden].float()}
 

@@ -1,26 +1,28 @@
-"""What a job asks of a table, told before anything is written: else every row would be left out, one by one."""
+"""What a job asks of a table: told before anything is written, since else all rows would be left out one by one."""
 
 from __future__ import annotations
 
 import pyarrow.compute as pc
 
 from diptych.data.examples import COLUMNS
-from diptych.data.loader import DrawOfSteps
+from diptych.data.loader import RowReader
 from diptych.data.mixed_order import check_shares
 from diptych.data.partners import joined_partners
-from diptych.data.sample import Item, random_for
+from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows, Table
 from diptych.data.text_kinds import KINDS_COLUMN
 from diptych.errors import DataError, UsageError, unknown
-from diptych.objectives.mixture import Mixture
+from diptych.objectives.mixture import Drawn, Mixture
 from diptych.objectives.objective import Objective
 from diptych.train.job import Job
 from diptych.train.run import Run
 
 DRAWS = 64
 """Of partners, to see how many an objective takes."""
+MANY = 1000
+"""Rows among which any objective finds partners, if it takes some."""
 TRIED = 20
-"""Rows that a task is drawn of, to see whether it can be."""
+"""Rows that a task of a mixture is drawn of, to see whether it can be."""
 
 
 def check_table(run: Run, table: Table) -> None:
@@ -80,10 +82,8 @@ def check_text_kinds(run: Run, rows: Rows) -> None:
             )
 
 
-def check_partners(objective: Objective | DrawOfSteps, rows: Rows) -> None:
+def check_partners(objective: Objective, rows: Rows) -> None:
     """That the partners which are named are as many as the objective takes: else rows would be of unequal length.
-
-    Of a mixture none takes more than one.
 
     Raises:
         DataError: they are fewer, or partners of the rows of another table or split.
@@ -98,11 +98,9 @@ def check_partners(objective: Objective | DrawOfSteps, rows: Rows) -> None:
                 f"{named.path} names partners of other rows than those of {part.path}, {part.name}; make them of this "
                 "table: diptych data partners"
             )
-        if isinstance(objective, DrawOfSteps):
-            continue
-        taken, wanted = (_most_partners(objective, num) for num in (named.fewest, len(part) - 1))
-        if not wanted:
+        if not _most_partners(objective, MANY):
             raise UsageError(f"{objective.name} sets no rows against each other; leave out --partners")
+        taken, wanted = (_most_partners(objective, num) for num in (named.fewest, len(part) - 1))
         if taken < wanted:
             raise DataError(
                 f"{named.path} names {taken} partners of a row, and {objective.name} sets each row beside {wanted}; "
@@ -111,32 +109,26 @@ def check_partners(objective: Objective | DrawOfSteps, rows: Rows) -> None:
 
 
 def _most_partners(objective: Objective, num_others: int) -> int:
-    """Of some draws, since a share of the rows may get none."""
+    """Of some draws, since a share of the rows may get none; of a mixture, those of the task that takes most."""
+    if isinstance(objective, Mixture):
+        return max(_most_partners(task, num_others) for task, _ in objective.shares)
     return max(len(objective.partners(0, 0, row, num_others)) for row in range(DRAWS))
 
 
 def check_tasks(job: Job, rows: Rows) -> None:
-    """That each task of a mixture can be drawn of one of a table's first rows: what all of them lack, the others do.
+    """That each task of a mixture can be drawn of some row of each table: what all rows lack, the others do not tell.
 
     Raises:
-        DataError: what the first row says of the task that none can serve.
+        DataError: none of some rows serves a task; what the first of them says.
     """
     if not isinstance(job.objective, Mixture):
         return
     for part in rows.parts:
-        tried = range(min(TRIED, len(part)))
-        for task, _ in job.objective.shares:
-            errors = [error for row in tried if (error := _error_of(job, job.objective, task, part, row))]
-            if errors and len(errors) == len(tried):
-                raise errors[0]
-
-
-def _error_of(job: Job, mixture: Mixture, task: Objective, rows: Rows, row: int) -> DataError | None:
-    """What keeps a task of the mixture from being drawn of this row."""
-    rng = random_for(job.run.training.seed, 0, str(row), task.name)
-    try:
-        item: Item = job.inputs.item(rows.sample(row, job.columns), rng)
-        task.draw(mixture.read(item), (), rng)
-    except DataError as error:
-        return error
-    return None
+        for place, (task, _) in enumerate(job.objective.shares):
+            reader = RowReader(part, job.inputs, Drawn(job.objective, place), job.run.training.seed, frozenset())
+            tried = reader.batch(0, 0, spread_rows(len(part), TRIED), begin=lambda _: None)
+            if tried.batch is None:
+                raise DataError(
+                    f"{task.name} can be drawn of none of {len(tried.rejects)} rows of {part.path}, {part.name}, that "
+                    f"were tried; the first says: {tried.rejects[0].reason}"
+                )

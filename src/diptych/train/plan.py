@@ -40,9 +40,9 @@ class Plan:
 
     @property
     def partners(self) -> str:
-        """Fingerprint of the store that names partners of the rows; "" where none does."""
-        named = joined_partners(self.rows)
-        return "" if named is None else named.fingerprint
+        """Fingerprints of the stores that name partners of the rows; "" where none does."""
+        named = (joined_partners(part) for part in self.rows.parts)
+        return "+".join(one.fingerprint for one in named if one is not None)
 
 
 def make_plan(
@@ -51,8 +51,8 @@ def make_plan(
     """The plan of a job.
 
     Raises:
-        UsageError: there is no such device, or the length of the run is not set.
-        DataError: see `check_table`.
+        UsageError: there is no such device, the length of the run is not set, or an option does not go with the run.
+        DataError: the table has not what the run asks of it, see `checks`.
     """
     training = job.run.training
     check_table(job.run, table)

@@ -23,8 +23,8 @@ class TrainState:
     """Size of log.jsonl when the checkpoint was written."""
     table: str = ""
     """Fingerprint of the table; of several those of all, joined by "+"."""
-    partners: str = ""
-    """Fingerprint of the store that names partners of its rows; "": none does."""
+    partners: str | None = None
+    """Fingerprint of the store that names partners of its rows; "": none does; None: a checkpoint that does not say."""
     precision: str = "float32"
     """What "auto" came to, so that the same is used on going on."""
     origin: str = SCRATCH
@@ -67,9 +67,12 @@ def other_data(began: str, table: Table) -> str:
 
 def other_partners(began: str, now: str) -> str:
     """What is said of a run that goes on with other partners than those of the fingerprint `began`; "" for none."""
-    there, here = (f"those of fingerprint {one}" if one else "any other rows" for one in (began, now))
+    if not began:
+        return "the run was begun without partners of its rows. Leave out --partners, or choose another --out."
+    given = f"those that are given have {now}" if now else "none are given"
     return (
-        f"the run was begun with {there} as partners, and now it is {here}. Pass the --partners that it was begun with"
+        f"the run was begun with partners of fingerprint {began}, and {given}. Pass the --partners that it was begun "
+        "with, or choose another --out."
     )
 
 
