@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from diptych.errors import DataError
 from diptych.metrics.recall import ranks_in_tiles, truth_by_group
 from diptych.tasks.rerank import rerank
 from diptych.tasks.retrieval import RetrievalResult
@@ -96,6 +97,14 @@ def test_a_matcher_that_says_the_same_of_all_finds_nothing_first():
     before = recalled(6, 1)
     after = rerank(before, Odds(torch.zeros(6, 6)), Rows(), top=6, cosine_weight=0.0)
     assert set(after.text_to_image_ranks.tolist()) == {5}
+
+
+@pytest.mark.parametrize("what", [torch.nan, torch.inf])
+def test_scores_that_are_no_numbers_rank_nothing(what):
+    odds = torch.zeros(6, 6)
+    odds[2] = what
+    with pytest.raises(DataError, match="not finite"):
+        rerank(recalled(6, 1), Odds(odds), Rows(), top=6, cosine_weight=0.0)
 
 
 def test_no_pair_is_asked_twice_and_none_beyond_the_candidates():

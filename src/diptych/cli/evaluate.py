@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli import screen
+from diptych.cli.options import MaybeRegionStores
 from diptych.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -30,10 +31,7 @@ def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a file of weights, or a name on the hub.")],
     task: Tasks,
     data: Annotated[Path, typer.Option(help="A table made by `diptych data import` or `diptych data scenes`.")],
-    regions: Annotated[
-        list[Path] | None,
-        typer.Option("--regions", metavar="REGIONS", help="Regions of the pictures, for models that read them."),
-    ] = None,
+    regions: MaybeRegionStores = None,
     split: Annotated[
         str | None, typer.Option(help="Which rows are asked about; left out: test, else validation, else train.")
     ] = None,
@@ -53,11 +51,16 @@ def evaluate(
             help="retrieval by a fused model: two towers that find its candidates; left out: it reads all pairs.",
         ),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="retrieval by a fused model: candidates of each query.")] = 50,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="--recall-with: candidates of each query; left out: 50.")
+    ] = None,
     recall_weight: Annotated[
-        float,
-        typer.Option(min=0, help="--recall-with: how much the towers' logit counts beside the model's; 0: not at all."),
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0,
+            help="--recall-with: how much the towers' logit counts beside the model's; 0: not at all; left out: 1.",
+        ),
+    ] = None,
     templates: Annotated[
         str | None,
         typer.Option(help="zero_shot: a text with {} for the name, a file of them, or a published set, e.g. food101."),
@@ -88,6 +91,9 @@ def evaluate(
         raise UsageError(unknown("task", task, NAMES))
     table = with_regions(open_table(data), regions or [])
     split = split or split_to_evaluate(table.splits, "train")
+    recalled = {"--top": top, "--recall-weight": recall_weight}
+    if recall_with is None and any(value is not None for value in recalled.values()):
+        raise UsageError("--top and --recall-weight are of candidates that --recall-with finds; name it, or leave them")
     asked = _asked(split, limit, text_kind, templates, class_names, seed, top, recall_weight)
     page = _page_of(run, task) if html is None else html
     keep = next((file.parent for file in (page, json_file) if file is not None), None)
@@ -95,7 +101,9 @@ def evaluate(
     if json_file is not None:
         _write_numbers(json_file, run, evaluation, table, asked)
     _show(evaluation, json_file, page)
-    screen.next_step(_next(run, task, table, split, html, regions or []))
+    asked_too = {"--recall-with": recall_with, **recalled, "--limit": limit, "--text-kind": text_kind}
+    again = [word for name, value in asked_too.items() if value is not None for word in (name, str(value))]
+    screen.next_step(_next(run, task, table, split, html, regions or [], again))
 
 
 def _page_of(run: str, task: str) -> Path | None:
@@ -112,12 +120,13 @@ def _asked(
     templates: str | None,
     class_names: Path | None,
     seed: int,
-    top: int,
-    recall_weight: float,
+    top: int | None,
+    recall_weight: float | None,
 ) -> Asked:
     from diptych.data.word_list import read_word_list
     from diptych.tasks.asked import Asked
     from diptych.tasks.prompts import find_templates
+    from diptych.tasks.rerank import TOP
 
     return Asked(
         split=split,
@@ -126,8 +135,8 @@ def _asked(
         templates=() if templates is None else find_templates(templates),
         class_names=() if class_names is None else read_word_list(class_names),
         seed=seed,
-        top=top,
-        recall_weight=recall_weight,
+        top=TOP if top is None else top,
+        recall_weight=1.0 if recall_weight is None else recall_weight,
     )
 
 
@@ -189,14 +198,16 @@ def _show(evaluation: Evaluation, json_file: Path | None, html: Path | None) -> 
             screen.out(f"{name}: {file}")
 
 
-def _next(run: str, task: str, table: Table, split: str, html: Path | None, regions: Sequence[Path]) -> str:
-    """Another task that the table can ask, a look at the page, or the same again with a page."""
+def _next(
+    run: str, task: str, table: Table, split: str, html: Path | None, regions: Sequence[Path], again: Sequence[str]
+) -> str:
+    """Another task that the table can ask, a look at the page, or the same again, with these words, and a page."""
     from diptych.tasks.asking import OF_DETECTORS, OF_MATCHERS, OF_TOWERS
     from diptych.tasks.evaluation import possible
 
     page = _page_of(run, task) if html is None else html
     if page is None:
-        return evaluate_command(run, task, table.path, split, Path(f"{task}.html"), regions)
+        return evaluate_command(run, task, table.path, split, Path(f"{task}.html"), regions, again)
     if task in ("answers", "referring"):  # rows of questions show no pictures to ask the other tasks about
         return screen.look_at(page)
     alike = OF_DETECTORS if task in OF_DETECTORS else OF_MATCHERS if regions else OF_TOWERS
@@ -208,8 +219,16 @@ def _next(run: str, task: str, table: Table, split: str, html: Path | None, regi
     return screen.look_at(page)
 
 
-def evaluate_command(run: str, task: str, data: Path, split: str, html: Path | None, regions: Sequence[Path]) -> str:
-    """The command line that asks a task."""
-    words = ["diptych", "evaluate", run, "--task", task, "--data", str(data), "--split", split]
+def evaluate_command(
+    run: str,
+    task: str,
+    data: Path,
+    split: str,
+    html: Path | None,
+    regions: Sequence[Path],
+    more: Sequence[str] = (),
+) -> str:
+    """The command line that asks a task, with `more` of its options."""
+    words = ["diptych", "evaluate", run, "--task", task, "--data", str(data), "--split", split, *more]
     words += [word for one in regions for word in ("--regions", str(one))]
     return shlex.join([*words, *([] if html is None else ["--html", str(html)])])

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from diptych.cli.options import BatchRows, OnNanStep, PartnersDir, RegionStores, TensorBoard
-from diptych.cli.train import set_to, train_and_show
+from diptych.cli.train import rows_a_step, train_and_show
 from diptych.errors import UsageError
 
 
@@ -45,7 +45,7 @@ def finetune(
         out,
         regions=regions,
         partners=partners,
-        settings=[*(settings or []), *set_to("training.batch", batch)],
+        settings=[*(settings or []), *rows_a_step(batch)],
         resume=resume,
         device=device,
         on_nan=on_nan,

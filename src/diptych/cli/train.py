@@ -69,13 +69,18 @@ def train(
         out,
         regions=regions or [],
         partners=partners,
-        settings=[*(settings or []), *set_to("training.batch", batch), *set_to("training.shares", share or None)],
+        settings=[*(settings or []), *rows_a_step(batch), *set_to("training.shares", share or None)],
         resume=resume,
         device=device,
         on_nan=on_nan,
         init=init,
         tensorboard=tensorboard,
     )
+
+
+def rows_a_step(batch: int | None) -> list[str]:
+    """The settings that `--batch` stands for, also of a recipe whose steps are counted in words and regions."""
+    return [] if batch is None else ["training.batch_tokens=none", f"training.batch={batch}"]
 
 
 def set_to(name: str, value: int | Sequence[int] | None) -> list[str]:

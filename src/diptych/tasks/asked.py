@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from diptych.data.rejects import Reject
+from diptych.errors import UsageError
 from diptych.progress import Progress
 from diptych.report.page import Section
 from diptych.report.scores import Score
@@ -32,6 +34,11 @@ class Asked:
     """zero_shot, linear_probe: the names of each class; none: the table's `label_names`."""
     seed: int = 0
     """Of the pictures that are drawn for the page, and of a validation set apart."""
+
+    def __post_init__(self) -> None:
+        """Raises UsageError of a weight that is no number."""
+        if not math.isfinite(self.recall_weight):
+            raise UsageError(f"the towers' logit is to count {self.recall_weight} times; expected a finite number")
 
 
 @dataclass(frozen=True, kw_only=True)

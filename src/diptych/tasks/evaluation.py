@@ -63,10 +63,13 @@ def evaluate(
         recall: retrieval by a matcher: two towers that find the candidates; None: it is asked about all pairs.
         keep: retrieval by a matcher: the folder in which the scores of all pairs are kept, to go on from.
     Raises:
-        UsageError: there is no such task; the nearest name is told. Or it is not for such a model.
+        UsageError: there is no such task; the nearest name is told. Or it is not for such a model, or `recall` is not
+            for it.
         DataError: the table has not what the task needs.
     """
     rows = table.split(asked.split)
+    if recall is not None and not (task == "retrieval" and isinstance(model, Matcher)):
+        raise UsageError("candidates are recalled (--recall-with) for retrieval by a fused model; leave it out")
     if isinstance(model, FusedMatcher):
         model.check_rows(rows, progress.say)
     if recall is not None or (not isinstance(model, Matcher) and task in (*OF_TOWERS, *OF_DETECTORS)):

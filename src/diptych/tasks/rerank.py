@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diptych.data.table import Rows
+from diptych.errors import DataError
 from diptych.metrics.recall import top_in_tiles
 from diptych.progress import SILENT, Progress
 from diptych.tasks.matcher import REGIONS, Matcher
@@ -43,7 +44,7 @@ def rerank(
             logit, as they were trained; 0: the matcher alone decides.
         progress: where the work is drawn.
     Raises:
-        DataError: a picture has no regions, or they are of another detector.
+        DataError: a picture has no regions, or they are of another detector; or the matcher's scores are no numbers.
     """
     pictures = _candidates(recalled.text, recalled.image, top)  # (T, top)
     texts = _candidates(recalled.image, recalled.text, top)  # (P, top)
@@ -52,6 +53,8 @@ def rerank(
     ordered = sorted(pairs)
     samples = [replace(rows.sample(row, (REGIONS,)), image=None) for row in recalled.rows]
     scores = matcher.match(samples, recalled.texts, ordered, progress) + cosine_weight * _cosines(recalled, ordered)
+    if not scores.isfinite().all():
+        raise DataError("scores of pairs are not finite: the model's weights, or the regions, hold NaN or infinity")
     odds = dict(zip(ordered, scores.tolist(), strict=True))
     return replace(
         recalled,
