@@ -116,7 +116,7 @@ def _most_partners(objective: Objective, num_others: int) -> int:
 
 
 def check_tasks(job: Job, rows: Rows) -> None:
-    """That each task of a mixture can be drawn of some row of each table: what all rows lack, the others do not tell.
+    """That each task of a mixture can be drawn of some row of each table: else its first step would be met late.
 
     Raises:
         DataError: none of some rows serves a task; what the first of them says.
