@@ -104,9 +104,11 @@ def test_kinds_of_texts_that_no_row_has_are_told(world: Path, capsys: pytest.Cap
 def test_a_model_learns_from_swapped_words(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("data", "examples", world / "scenes", world / "swapped", "--task", "swapped") == 0
     assert f"finetune RUN tiny_swapped --data {world / 'swapped'}" in capsys.readouterr().out
-    words = ("--data", world / "swapped", "--regions", world / "regions", "--batch", "7", "--on-nan", "skip")
+    words = ("--data", world / "swapped", "--regions", world / "regions", "--batch", "7", "--on-nan", "skip",
+             "--set", "training.batch_tokens=400")  # fmt: skip
     assert run("finetune", world / "pretrained", "tiny_swapped", *words, "--out", world / "run-swapped", *FEW) == 0
-    assert json.loads((world / "run-swapped" / "run.json").read_text())["training"]["batch"] == 7
+    kept = json.loads((world / "run-swapped" / "run.json").read_text())["training"]
+    assert (kept["batch"], kept["batch_tokens"]) == (7, None)
     asked = ("--data", world / "scenes", "--regions", world / "regions")
     assert run("evaluate", world / "run-swapped", "--task", "choices", *asked) == 0
     on_scenes = ("finetune", world / "pretrained", "tiny_swapped", *asked, "--out", world / "no", *FEW)
@@ -164,9 +166,11 @@ def test_a_model_learns_to_rank_what_a_clip_takes_for_each_other(
 
 def test_a_report_is_written_again(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (world / "pretrained" / "report.html").read_text()
-    assert run("report", "show", world / "pretrained") == 2 and "with --regions REGIONS" in capsys.readouterr().err
+    assert run("report", "show", world / "pretrained") == 2 and "--regions REGIONS" in capsys.readouterr().err
+    with_regions = ("report", "show", world / "pretrained", "--regions", world / "regions")
+    assert run(*with_regions, "--split", "tset") == 1 and "did you mean 'test'" in capsys.readouterr().err
     assert (world / "pretrained" / "report.html").read_text() == before
-    assert run("report", "show", world / "pretrained", "--regions", world / "regions") == 0
+    assert run(*with_regions) == 0
     assert "own picture before another" in capsys.readouterr().out
 
 
