@@ -37,7 +37,9 @@ def begin_state(checkpoint: Checkpoint | None, plan: Plan, origin: str) -> tuple
     state = TrainState.of(checkpoint.state)
     if state.table != plan.table.fingerprint:
         raise RunExistsError(other_data(state.table, plan.table))
-    if state.partners is not None and state.partners != plan.partners:
+    if state.partners is None:
+        state.partners = plan.partners
+    if state.partners != plan.partners:
         raise RunExistsError(other_partners(state.partners, plan.partners))
     return state, resolve_precision(state.precision, plan.device)
 

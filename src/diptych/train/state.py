@@ -24,7 +24,7 @@ class TrainState:
     table: str = ""
     """Fingerprint of the table; of several those of all, joined by "+"."""
     partners: str | None = None
-    """Fingerprint of the store that names partners of its rows; "": none does; None: a checkpoint that does not say."""
+    """Fingerprint of the store that names partners of its rows; "": none; None: an older checkpoint does not say."""
     precision: str = "float32"
     """What "auto" came to, so that the same is used on going on."""
     origin: str = SCRATCH
