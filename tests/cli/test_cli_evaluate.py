@@ -126,7 +126,7 @@ def test_weights_from_elsewhere_have_no_folder_for_a_page(run, table):
     _, out, _ = run("--task", "retrieval", "--limit", 4)
     words = shlex.split(out.strip().splitlines()[-1])
     assert words[:6] == ["Next:", "diptych", "evaluate", "runs/x", "--task", "retrieval"]
-    assert words[-2:] == ["--html", "retrieval.html"]
+    assert words[-2:] == ["--html", "retrieval.html"] and "--limit 4" in " ".join(words)
 
 
 def test_the_next_step_is_a_task_that_the_split_has_rows_for(run, table, tmp_path):

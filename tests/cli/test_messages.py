@@ -67,7 +67,9 @@ USAGE = {
         "there is no system 'clop'; did you mean 'clip'? There are: clip, uniter, detector"
     ),
     "train clip --data scenes --out runs/new": f"which recipe of clip? There are: {RECIPES}",
-    "train tiny --data scenes --out runs/new": "tiny is a recipe of clip; write: diptych train clip tiny",
+    "train tiny --data scenes --out runs/new": (
+        "tiny is a recipe of clip, uniter, detector; write: diptych train clip tiny"
+    ),
     "train --data scenes --out runs/new": (
         "found no recipe; expected one of: SYSTEM RECIPE (e.g. clip tiny), path/mine.py:run, --repeat run.json"
     ),
@@ -93,7 +95,7 @@ USAGE = {
     "plan clip tiny --gpus 8 --memory 80GB --utilisation 35": (
         "--utilisation is 35.0; expected a share above 0 and up to 1, e.g. 0.2"
     ),
-    "plan tiny --gpus 8 --memory 80GB": "tiny is a recipe of clip; write: diptych plan clip tiny",
+    "plan tiny --gpus 8 --memory 80GB": "tiny is a recipe of clip, uniter, detector; write: diptych plan clip tiny",
     "plan clip tiny --gpus 64 --memory 80GB": (
         "a batch of 32 on 64 GPUs leaves some without a pair; expected at least one each. "
         "Choose a larger --batch or fewer --gpus"

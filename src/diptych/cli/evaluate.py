@@ -101,7 +101,15 @@ def evaluate(
     if json_file is not None:
         _write_numbers(json_file, run, evaluation, table, asked)
     _show(evaluation, json_file, page)
-    asked_too = {"--recall-with": recall_with, **recalled, "--limit": limit, "--text-kind": text_kind}
+    asked_too = {
+        "--recall-with": recall_with,
+        **recalled,
+        "--limit": limit,
+        "--text-kind": text_kind,
+        "--templates": templates,
+        "--class-names": class_names,
+        "--seed": seed or None,
+    }
     again = [word for name, value in asked_too.items() if value is not None for word in (name, str(value))]
     screen.next_step(_next(run, task, table, split, html, regions or [], again))
 

@@ -171,8 +171,8 @@ def find_run(recipe: Sequence[str], repeat: Path | None, resumed: Path | None, *
             return systems.recipe(system, name)
         case [spec] if ".py" in spec:
             return systems.outside_recipe(spec)
-        case [name] if (owner := _system_with(name)) is not None:
-            raise UsageError(f"{name} is a recipe of {owner}; write: diptych {verb} {owner} {name}")
+        case [name] if owners := _systems_with(name):
+            raise UsageError(f"{name} is a recipe of {', '.join(owners)}; write: diptych {verb} {owners[0]} {name}")
         case [system]:
             raise UsageError(f"which recipe of {system}? There are: {', '.join(systems.recipes(system))}")
         case _:
@@ -182,11 +182,11 @@ def find_run(recipe: Sequence[str], repeat: Path | None, resumed: Path | None, *
             )
 
 
-def _system_with(recipe: str) -> str | None:
-    """The system that has a recipe of that name."""
+def _systems_with(recipe: str) -> list[str]:
+    """The systems that have a recipe of that name."""
     from diptych import systems
 
-    return next((system for system in systems.NAMES if recipe in systems.recipes(system)), None)
+    return [system for system in systems.NAMES if recipe in systems.recipes(system)]
 
 
 def train_and_review(

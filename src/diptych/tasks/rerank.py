@@ -52,9 +52,10 @@ def rerank(
     pairs |= {(picture, text) for picture, found in enumerate(texts) for text in found}
     ordered = sorted(pairs)
     samples = [replace(rows.sample(row, (REGIONS,)), image=None) for row in recalled.rows]
-    scores = matcher.match(samples, recalled.texts, ordered, progress) + cosine_weight * _cosines(recalled, ordered)
+    scores = matcher.match(samples, recalled.texts, ordered, progress)
     if not scores.isfinite().all():
         raise DataError("scores of pairs are not finite: the model's weights, or the regions, hold NaN or infinity")
+    scores += cosine_weight * _cosines(recalled, ordered)
     odds = dict(zip(ordered, scores.tolist(), strict=True))
     return replace(
         recalled,
