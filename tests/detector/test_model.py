@@ -62,10 +62,9 @@ def test_quickening_changes_no_number_beyond_rounding(make_detector, change):
     assert any(isinstance(module, Winograd) for module in quick.modules()) == (change.keys() <= BY_WINOGRAD)
     map_before, map_after = model.backbone(PICTURE), quick.backbone(PICTURE)
     assert_close(map_after, map_before, rtol=1e-4, atol=1e-4)
-    sizes, scales = [(47, 70), (40, 60)], [1.0, 1.0]
-    before, after = (one.rpn.propose(map_before, sizes, scales) for one in (model, quick))
-    boxes = [one.boxes for one in before]
-    assert_close([one.boxes for one in after], boxes, rtol=0, atol=1e-3)
+    # Not the proposals of both: which of two near-equal scores comes first is for a CPU's rounding to say.
+    assert_close(quick.rpn(map_before), model.rpn(map_before), rtol=1e-4, atol=1e-4)
+    boxes = [one.boxes for one in model.rpn.propose(map_before, [(47, 70), (40, 60)], [1.0, 1.0])]
     features = model.head(map_before, boxes)
     assert_close(quick.head(map_before, boxes, at_once=3), features, rtol=1e-4, atol=1e-4)
     assert features.shape == (sum(map(len, boxes)), model.config.feature_width)
