@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow.compute as pc
 
 from diptych.data.examples import COLUMNS
 from diptych.data.loader import RowReader
 from diptych.data.mixed_order import check_shares
 from diptych.data.partners import joined_partners
+from diptych.data.rejects import Reject
 from diptych.data.sampler import spread_rows
 from diptych.data.table import Rows, Table
 from diptych.data.text_kinds import KINDS_COLUMN
@@ -126,9 +129,19 @@ def check_tasks(job: Job, rows: Rows) -> None:
     for part in rows.parts:
         for place, (task, _) in enumerate(job.objective.shares):
             reader = RowReader(part, job.inputs, Drawn(job.objective, place), job.run.training.seed, frozenset())
-            tried = reader.batch(0, 0, spread_rows(len(part), TRIED), begin=lambda _: None)
-            if tried.batch is None:
+            if refused := _refused(reader, spread_rows(len(part), TRIED)):
                 raise DataError(
-                    f"{task.name} can be drawn of none of {len(tried.rejects)} rows of {part.path}, {part.name}, that "
-                    f"were tried; the first says: {tried.rejects[0].reason}"
+                    f"{task.name} can be drawn of none of {len(refused)} rows of {part.path}, {part.name}, that were "
+                    f"tried; the first says: {refused[0].reason}"
                 )
+
+
+def _refused(reader: RowReader, rows: Sequence[int]) -> list[Reject]:
+    """Why no row can be drawn; none where one can, after which no more are read."""
+    refused: list[Reject] = []
+    for row in rows:
+        tried = reader.batch(0, 0, [row], begin=lambda _: None)
+        if tried.batch is not None:
+            return []
+        refused += tried.rejects
+    return refused
