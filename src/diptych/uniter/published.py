@@ -16,6 +16,7 @@ SEEDS = "another training from another seed; the source tells no spread"
 RECALL = (1, 5, 10)
 TEXTS = 5_000
 """Of Flickr30K's test pictures. The release's image retrieval counts at most k of them too many at k."""
+METRIC = "the release counts row numbers below k as found too, which its image retrieval gains from; here not"
 COCO_TEXTS = 25_000
 """Of Karpathy's test pictures of COCO."""
 FLICKR = "img_db/flickr30k/feat_th0.2_max100_min10"
@@ -65,7 +66,6 @@ def _retrieval() -> Iterator[Published]:
             ),
             "regions": Need(what=f"UNITER's regions of Flickr30K, in place: {FLICKR}"),
         }
-        metric = "the release counts row numbers below k as found too, which its image retrieval gains from; here not"
         yield Published(
             name=f"uniter/flickr-zero-shot{suffix}",
             what=f"Flickr30K, pre-trained {size}, all texts with all pictures",
@@ -73,23 +73,18 @@ def _retrieval() -> Iterator[Published]:
             weights=_pretrained(size),
             tolerance=SAME_WEIGHTS,
             because=ROUNDING,
-            remark=f"pairs are scored by the logit of a match alone, as the release does; {metric}",
+            remark=f"pairs are scored by the logit of a match alone, as the release does; {METRIC}",
             ranks=True,
             **shared,  # type: ignore[arg-type]
-        )
-        commands = (
-            "diptych data import txt_db/itm_flickr30k_train.db flickr30k-train",
-            f"diptych finetune uniter-{size}.pt {recipes[size]} --data flickr30k-train --regions {FLICKR} "
-            f"--set training.eval_split=train --out runs/flickr{suffix}",
         )
         yield Published(
             name=f"uniter/flickr{suffix}",
             what=f"Flickr30K, {size} after hard negatives, all texts with all pictures",
             numbers=_recalls(*trained[size]),
-            weights=Need(what=f"a UNITER-{size} that learned ranking on Flickr30K's training split", commands=commands),
+            weights=_ranking(size, "Flickr30K", "flickr30k", recipes[size], FLICKR, f"runs/flickr{suffix}"),
             tolerance=TRAINED,
             because=SEEDS,
-            remark=metric,
+            remark=METRIC,
             **shared,  # type: ignore[arg-type]
         )
 
@@ -101,11 +96,6 @@ def _coco_retrieval() -> Iterator[Published]:
     }
     recipes = {"base": "hard_ranking", "large": "coco_hard_ranking_large"}
     for suffix, size in SIZES.items():
-        commands = (
-            "diptych data import txt_db/itm_coco_train.db coco-train",
-            f"diptych finetune uniter-{size}.pt {recipes[size]} --data coco-train --regions {COCO[0]} "
-            f"--set training.eval_split=train --out runs/coco{suffix}",
-        )
         yield Published(
             name=f"uniter/coco{suffix}",
             what=f"COCO, {size} after hard negatives, all 25,000 texts with all 5,000 pictures",
@@ -114,7 +104,7 @@ def _coco_retrieval() -> Iterator[Published]:
             task="retrieval",
             split="test",
             rows=5_000,
-            weights=Need(what=f"a UNITER-{size} that learned ranking on COCO's training split", commands=commands),
+            weights=_ranking(size, "COCO", "coco", recipes[size], COCO[0], f"runs/coco{suffix}"),
             data=Need(
                 what="Karpathy's 5,000 test pictures of COCO with five texts each",
                 commands=("diptych data import txt_db/itm_coco_test.db coco-test",),
@@ -123,8 +113,20 @@ def _coco_retrieval() -> Iterator[Published]:
             tolerance=TRAINED,
             because=SEEDS,
             remark="the release trains on restval, the rest of COCO's validation pictures, too; 125 million pairs are "
-            "scored",
+            f"scored; {METRIC}",
         )
+
+
+def _ranking(size: str, of: str, database: str, recipe: str, regions: str, out: str) -> Need:
+    """A network that learned ranking on the training split of a data set."""
+    return Need(
+        what=f"a UNITER-{size} that learned ranking on {of}'s training split",
+        commands=(
+            f"diptych data import txt_db/itm_{database}_train.db {database}-train",
+            f"diptych finetune uniter-{size}.pt {recipe} --data {database}-train --regions {regions} "
+            f"--set training.eval_split=train --out {out}",
+        ),
+    )
 
 
 def _recalls(pictures: tuple[float, ...], texts: tuple[float, ...], num_texts: int = TEXTS) -> tuple[Expected, ...]:
