@@ -109,14 +109,14 @@ def pretrained(world: World, name: str, objective: Pretraining, share: float) ->
 
 def with_partners(world: World) -> World:
     """The world whose scenes are set against those that the CLIP takes for them."""
-    folder = world.out / "partners"
+    folder, clip = world.out / "partners", str(Path(world.options.clip).resolve())
     if not folder.exists():
         towers = systems.load_towers(world.options.clip, "cpu")
         top, others = (3, 3) if world.options.quick else (150, 50)
         found = rows_alike(towers, world.scenes.split("train"), top=top, others=others, progress=world.progress)
-        write_partners(folder, world.scenes.split("train"), found, source=str(Path(world.options.clip).resolve()))
-    if (there := open_table(folder).source) != str(Path(world.options.clip).resolve()):
-        sys.exit(f"{folder} was made by the CLIP in {there}, and not by {world.options.clip}; choose another --out")
+        write_partners(folder, world.scenes.split("train"), found, source=clip)
+    if (there := open_table(folder).source) != clip:
+        sys.exit(f"{folder} was made by the CLIP in {there}, and not by {clip}; choose another --out")
     return replace(world, scenes=world.scenes.joined(open_partners(folder)))
 
 

@@ -134,8 +134,8 @@ def _asked(
     from diptych.data.word_list import read_word_list
     from diptych.tasks.asked import Asked
     from diptych.tasks.prompts import find_templates
-    from diptych.tasks.rerank import TOP
 
+    given = {"top": top, "recall_weight": recall_weight}
     return Asked(
         split=split,
         limit=limit,
@@ -143,8 +143,7 @@ def _asked(
         templates=() if templates is None else find_templates(templates),
         class_names=() if class_names is None else read_word_list(class_names),
         seed=seed,
-        top=TOP if top is None else top,
-        recall_weight=1.0 if recall_weight is None else recall_weight,
+        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
 
 

@@ -15,7 +15,7 @@ import typer
 from diptych.cli import screen
 from diptych.cli.json_file import write_json
 from diptych.cli.sizes import size_of
-from diptych.cli.train import find_run
+from diptych.cli.train import find_run, rows_a_step
 from diptych.errors import UsageError
 from diptych.progress import spoken_size
 
@@ -127,7 +127,7 @@ def _asked(
     from diptych.overrides import apply_overrides
 
     run = find_run(recipe, repeat, None, verb="plan")
-    run = apply_overrides(run, [*settings, *([] if batch is None else [f"training.batch={batch}"])])
+    run = apply_overrides(run, [*settings, *rows_a_step(batch)])
     systems.refuse_unknown_cost(run)
     words = [*recipe, *([] if repeat is None else ["--repeat", str(repeat)])]
     words += [word for setting in settings for word in ("--set", setting)]

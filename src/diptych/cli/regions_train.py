@@ -10,7 +10,7 @@ import typer
 
 from diptych.cli import screen
 from diptych.cli.options import OnNanStep, TensorBoard
-from diptych.cli.train import find_run, show, train_and_review
+from diptych.cli.train import find_run, rows_a_step, show, train_and_review
 
 if TYPE_CHECKING:
     from diptych.data.table import Table
@@ -47,7 +47,7 @@ def train(
     check_pictures(*map(table.split, table.splits))
     resumed = out if resume and recipe is None and (out / "run.json").is_file() else None
     run = find_run([] if resumed else ["detector", recipe or fitting_recipe(table)], None, resumed)
-    run = apply_overrides(run, [*(settings or []), *([] if batch is None else [f"training.batch={batch}"])])
+    run = apply_overrides(run, [*(settings or []), *rows_a_step(batch)])
     if init is None and resumed is None and run.model.freeze_norms and run.model.backbone != "conv":
         screen.say(
             "Note: the ResNet's norms are frozen, so that it learns little from weights that are drawn; begin from "
