@@ -24,6 +24,8 @@ from diptych.train.parallel import Parallel
 from diptych.train.step import Step, reseed
 
 B, T = 7, 5
+ROUNDING = {"rtol": 1e-5, "atol": 5e-6}
+"""Sums of float32 in another order: of gradients up to 2, by rows whose own may be ten times as large."""
 
 
 def a_batch() -> Batch:
@@ -69,7 +71,7 @@ def test_contrast_in_parts_equals_the_whole(
     whole_loss, whole_grads, _ = gradients(small_room, objective, batch, {}, None, dropout=0.0)
     assert_close(loss.total(), whole_loss.total(), rtol=0, atol=1e-5)
     assert all(grads[name] is not None for name in grads if name in ("logit_scale", "heads.sigmoid.bias"))
-    assert_close(grads, whole_grads, rtol=0, atol=1e-6)
+    assert_close(grads, whole_grads, **ROUNDING)
 
 
 def test_with_dropout_it_equals_the_same_parts_with_their_graphs_kept(small_room: ModuleType, batch: Batch) -> None:
@@ -82,7 +84,7 @@ def test_with_dropout_it_equals_the_same_parts_with_their_graphs_kept(small_room
     dual = joined(duals)
     loss = contrastive_loss(F.normalize(dual.image, dim=-1), F.normalize(dual.text, dim=-1), dual.scale)
     loss.divided({"contrastive": B}).backward()
-    assert_close(grads, {name: one.grad for name, one in model.named_parameters()}, rtol=0, atol=1e-6)
+    assert_close(grads, {name: one.grad for name, one in model.named_parameters()}, **ROUNDING)
 
 
 def test_two_passes_count_once_in_batch_norm(small_room: ModuleType, batch: Batch) -> None:
@@ -125,7 +127,7 @@ def test_parts_of_unequal_counts_are_weighted_by_them(small_room: ModuleType, ba
     whole_loss, whole_grads, _ = gradients(small_room, WordsSeen(), batch, targets, None, dropout=0.0)
     assert loss.terms["words"].count == whole_loss.terms["words"].count == 13
     assert_close(loss.means(), whole_loss.means())
-    assert_close(grads, whole_grads, rtol=0, atol=1e-6)
+    assert_close(grads, whole_grads, **ROUNDING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +149,7 @@ class Mirrored(Contrastive):
 def test_an_objective_may_encode_more_than_once(small_room: ModuleType, batch: Batch) -> None:
     _, grads, _ = gradients(small_room, Mirrored(), batch, {}, 3, dropout=0.0)
     _, whole_grads, _ = gradients(small_room, Mirrored(), batch, {}, None, dropout=0.0)
-    assert_close(grads, whole_grads, rtol=0, atol=1e-6)
+    assert_close(grads, whole_grads, **ROUNDING)
 
 
 def test_a_frozen_tower_gets_no_gradient_and_stops_nothing(small_room: ModuleType, batch: Batch) -> None:
@@ -223,4 +225,4 @@ def test_any_split_of_any_batch_has_the_gradient_of_the_whole(
     part = a_batch().rows(0, rows)
     _, grads, _ = gradients(small_room, calls, part, {}, micro_batch, dropout=0.0)
     _, whole_grads, _ = gradients(small_room, calls, part, {}, None, dropout=0.0)
-    assert_close(grads, whole_grads, rtol=0, atol=1e-6)
+    assert_close(grads, whole_grads, **ROUNDING)
