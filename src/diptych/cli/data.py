@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from diptych.cli import data_partners, screen
+from diptych.cli.options import JsonFile
 from diptych.cli.verbs import Verbs
 from diptych.errors import UsageError
 
@@ -63,9 +64,7 @@ def import_(
     validation: Annotated[
         float, typer.Option(help="Share held out as validation where the source names no splits; 0: none.")
     ] = 0.05,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", dir_okay=False, help="Write the counts to this file.")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Make a table of pictures and texts, or of pictures alone: folders, CSV, JSON lines, Parquet, COCO, tars ...
 
@@ -115,9 +114,7 @@ def examples(
             "given and detected boxes lie apart."
         ),
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", dir_okay=False, help="Write the counts to this file.")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Write questions, statements or phrases about pictures as examples to fine-tune a model on.
 
@@ -155,9 +152,7 @@ data_app.command("partners")(data_partners.partners)
 def show(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a table.")],
     html: Annotated[Path | None, typer.Option(dir_okay=False, help="Write a contact sheet to this file.")] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", dir_okay=False, help="Write the counts to this file.")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Say what a table holds: rows, texts and their lengths, sizes of pictures, a few texts."""
     from diptych.data.contact_sheet import contact_sheet

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from diptych.cli import screen
+from diptych.cli.options import Device
 
 
 def partners(
@@ -18,7 +19,7 @@ def partners(
     top: Annotated[int, typer.Option(min=1, help="Of each row, so many of the likest.")] = 150,
     others: Annotated[int, typer.Option(min=0, help="And so many by chance.")] = 50,
     split: Annotated[str, typer.Option(help="That is trained on.")] = "train",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Name for each row the others that a CLIP takes for it: `diptych finetune ... --partners OUT` learns from these.
 

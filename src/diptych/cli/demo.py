@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from diptych.cli import screen
+from diptych.cli.options import Device
 from diptych.errors import UsageError, unknown
 
 NAMES = ("clip", "regions")
@@ -25,7 +26,7 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="A minute's run that shows every part working and learns little.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Draw a world of pictures, train a small CLIP on it, and show what it learned.
 

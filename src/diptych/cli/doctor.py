@@ -8,13 +8,11 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from diptych import __version__
 from diptych.cli import screen
 from diptych.cli.json_file import write_json
+from diptych.cli.options import JsonFile
 from diptych.train.memory import group_free_bytes, machine_free_bytes, whole_bytes
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "pyarrow", "datasets", "tokenizers")
@@ -38,9 +36,7 @@ class Finding:
 
 
 def doctor(
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write it as JSON.")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Say what this machine has and what to do about anything wrong."""
     findings = [*_software(), *_devices(), *_resources(), *_extras()]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli import screen
-from diptych.cli.options import MaybeRegionStores
+from diptych.cli.options import Device, JsonFile, MaybeRegionStores
 from diptych.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -69,10 +69,8 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="zero_shot, linear_probe: a name for each label, one a line.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the pictures on the page, and of what is set apart.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write the numbers here.")
-    ] = None,
+    device: Device = "auto",
+    json_file: JsonFile = None,
     html: Annotated[
         Path | None,
         typer.Option(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diptych.cli.options import BatchRows, OnNanStep, PartnersDir, RegionStores, TensorBoard
+from diptych.cli.options import BatchRows, Device, OnNanStep, PartnersDir, RegionStores, Resume, Settings, TensorBoard
 from diptych.cli.train import rows_a_step, train_and_show
 from diptych.errors import UsageError
 
@@ -19,13 +19,11 @@ def finetune(
     regions: RegionStores,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     partners: PartnersDir = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Resume = False,
     batch: BatchRows = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     on_nan: OnNanStep = "stop",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. optim.lr=3e-4.")
-    ] = None,
+    settings: Settings = None,
     tensorboard: TensorBoard = False,
 ) -> None:
     """Put a head on a pre-trained model and train both: `diptych finetune runs/uniter tiny_vqa --data questions ...`.

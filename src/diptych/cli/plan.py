@@ -14,6 +14,7 @@ import typer
 
 from diptych.cli import screen
 from diptych.cli.json_file import write_json
+from diptych.cli.options import BatchRows, JsonFile, Settings
 from diptych.cli.sizes import size_of
 from diptych.cli.train import find_run, rows_a_step
 from diptych.errors import UsageError
@@ -48,19 +49,15 @@ def plan(
         list[str] | None, typer.Argument(metavar="SYSTEM RECIPE | FILE.py:FUNCTION", help="e.g. clip vit_l_14")
     ] = None,
     repeat: Annotated[Path | None, typer.Option(metavar="RUN.JSON", help="Plan with the settings of a run.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Rows of a step; the same as --set training.batch=N.")] = None,
+    batch: BatchRows = None,
     parallel: Annotated[Parallel | None, typer.Option(help="Look at this one alone.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. optim.ema=0.999.")
-    ] = None,
+    settings: Settings = None,
     peak: Annotated[
         float | None, typer.Option(help="TFLOP/s of a GPU; assumed: of a card with such memory, in the precision.")
     ] = None,
     utilisation: Annotated[float, typer.Option(help="Share of the peak that a step reaches; assumed.")] = UTILISATION,
     gpus_per_node: Annotated[int, typer.Option(help="GPUs of a machine.")] = GPUS_PER_NODE,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write it as JSON.")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Say by formula what a recipe takes: memory, exchange, speed, and the first thing that does not fit.
 

@@ -9,7 +9,7 @@ import typer
 
 from diptych.cli import screen
 from diptych.cli.evaluate import evaluate_command
-from diptych.cli.options import RegionStores
+from diptych.cli.options import Device, RegionStores
 from diptych.cli.train import split_to_evaluate, with_regions
 
 
@@ -19,7 +19,7 @@ def predict(
     regions: RegionStores,
     out: Annotated[Path, typer.Option(metavar="FILE", dir_okay=False, help="JSON, or CSV for VCR and NLVR2.")],
     split: Annotated[str | None, typer.Option(help="Left out: test, else validation, else train.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Write the answers of a model to the rows of a split, in the form that the task's server takes.
 

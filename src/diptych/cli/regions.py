@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli import regions_files, regions_probe, regions_train, screen
+from diptych.cli.options import Device, JsonFile
 from diptych.cli.verbs import Verbs
 from diptych.errors import UsageError
 from diptych.progress import SILENT
@@ -81,10 +82,8 @@ def extract(
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
     shard: Annotated[int, typer.Option(min=1, help="Pictures of one file; a kill costs no more.")] = 256,
     max_rejects: Annotated[float, typer.Option(help="Share of bad pictures at which it stops.")] = 0.05,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write the numbers here.")
-    ] = None,
+    device: Device = "auto",
+    json_file: JsonFile = None,
 ) -> None:
     """Make regions of every picture of a table: `diptych regions extract flickr --tower runs/first --out r`.
 
@@ -161,9 +160,7 @@ def show(
     classes: regions_files.Classes = None,
     attributes: regions_files.Attributes = None,
     labels: regions_files.Labels = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write the numbers here.")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Say what a store holds, and draw boxes, names and attributes over the pictures."""
     from diptych.cli.json_file import write_json

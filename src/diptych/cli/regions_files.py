@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli import screen
+from diptych.cli.options import JsonFile
 from diptych.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ Classes = Annotated[
 ]
 Attributes = Annotated[Path | None, typer.Option(metavar="FILE", help="Likewise of attributes.")]
 Labels = Annotated[Path | None, typer.Option(metavar="FILE", help="Oscar's file of labels, where it lies elsewhere.")]
-JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write the numbers here.")
-]
 
 
 def import_(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli import regions_files, screen
+from diptych.cli.options import JsonFile
 from diptych.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def probe(
     split: Annotated[str | None, typer.Option(help="That is asked about; left out: test, else validation.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many pictures of each split.")] = PICTURES,
     seed: Annotated[int, typer.Option(help="Of the objects that the strength is chosen on.")] = 0,
-    json_file: regions_files.JsonFile = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Say what the features hold: name, colour and so on of the objects, told by a linear classifier."""
     from diptych.cli.json_file import write_json

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli import screen
-from diptych.cli.options import OnNanStep, TensorBoard
+from diptych.cli.options import BatchRows, Device, OnNanStep, Resume, Settings, TensorBoard
 from diptych.cli.train import find_run, rows_a_step, show, train_and_review
 
 if TYPE_CHECKING:
@@ -29,14 +29,11 @@ def train(
     init: Annotated[
         str | None, typer.Option(metavar="WEIGHTS", help="Begin from a run, or the file of torchvision's detector.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    batch: Annotated[int | None, typer.Option(help="Pictures of a step; the same as --set training.batch=N.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    resume: Resume = False,
+    batch: BatchRows = None,
+    device: Device = "auto",
     on_nan: OnNanStep = "stop",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. model.feature_width=512."),
-    ] = None,
+    settings: Settings = None,
     tensorboard: TensorBoard = False,
 ) -> None:
     """Train a detector on the boxes of DATA, the same as `diptych train detector RECIPE`."""

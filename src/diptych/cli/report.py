@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli import screen
-from diptych.cli.options import MaybeRegionStores
+from diptych.cli.options import Device, JsonFile, MaybeRegionStores
 from diptych.cli.verbs import Verbs
 from diptych.errors import DataError, UsageError
 
@@ -32,7 +32,7 @@ def show(
     regions: MaybeRegionStores = None,
     split: Annotated[str | None, typer.Option(help="What is asked; left out: the run's evaluation split.")] = None,
     seed: Annotated[int, typer.Option(help="Of the texts and pictures that are shown.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Write report.html and metrics.json of a run again, from its log and its best weights."""
     from diptych.train.review import write_report
@@ -63,9 +63,7 @@ def show(
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Folders of runs, at least two.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("comparison.html"),
-    json_file: Annotated[
-        Path | None, typer.Option("--json", dir_okay=False, help="Write the table to this file too.")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Show several runs side by side: results, curves, and the settings in which they differ."""
     from diptych.checkpoint.files import write_whole

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli import screen
-from diptych.cli.options import MaybeRegionStores
+from diptych.cli.options import Device, MaybeRegionStores
 from diptych.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def reproduce(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The table of the result's data set.")] = None,
     regions: MaybeRegionStores = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     json_file: Annotated[
         Path | None,
         typer.Option(

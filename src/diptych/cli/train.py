@@ -11,7 +11,17 @@ import typer
 
 from diptych.cli import screen
 from diptych.cli.evaluate import evaluate_command
-from diptych.cli.options import BatchRows, MaybeRegionStores, OnNan, OnNanStep, PartnersDir, TensorBoard
+from diptych.cli.options import (
+    BatchRows,
+    Device,
+    MaybeRegionStores,
+    OnNan,
+    OnNanStep,
+    PartnersDir,
+    Resume,
+    Settings,
+    TensorBoard,
+)
 from diptych.errors import DiptychError, InterruptedRunError, UsageError
 from diptych.progress import SILENT
 
@@ -51,15 +61,13 @@ def train(
     init: Annotated[
         str | None, typer.Option(metavar="WEIGHTS", help="Begin from a run, an OpenAI .pt, a folder or a hub name.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Resume = False,
     batch: BatchRows = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     on_nan: OnNanStep = "stop",
     regions: MaybeRegionStores = None,
     partners: PartnersDir = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting, e.g. optim.lr=3e-4.")
-    ] = None,
+    settings: Settings = None,
     tensorboard: TensorBoard = False,
 ) -> None:
     """Train SYSTEM by one of its recipes, e.g. `diptych train clip tiny --data scenes --out runs/first`."""

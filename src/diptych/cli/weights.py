@@ -10,6 +10,7 @@ import typer
 
 from diptych.cli import regions_files, screen
 from diptych.cli.json_file import write_json
+from diptych.cli.options import JsonFile
 from diptych.cli.verbs import Verbs
 from diptych.cli.weights_rows import rows_of
 
@@ -35,9 +36,7 @@ Config = Annotated[
 def identify(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP)],
     config: Config = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write it as JSON too.")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Say what weights these are: layout, towers, sizes, activation, preprocessing."""
     from diptych import systems
