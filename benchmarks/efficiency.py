@@ -38,8 +38,8 @@ from diptych.progress import Progress
 from diptych.tasks.encoder import DualEncoder
 from diptych.tasks.likelihood import zero_shot_by_likelihood
 from diptych.tasks.zero_shot import zero_shot
+from diptych.train.fit import fit
 from diptych.train.job import Job
-from diptych.train.loop import fit
 from diptych.train.run import Run, plain_run
 from harness import arguments, machine, print_machine, write_json
 

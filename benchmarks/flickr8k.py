@@ -34,8 +34,8 @@ from diptych.data.table import Rows, Table
 from diptych.overrides import apply_overrides
 from diptych.tasks.encoder import DualEncoder
 from diptych.tasks.retrieval import retrieval
+from diptych.train.fit import fit
 from diptych.train.job import Job
-from diptych.train.loop import fit
 from diptych.train.run import Run
 from harness import arguments, machine, write_json
 

@@ -40,7 +40,7 @@ from harness import arguments, machine, print_machine, write_json
 CLOCK = {"time_s", "samples_per_s", "tokens_per_s", "loader_share", "mfu", "product_rate"}
 STEPS_A_KILL = 5
 SETTINGS = ["training.checkpoint_every=2", "training.eval_every=7", "inputs.workers=1"]
-PRELOADED = ["diptych.systems", "diptych.train.loop", "diptych.data.scenes", "torch._dynamo"]
+PRELOADED = ["diptych.systems", "diptych.train.fit", "diptych.data.scenes", "torch._dynamo"]
 """By the process that all lives are forked from: each would spend seconds on it otherwise. It does nothing else."""
 PLACES = ("while it started", "between these", "in a step", "in an evaluation", "in a checkpoint")
 STARTING, BETWEEN, STEP, EVALUATION, CHECKPOINT = range(len(PLACES))

@@ -26,7 +26,7 @@ from diptych.tasks.answering import answering, answering_scores
 from diptych.tasks.fused_matcher import FusedMatcher
 from diptych.tasks.matcher import REGIONS
 from diptych.tasks.referring import referring, referring_scores
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 from diptych.train.run import Run
 from scenes_of_boxes import few_scenes
 

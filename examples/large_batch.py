@@ -29,7 +29,7 @@ from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import Table
 from diptych.overrides import apply_overrides
 from diptych.progress import spoken_size
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 from diptych.train.memory import PeakMemory
 from diptych.train.run import Run
 

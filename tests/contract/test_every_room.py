@@ -28,8 +28,8 @@ from diptych.overrides import apply_overrides
 from diptych.systems.building import new_model
 from diptych.systems.rooms import room
 from diptych.tasks.fused_matcher import FusedMatcher
+from diptych.train.fit import fit
 from diptych.train.job import Job
-from diptych.train.loop import fit
 from diptych.train.run import plain_run
 
 Build = Callable[..., Job]

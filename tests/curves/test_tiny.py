@@ -19,7 +19,7 @@ from diptych.data.region_join import region_columns
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import Table, open_table
 from diptych.overrides import apply_overrides
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 
 FILE = Path(__file__).with_name("tiny.json")
 STEPS = 20

@@ -13,9 +13,9 @@ from diptych.checkpoint.store import best_or_last
 from diptych.data.table import Table
 from diptych.errors import UsageError
 from diptych.overrides import apply_overrides
+from diptych.train.fit import fit
 from diptych.train.job import Job
 from diptych.train.learner import Learner
-from diptych.train.loop import fit
 
 FEW = (
     *("training.steps=5", "training.batch=6", "training.eval_every=3", "training.eval_rows=6", "inputs.workers=0"),

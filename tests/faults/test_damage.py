@@ -21,7 +21,7 @@ from diptych.data.sample import Item, Rng, Sample
 from diptych.data.table import Table, open_table
 from diptych.errors import CheckpointError, DataError, TrainingError
 from diptych.progress import Silent, SilentBar
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 from kill import content, differences
 
 SETTINGS = ["training.steps=60", "training.eval_every=15", "training.checkpoint_every=10"]

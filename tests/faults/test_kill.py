@@ -16,7 +16,7 @@ import pytest
 
 from diptych.data.table import Table
 from diptych.progress import Silent, SilentBar
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 from kill import content
 
 ROOM = Path(__file__).parent.parent / "train" / "small_room.py"

@@ -19,7 +19,7 @@ from diptych.data.sample import Item, Rng, Sample
 from diptych.data.table import Table, open_table
 from diptych.errors import DataError
 from diptych.progress import Silent, SilentBar
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 from kill import content
 
 

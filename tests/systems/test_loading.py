@@ -20,7 +20,7 @@ from diptych.data.table import Table
 from diptych.data.tokenizers import Tokenizer, clip_tokenizer, train_tokenizer
 from diptych.errors import CheckpointError, UsageError, WeightsError
 from diptych.systems.building import new_model
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 from diptych.train.run import Run, plain_run
 
 

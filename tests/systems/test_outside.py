@@ -12,7 +12,7 @@ from diptych import systems
 from diptych.data.table import Table
 from diptych.errors import UsageError
 from diptych.overrides import apply_overrides
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 
 MINE = '''
 from dataclasses import dataclass, replace

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from diptych.checkpoint.store import CheckpointStore
 from diptych.data.table import Table
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 
 CLOCK = {"time_s", "samples_per_s", "tokens_per_s", "loader_share", "mfu", "product_rate"}
 

@@ -15,7 +15,7 @@ import torch
 
 from diptych.data.table import open_table
 from diptych.ranks import join_ranks
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -26,8 +26,8 @@ from diptych.objectives.objective import Dual, Encode, Loss, OwnRow
 from diptych.objectives.sigmoid import Sigmoid
 from diptych.overrides import apply_overrides
 from diptych.progress import Silent, SilentBar
+from diptych.train.fit import fit
 from diptych.train.job import Job
-from diptych.train.loop import fit
 from diptych.train.run import InputSettings, OptimSettings, Run, TrainingSettings
 
 SIDE = 4

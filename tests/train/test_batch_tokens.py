@@ -14,8 +14,8 @@ import torch
 from diptych.checkpoint.store import best_or_last
 from diptych.data.table import Table, open_table
 from diptych.errors import UsageError
+from diptych.train.fit import fit
 from diptych.train.job import Job
-from diptych.train.loop import fit
 from diptych.train.plan import make_plan
 
 BUDGET = 40

@@ -14,8 +14,8 @@ import torch
 from diptych.checkpoint.store import best_or_last
 from diptych.data.table import Table, open_table
 from diptych.errors import DataError, RunExistsError, TrainingError, UsageError
+from diptych.train.fit import fit
 from diptych.train.learner import Learner
-from diptych.train.loop import fit
 
 
 def test_a_run_learns_and_says_how_it_went(small_room: ModuleType, whole: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_run_says_how_much_of_the_device_it_uses(
     small_room: ModuleType, small_table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("diptych.train.meter.FLOPS_AFTER_S", 0.0)
-    monkeypatch.setattr("diptych.train.loop.product_rate", lambda *_: 1e6)
+    monkeypatch.setattr("diptych.train.fit.product_rate", lambda *_: 1e6)
     fit(small_room.small_job(), small_table, tmp_path / "run", device="cpu")
     assert small_room.events(tmp_path / "run", "start")[0]["product_rate"] == 1e6
     flops = 2 * 48 * 6 * 2  # one product of pixels and weight, and in the backward pass the weight's gradient

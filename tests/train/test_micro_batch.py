@@ -23,8 +23,8 @@ from diptych.overrides import apply_overrides
 from diptych.train import micro_batch as module
 from diptych.train.budget import Layout
 from diptych.train.device import Precision
+from diptych.train.fit import fit
 from diptych.train.learner import Learner
-from diptych.train.loop import fit
 from diptych.train.micro_batch import fitting_micro_batch, largest_fitting
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from diptych.checkpoint.store import best_or_last
 from diptych.data.mixing import mix_tables
 from diptych.data.table import Table, open_table
 from diptych.errors import DataError, RunExistsError, UsageError
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 from diptych.train.plan import make_plan
 from diptych.train.review import write_report
 

@@ -18,8 +18,8 @@ from diptych.data.table import Table
 from diptych.errors import TrainingError
 from diptych.objectives.contrastive import Contrastive
 from diptych.objectives.objective import Encode, Loss, Term
+from diptych.train.fit import fit
 from diptych.train.job import Job
-from diptych.train.loop import fit
 
 
 class Breaks(Contrastive):

@@ -25,9 +25,9 @@ from diptych.progress import spoken_size
 from diptych.train import micro_batch
 from diptych.train.budget import Layout, memory_parts
 from diptych.train.cost import ModelCost
+from diptych.train.fit import fit
 from diptych.train.job import Job
 from diptych.train.learner import Learner
-from diptych.train.loop import fit
 from diptych.train.out_of_memory import advice, knobs, out_of_memory_explained, savings
 from diptych.train.run import Run
 
@@ -181,7 +181,7 @@ import torch
 from diptych import open_table, systems
 from diptych.overrides import apply_overrides
 from diptych.errors import OutOfMemoryError
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 torch.set_num_threads(1)
 table = open_table(sys.argv[1])
 run = apply_overrides(systems.recipe("clip", "tiny"), sys.argv[3:])

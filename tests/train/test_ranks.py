@@ -22,7 +22,7 @@ from torch.testing import assert_close
 from diptych.checkpoint.store import CheckpointStore
 from diptych.data.table import Table, open_table
 from diptych.ranks import ALONE
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 
 PROGRAM = Path(__file__).with_name("ranks_program.py")
 FSDP2 = "training.parallel=fsdp2"

@@ -21,9 +21,9 @@ from diptych.errors import InterruptedRunError, RunExistsError
 from diptych.progress import Silent, SilentBar
 from diptych.train import loop
 from diptych.train.budget import Layout
+from diptych.train.fit import fit
 from diptych.train.job import Job
 from diptych.train.learner import Learner, Update
-from diptych.train.loop import fit
 from diptych.train.micro_batch import Fitted
 
 Compared = Callable[[Path, Path], None]

@@ -26,9 +26,9 @@ from diptych.objectives.contrastive import Contrastive
 from diptych.overrides import apply_overrides
 from diptych.train import parallel as module
 from diptych.train.device import Precision
+from diptych.train.fit import fit
 from diptych.train.gathering import gather_rows
 from diptych.train.learner import Learner
-from diptych.train.loop import fit
 from diptych.train.parallel import Parallel
 from diptych.train.step import Step
 

@@ -230,7 +230,7 @@ def train_and_review(
     from diptych.train.checks import check_table
     from diptych.train.device import resolve_device
     from diptych.train.faults import NotFiniteError
-    from diptych.train.loop import fit
+    from diptych.train.fit import fit
 
     begun = Event()
     with join_ranks(device, run.training.rank_timeout_s) as ranks:
