@@ -18,7 +18,7 @@ from typing import Any
 
 import ftfy
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from diptych.data import vocabulary
@@ -208,10 +208,13 @@ def test_saved_pickled_and_back(every_kind: dict[str, Tokenizer], kind: str, tmp
 
 
 @settings(max_examples=100, deadline=None)
-@given(text=st.text(alphabet=st.characters(exclude_characters="\u0345")))  # which the released splitting drops
+@given(text=st.text())
+@example(text="a\u0345 b")
+@example(text="\u00cd\x85")  # which cleaning takes for U+0345 in a wrong encoding
 def test_a_trained_bpe_spells_any_text(every_kind: dict[str, Tokenizer], text: str) -> None:
     spelt = every_kind["bpe"].decode(every_kind["bpe"].encode(text, 9999))
-    assert "".join(spelt.split()) == "".join(clean_as_clip(text).split())
+    kept = clean_as_clip(text).replace("\u0345", "")  # a mark that the released splitting drops
+    assert "".join(spelt.split()) == "".join(kept.split())
 
 
 def test_decoding_gives_the_words_back(every_kind: dict[str, Tokenizer]) -> None:
