@@ -34,6 +34,7 @@ from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import open_table
 from diptych.overrides import apply_overrides
 from diptych.train import loop
+from diptych.train.fit import fit
 from diptych.train.learner import Learner
 from harness import arguments, machine, print_machine, write_json
 
@@ -138,7 +139,7 @@ def live(table: Path, out: Path, steps: int, threads: int, start_method: str, pl
     opened = open_table(table)
     there = out / "tokenizer" if (out / "run.json").exists() else None
     job = systems.build(run, texts=opened.split(run.inputs.split).texts(), tokenizer_folder=there)
-    loop.fit(job, opened, out, resume=True, device="cpu", on_begin=partial(setattr, place, "value", BETWEEN))
+    fit(job, opened, out, resume=True, device="cpu", on_begin=partial(setattr, place, "value", BETWEEN))
 
 
 def said(place: Any, here: int, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -115,7 +115,7 @@ def with_partners(world: World) -> World:
         top, others = (3, 3) if world.options.quick else (150, 50)
         found = rows_alike(towers, world.scenes.split("train"), top=top, others=others, progress=world.progress)
         write_partners(folder, world.scenes.split("train"), found, source=clip)
-    if (there := open_table(folder).source) != clip:
+    if (there := str(Path(open_table(folder).source).resolve())) != clip:
         sys.exit(f"{folder} was made by the CLIP in {there}, and not by {clip}; choose another --out")
     return replace(world, scenes=world.scenes.joined(open_partners(folder)))
 

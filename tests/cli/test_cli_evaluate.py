@@ -129,6 +129,13 @@ def test_weights_from_elsewhere_have_no_folder_for_a_page(run, table):
     assert words[-2:] == ["--html", "retrieval.html"] and "--limit 4" in " ".join(words)
 
 
+def test_the_same_again_is_asked_with_all_of_its_words_and_a_page_beside_the_numbers(run, tmp_path):
+    given = ["--templates", "a photo of a {}", "--seed", "3", "--device", "cpu"]
+    _, out, _ = run("--task", "zero_shot", *given, "--json", tmp_path / "n.json")
+    words = shlex.split(out.strip().splitlines()[-1])
+    assert words[words.index("--templates") :] == [*given, "--html", str(tmp_path / "zero_shot.html")]
+
+
 def test_the_next_step_is_a_task_that_the_split_has_rows_for(run, table, tmp_path):
     _, out, _ = run("--task", "zero_shot", "--split", "train", "--html", tmp_path / "a.html")
     assert shlex.split(out.strip().splitlines()[-1])[4:6] == ["--task", "retrieval"]

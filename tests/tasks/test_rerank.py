@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -103,8 +105,13 @@ def test_a_matcher_that_says_the_same_of_all_finds_nothing_first():
 def test_scores_that_are_no_numbers_rank_nothing(what):
     odds = torch.zeros(6, 6)
     odds[2] = what
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="scores of pairs are not finite"):
         rerank(recalled(6, 1), Odds(odds), Rows(), top=6, cosine_weight=0.0)
+    towers = recalled(6, 1)
+    image = towers.image.clone()
+    image[2] = what
+    with pytest.raises(DataError, match="the weights of the two towers"):
+        rerank(replace(towers, image=image), Odds(torch.zeros(6, 6)), Rows(), top=6, cosine_weight=0.0)
 
 
 def test_no_pair_is_asked_twice_and_none_beyond_the_candidates():

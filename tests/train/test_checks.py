@@ -46,15 +46,18 @@ def test_a_task_that_some_row_serves_is_tried(without_soft_labels: Table, monkey
     job, rows = built(without_soft_labels, replace(run, objective=others)), without_soft_labels.split("train")
     read = type(job.inputs).item
     tried = [rows.key(row) for row in spread_rows(len(rows), TRIED)]
-    bad = set(tried[1:])
+    bad = set(tried) - {tried[3]}
+    asked = []
 
     def item(self, sample, rng):
+        asked.append(sample.key)
         if sample.key in bad:
             raise DataError("bad")
         return read(self, sample, rng)
 
     monkeypatch.setattr(type(job.inputs), "item", item)
     check_tasks(job, rows)
-    bad.add(tried[0])
+    assert set(tried[:4]) <= set(asked) and not set(tried[4:]) & set(asked)
+    bad.add(tried[3])
     with pytest.raises(DataError, match=f"mlm can be drawn of none of {TRIED} rows of .*scenes, train"):
         check_tasks(job, rows)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from diptych.data.table import open_table
 from diptych.data.table_writer import TableWriter
+from diptych.errors import DataError
 from diptych.report.scores import from_plain as scores_from
 from diptych.report.scores import interval, words
 from diptych.train.review import write_report
@@ -208,6 +209,17 @@ def test_losses_that_are_not_finite_leave_valid_json(run_folder):
 def test_a_split_that_is_not_there_is_said(table, run_folder):
     html = write_report(run_folder(*log()), encoder=Towers(), table=table, split="tset").report.read_text()
     assert "there is no split" in html
+
+
+def test_a_report_with_answers_stays_where_the_model_cannot_be_asked_any_more(table, run_folder):
+    folder = run_folder(*log())
+    assert "ended before its first checkpoint" in write_report(folder, encoder=None, table=table).report.read_text()
+    write_report(folder, encoder=Towers(), table=table, keep_answers=True)
+    before = (folder / "report.html").read_bytes(), (folder / "metrics.json").read_bytes()
+    for given in ({"table": None}, {"table": table, "split": "tset"}):
+        with pytest.raises(DataError, match=r"report\.html stays as it is: .*(the table that|there is no split)"):
+            write_report(folder, encoder=Towers(), **given, keep_answers=True)
+    assert before == ((folder / "report.html").read_bytes(), (folder / "metrics.json").read_bytes())
 
 
 def test_words_of_users_are_no_markup(review):

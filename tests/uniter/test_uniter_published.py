@@ -75,7 +75,14 @@ def test_names_are_unique_and_numbers_are_those_of_the_paper() -> None:
     pictures = {"text_to_image_r1": 66.16, "text_to_image_r5": 88.40, "text_to_image_r10": 92.94}
     texts = {"image_to_text_r1": 80.70, "image_to_text_r5": 95.70, "image_to_text_r10": 98.00}
     assert found == pictures | texts
-    assert [round(100 * one.value, 2) for one in ROWS["uniter/coco-large"].numbers][:4] == [52.93, 79.93, 87.95, 65.68]
+    assert {one.surplus for one in ROWS["uniter/flickr"].numbers} == {0, 1 / 5_000, 5 / 5_000, 10 / 5_000}
+    coco = {
+        "coco": [50.33, 78.52, 87.16, 64.40, 87.40, 93.08],
+        "coco-large": [52.93, 79.93, 87.95, 65.68, 88.56, 93.76],
+    }
+    for name, values in coco.items():
+        assert [round(100 * one.value, 2) for one in ROWS[f"uniter/{name}"].numbers] == values
+        assert {one.surplus for one in ROWS[f"uniter/{name}"].numbers} == {0, 1 / 25_000, 5 / 25_000, 10 / 25_000}
     assert [round(100 * one.value, 2) for one in ROWS["uniter/vcr-large-val"].numbers] == [77.22, 80.49, 62.59]
     phrases = ["refcoco-testB", "refcoco+-large-testA-detected", "refcocog-test", "refcocog-large-val-detected"]
     assert [ROWS[f"uniter/{name}"].numbers[0].value for name in phrases] == [0.9046, 0.8145, 0.8652, 0.7486]

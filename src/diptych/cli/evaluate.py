@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,9 +108,11 @@ def evaluate(
         "--templates": templates,
         "--class-names": class_names,
         "--seed": seed or None,
+        "--device": None if device == "auto" else device,
     }
     again = [word for name, value in asked_too.items() if value is not None for word in (name, str(value))]
-    screen.next_step(_next(run, task, table, split, html, regions or [], again))
+    beside = Path() if keep is None else keep
+    screen.next_step(_next(run, task, table, split, html, regions or [], again, beside))
 
 
 def _page_of(run: str, task: str) -> Path | None:
@@ -133,16 +136,17 @@ def _asked(
     from diptych.tasks.asked import Asked
     from diptych.tasks.prompts import find_templates
 
-    given = {"top": top, "recall_weight": recall_weight}
-    return Asked(
+    asked = Asked(
         split=split,
         limit=limit,
         text_kind=text_kind,
         templates=() if templates is None else find_templates(templates),
         class_names=() if class_names is None else read_word_list(class_names),
         seed=seed,
-        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
+    if top is not None:
+        asked = replace(asked, top=top)
+    return asked if recall_weight is None else replace(asked, recall_weight=recall_weight)
 
 
 def _evaluate(
@@ -204,15 +208,22 @@ def _show(evaluation: Evaluation, json_file: Path | None, html: Path | None) -> 
 
 
 def _next(
-    run: str, task: str, table: Table, split: str, html: Path | None, regions: Sequence[Path], again: Sequence[str]
+    run: str,
+    task: str,
+    table: Table,
+    split: str,
+    html: Path | None,
+    regions: Sequence[Path],
+    again: Sequence[str],
+    folder: Path,
 ) -> str:
-    """Another task that the table can ask, a look at the page, or the same again, with these words, and a page."""
+    """Another task that the table can ask, a look at the page, or the same again with its words and a page."""
     from diptych.tasks.asking import OF_DETECTORS, OF_MATCHERS, OF_TOWERS
     from diptych.tasks.evaluation import possible
 
     page = _page_of(run, task) if html is None else html
     if page is None:
-        return evaluate_command(run, task, table.path, split, Path(f"{task}.html"), regions, again)
+        return evaluate_command(run, task, table.path, split, folder / f"{task}.html", regions, again)
     if task in ("answers", "referring"):  # rows of questions show no pictures to ask the other tasks about
         return screen.look_at(page)
     alike = OF_DETECTORS if task in OF_DETECTORS else OF_MATCHERS if regions else OF_TOWERS

@@ -17,7 +17,6 @@ from diptych.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from diptych.data.table import Table
-    from diptych.progress import Progress
     from diptych.tasks.asking import Asking
 
 report_app = typer.Typer(help="What runs learned, as pages to look at.", cls=Verbs)
@@ -39,16 +38,13 @@ def show(
 
     if not (run / "run.json").is_file():
         raise DataError(f"{run} holds no run (there is no run.json in it); name the folder of `diptych train --out`")
-    model, table = _model(run, device), _table(run, data or [], regions or [])
+    table = _table(run, data or [], regions or [])
+    if table is not None and split is not None:
+        table.split(split)  # a wrong name is told before the model is loaded
+    model = _model(run, device)
     with screen.progress() as progress:
-        _check(model, table, regions or [], split, run, progress)
         review = write_report(
-            run,
-            encoder=model,
-            table=table,
-            split=split,
-            seed=seed,
-            progress=progress,
+            run, encoder=model, table=table, split=split, seed=seed, keep_answers=True, progress=progress
         )
     screen.out(review.headline)
     screen.out()
@@ -105,32 +101,6 @@ def _model(run: Path, device: str) -> Asking | None:
     if not any((run / "checkpoints").glob("step_*")):
         return None
     return systems.load_any(run, device=device)
-
-
-def _check(
-    model: Asking | None,
-    table: Table | None,
-    regions: Sequence[Path],
-    split: str | None,
-    run: Path,
-    progress: Progress,
-) -> None:
-    """That the model can be asked: else a report that has no answers would take the place of one that has.
-
-    Raises:
-        UsageError: regions are read, and none are given.
-        DataError: there is no such split, or the regions are of another detector.
-    """
-    from diptych import systems
-    from diptych.tasks.fused_matcher import FusedMatcher
-
-    if table is not None and split is not None:
-        table.split(split)
-    if not isinstance(model, FusedMatcher):
-        return
-    if table is None or not regions:
-        raise UsageError(f"the model of {run} reads regions; name its table and these: --data DATA --regions REGIONS")
-    model.check_rows(table.split(split or systems.read_run(run).training.eval_split), progress.say)
 
 
 def _table(run: Path, data: Sequence[Path], regions: Sequence[Path]) -> Table | None:

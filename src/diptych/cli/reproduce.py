@@ -62,7 +62,7 @@ def reproduce(
     if json_file is not None:
         _write(json_file, row, numbers, weights, data, regions)
         screen.out(f"Numbers: {json_file}")
-    screen.next_step(_again(row, weights, data, regions))
+    screen.next_step(_again(row, weights, data, regions, device, keep))
     if not all(one.passed for one in numbers):
         raise typer.Exit(FAILED)
 
@@ -182,9 +182,10 @@ def _write(
     write_json(file, found)
 
 
-def _again(row: Published, weights: str, data: Path, regions: Sequence[Path]) -> str:
-    """The same evaluation with its page."""
+def _again(row: Published, weights: str, data: Path, regions: Sequence[Path], device: str, keep: Path | None) -> str:
+    """The same evaluation with its page, beside the scores that were kept."""
     from diptych.cli.evaluate import evaluate_command
 
-    page = Path(f"{row.name.replace('/', '-')}.html")
-    return evaluate_command(weights, row.task, data, row.split, page, regions)
+    page = (keep or Path()) / f"{row.name.replace('/', '-')}.html"
+    more = [] if device == "auto" else ["--device", device]
+    return evaluate_command(weights, row.task, data, row.split, page, regions, more)

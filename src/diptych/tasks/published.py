@@ -139,7 +139,7 @@ def allowance(row: Published) -> str:
     """The tolerance in points, with what the source's metric may have added; a dash where a server scores."""
     if row.server:
         return "–"
-    surplus = [f"{100 * one.surplus:.2f}" for one in row.numbers if one.surplus]
+    surplus = [f"{100 * one.surplus:.2g}" for one in row.numbers if one.surplus]
     added = f", and down to {' / '.join(surplus)} more" if surplus else ""
     return f"{100 * row.tolerance:.1f}{added}"
 

@@ -44,7 +44,8 @@ def rerank(
             logit, as they were trained; 0: the matcher alone decides.
         progress: where the work is drawn.
     Raises:
-        DataError: a picture has no regions, or they are of another detector; or the matcher's scores are no numbers.
+        DataError: a picture has no regions, or they are of another detector; or scores or
+            cosines are no numbers.
     """
     pictures = _candidates(recalled.text, recalled.image, top)  # (T, top)
     texts = _candidates(recalled.image, recalled.text, top)  # (P, top)
@@ -55,8 +56,10 @@ def rerank(
     scores = matcher.match(samples, recalled.texts, ordered, progress)
     if not scores.isfinite().all():
         raise DataError("scores of pairs are not finite: the model's weights, or the regions, hold NaN or infinity")
-    scores += cosine_weight * _cosines(recalled, ordered)
-    odds = dict(zip(ordered, scores.tolist(), strict=True))
+    cosines = _cosines(recalled, ordered)
+    if not cosines.isfinite().all():
+        raise DataError("cosines of pairs are not finite: the weights of the two towers hold NaN or infinity")
+    odds = dict(zip(ordered, (scores + cosine_weight * cosines).tolist(), strict=True))
     return replace(
         recalled,
         text_to_image_ranks=_ranks(

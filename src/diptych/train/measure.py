@@ -21,6 +21,7 @@ from diptych.tasks.choices import ChoicesResult, choices
 from diptych.tasks.detection import DetectionResult, Detector, detection, detection_numbers
 from diptych.tasks.encoder import Towers
 from diptych.tasks.evidence import choices_scores, classes_scores, found_by, retrieval_scores
+from diptych.tasks.fused_matcher import FusedMatcher
 from diptych.tasks.matcher import Matcher
 from diptych.tasks.matching import MatchingResult, alignments, matching
 from diptych.tasks.prompts import DEFAULT, templates
@@ -74,58 +75,50 @@ def measure(
         return Measured(why_not="the run ended before its first checkpoint, so there is no model to ask.")
     if table is None:
         return Measured(why_not="the table that the run was trained on was not at hand; name it with --data.")
-    if isinstance(model, Detector):
-        return _objects(model, table, split, limit, progress)
-    if isinstance(model, Answerer) and model.answers:
-        return _answers(model, table, split, limit, progress)
-    if isinstance(model, Matcher):
-        return _matches(model, table, split, limit, progress)
-    encoder = model
     try:
-        rows = table.split(split)
-        result = retrieval(encoder, rows, limit=limit, progress=progress)
+        return _measured(model, table, table.split(split), limit, progress)
     except DiptychError as error:
         return Measured(why_not=str(error))
+
+
+def _measured(model: Asking, table: Table, rows: Rows, limit: int, progress: Progress) -> Measured:
+    """Raises DiptychError where the rows have not what such a model is asked about."""
+    if isinstance(model, FusedMatcher):
+        model.check_rows(rows, progress.say)
+    if isinstance(model, Detector):
+        objects = detection(model, rows, limit=limit, progress=progress)
+        scores = tuple(detection_numbers(objects))
+        return Measured(scores=scores, split=rows.name, rejects=objects.rejects, detection=objects)
+    if isinstance(model, Answerer) and model.answers:
+        answers = answering(model, rows, limit=limit, progress=progress)
+        return Measured(scores=tuple(answering_scores(answers)), split=rows.name)
+    if isinstance(model, Matcher):
+        return _matches(model, table, rows, limit, progress)
+    return _retrieves(model, table, rows, limit, progress)
+
+
+def _retrieves(encoder: Towers, table: Table, rows: Rows, limit: int, progress: Progress) -> Measured:
+    result = retrieval(encoder, rows, limit=limit, progress=progress)
     names = tuple(table.meta.get("label_names", ()))
     measured = Measured(
         scores=tuple(retrieval_scores(result)),
         found=found_by(result, rows, scale=float(encoder.scale), label_names=names),
-        split=split,
+        split=rows.name,
         rejects=result.rejects,
     )
     measured = _with_classes(measured, encoder, rows, table.meta, limit, progress)
-    questions = tuple(_questions(encoder, table, split, limit, progress))
+    questions = tuple(_questions(encoder, table, rows.name, limit, progress))
     scores = choices_scores(*(result for result, _ in questions))
     return replace(measured, questions=questions, scores=(*measured.scores, *scores))
 
 
-def _objects(detector: Detector, table: Table, split: str, limit: int, progress: Progress) -> Measured:
-    try:
-        result = detection(detector, table.split(split), limit=limit, progress=progress)
-    except DiptychError as error:
-        return Measured(why_not=str(error))
-    return Measured(scores=tuple(detection_numbers(result)), split=split, rejects=result.rejects, detection=result)
-
-
-def _answers(model: Answerer, table: Table, split: str, limit: int, progress: Progress) -> Measured:
-    try:
-        found = answering(model, table.split(split), limit=limit, progress=progress)
-        return Measured(scores=tuple(answering_scores(found)), split=split)
-    except DiptychError as error:
-        return Measured(why_not=str(error))
-
-
-def _matches(matcher: Matcher, table: Table, split: str, limit: int, progress: Progress) -> Measured:
-    try:
-        rows = table.split(split)
-        result = matching(matcher, rows, limit=limit, progress=progress)
-    except DiptychError as error:
-        return Measured(why_not=str(error))
-    questions = tuple(_questions(matcher, table, split, limit, progress))
+def _matches(matcher: Matcher, table: Table, rows: Rows, limit: int, progress: Progress) -> Measured:
+    result = matching(matcher, rows, limit=limit, progress=progress)
+    questions = tuple(_questions(matcher, table, rows.name, limit, progress))
     scores = (*result.scores(), *choices_scores(*(answers for answers, _ in questions)))
     return Measured(
         scores=scores,
-        split=split,
+        split=rows.name,
         matching=result,
         questions=questions,
         aligned=partial(alignments, result, matcher, rows),

@@ -11,6 +11,7 @@ from typing import Any
 from diptych.checkpoint.files import write_whole
 from diptych.data.show import ShownTable
 from diptych.data.table import Table
+from diptych.errors import DataError
 from diptych.progress import SILENT, Progress, spoken_time
 from diptych.report.history import History, read_history, series
 from diptych.report.page import Page, Section, missing, render
@@ -26,6 +27,7 @@ from diptych.tasks.matching import NAME as MATCHING
 from diptych.train.measure import Measured, measure
 
 FORMAT = 1
+REPORT, METRICS = "report.html", "metrics.json"
 TWO_TOWERS = (
     "A model of two towers makes one vector of the picture and one of the text, and compares these; fine patterns, "
     "which words belong together, and where things stand are easily lost on the way. The fused models, which read the "
@@ -65,6 +67,7 @@ def write_report(
     table: Table | None,
     split: str | None = None,
     seed: int = 0,
+    keep_answers: bool = False,
     progress: Progress = SILENT,
 ) -> Review:
     """Writes report.html and metrics.json into a run folder, about as many pictures as the run's own evaluations had.
@@ -75,12 +78,17 @@ def write_report(
         table: what the run was trained on; None where it is gone.
         split: what is asked; None: the split that the run was evaluated on.
         seed: of what is drawn.
+        keep_answers: never put a report without answers in the place of one that has some.
         progress: where the work is drawn.
+    Raises:
+        DataError: `keep_answers`, and the model cannot be asked any more.
     """
     history, run = read_history(run_folder), _read_run(run_folder)
     asked = split or _training(run).get("eval_split", "validation")
     limit = _training(run).get("eval_rows", 1000)
     measured = measure(encoder, table, split=asked, limit=limit, progress=progress)
+    if keep_answers and measured.why_not and _has_answers(run_folder / METRICS):
+        raise DataError(f"{run_folder / REPORT} stays as it is: {measured.why_not}")
     headline = _headline(history, measured)
     metrics = {
         "format": FORMAT,
@@ -91,11 +99,11 @@ def write_report(
         "results": plain(measured.scores),
     }
     page = _page(run, history, measured, metrics, seed=seed, progress=progress)
-    write_whole(run_folder / "metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    write_whole(run_folder / "report.html", render(page))
+    write_whole(run_folder / METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    write_whole(run_folder / REPORT, render(page))
     return Review(
-        report=run_folder / "report.html",
-        metrics=run_folder / "metrics.json",
+        report=run_folder / REPORT,
+        metrics=run_folder / METRICS,
         headline=headline,
         scores=measured.scores,
     )
@@ -203,6 +211,10 @@ def _figures(history: History, scores: Sequence[Score]) -> list[tuple[str, str]]
     told += [(f"{parameters:,}", "parameters")] if isinstance(parameters, int) else []
     told += [(spoken_time(history.seconds), "of training")] if history.seconds else []
     return shown + told
+
+
+def _has_answers(metrics: Path) -> bool:
+    return metrics.exists() and bool(json.loads(metrics.read_text(encoding="utf-8")).get("results"))
 
 
 def _read_run(run_folder: Path) -> dict[str, Any]:

@@ -68,11 +68,11 @@ def other_data(began: str, table: Table) -> str:
 def other_partners(began: str, now: str) -> str:
     """What is said of a run that goes on with other partners than those of the fingerprint `began`; "" for none."""
     if not began:
-        return "the run was begun without partners of its rows. Leave out --partners, or choose another --out."
+        return "the run goes without partners of its rows. Leave out --partners, or choose another --out."
     given = f"those that are given have {now}" if now else "none are given"
     return (
-        f"the run was begun with partners of fingerprint {began}, and {given}. Pass the --partners that it was begun "
-        "with, or choose another --out."
+        f"the run goes with partners of fingerprint {began}, and {given}. Pass the --partners of that fingerprint, or "
+        "choose another --out."
     )
 
 
