@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -56,6 +57,35 @@ def golden_root(request: pytest.FixtureRequest) -> Path:
             f"--golden-root {root} is no folder; expected one with a folder a room, as tests/golden"
         )
     return root
+
+
+@pytest.fixture(scope="session")
+def exit_code() -> Callable[..., int]:
+    """Runs a command; returns its exit code."""
+    from diptych.cli.main import main
+
+    def run(*words: object) -> int:
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        return int(ended.value.code or 0)
+
+    return run
+
+
+@pytest.fixture
+def spoken(
+    exit_code: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command; returns its exit code, standard output and standard error, in wide lines without colours."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "400")
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = exit_code(*words)
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="session", autouse=True)

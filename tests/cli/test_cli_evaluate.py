@@ -3,6 +3,7 @@
 import io
 import json
 import shlex
+from functools import partial
 
 import pyarrow as pa
 import pytest
@@ -10,7 +11,6 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from diptych.cli.main import main
 from diptych.data.table import open_table
 from diptych.data.table_writer import TableWriter
 from diptych.tasks import evaluation
@@ -58,22 +58,10 @@ def table(tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, table):
-    """Runs the command on the table; returns exit code, standard output and standard error."""
+def run(spoken, monkeypatch, table):
+    """`spoken` of `diptych evaluate`, on the table."""
     monkeypatch.setattr("diptych.systems.load_any", lambda source, device: Colours())
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def command(*words):
-        code = 0
-        try:
-            main(["evaluate", "runs/x", "--data", str(table), *map(str, words)])
-        except SystemExit as left:
-            code = left.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return command
+    return partial(spoken, "evaluate", "runs/x", "--data", table)
 
 
 @pytest.mark.parametrize(

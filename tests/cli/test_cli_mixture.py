@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-from diptych.cli.main import main
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import open_table
 from kill import content
@@ -23,14 +23,6 @@ pytestmark = pytest.mark.slow
 
 SETTINGS = ("training.steps=24", "training.checkpoint_every=4", "training.eval_every=12", "training.batch_tokens=400",
             "inputs.workers=1", "inputs.vocab_size=300")  # fmt: skip
-
-
-def run(*words: object) -> int:
-    try:
-        main([str(word) for word in words])
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +47,10 @@ def words(world: Path, out: Path) -> list[object]:
 
 
 def test_a_killed_run_goes_on_as_the_one_that_was_not(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int], world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run(*words(world, whole)) == 0
+    assert exit_code(*words(world, whole)) == 0
     said = capsys.readouterr()
     assert f"--data {world / 'a'} " in said.out.splitlines()[-1]
     command = [sys.executable, "-m", "diptych.cli.main", *map(str, words(world, killed))]
@@ -71,7 +63,7 @@ def test_a_killed_run_goes_on_as_the_one_that_was_not(
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert run(*words(world, killed), "--resume") == 0
+    assert exit_code(*words(world, killed), "--resume") == 0
     assert content(killed) == content(whole)
 
     (start, *_), steps = ([json.loads(line) for line in log.read_text().splitlines() if f'"event": "{kind}"' in line]
@@ -81,25 +73,29 @@ def test_a_killed_run_goes_on_as_the_one_that_was_not(
     assert "| table 2 | b, train" in (whole / "card.md").read_text()
 
     capsys.readouterr()
-    assert run("train", *tables(world, "b", "a"), "--out", killed, "--resume") == 1
+    assert exit_code("train", *tables(world, "b", "a"), "--out", killed, "--resume") == 1
     assert "2 tables, number 1 of them" in capsys.readouterr().err
 
 
-def test_a_run_over_tables_is_repeated_and_its_report_written_again(world: Path, tmp_path: Path) -> None:
+def test_a_run_over_tables_is_repeated_and_its_report_written_again(
+    exit_code: Callable[..., int], world: Path, tmp_path: Path
+) -> None:
     first, again = tmp_path / "first", tmp_path / "again"
     few = ("--set", "training.steps=3")
-    assert run(*words(world, first), *few) == 0
-    assert run("train", "--repeat", first / "run.json", *tables(world, "a", "b"), "--out", again) == 0
+    assert exit_code(*words(world, first), *few) == 0
+    assert exit_code("train", "--repeat", first / "run.json", *tables(world, "a", "b"), "--out", again) == 0
     assert content(again)["model.safetensors"] == content(first)["model.safetensors"]
-    assert run("evaluate", first, "--task", "matching", *tables(world, "b")) == 0
+    assert exit_code("evaluate", first, "--task", "matching", *tables(world, "b")) == 0
 
 
-def test_mistakes_are_told(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_told(
+    exit_code: Callable[..., int], world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = ("--out", tmp_path / "new")
-    assert run("train", "uniter", "tiny", *tables(world, "a", "b"), "--share", 2, *out) == 2
+    assert exit_code("train", "uniter", "tiny", *tables(world, "a", "b"), "--share", 2, *out) == 2
     assert "training.shares is 2, and tables to train on: 2" in capsys.readouterr().err
-    assert run("train", "uniter", "tiny", *tables(world, "a"), "--data", world / "regions-b", *out) == 1
+    assert exit_code("train", "uniter", "tiny", *tables(world, "a"), "--data", world / "regions-b", *out) == 1
     assert "expected tables of one kind" in capsys.readouterr().err
-    assert run("train", "clip", "tiny", "--data", world / "a", "--data", world / "nowhere", *out) == 1
+    assert exit_code("train", "clip", "tiny", "--data", world / "a", "--data", world / "nowhere", *out) == 1
     assert "nowhere is no table" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

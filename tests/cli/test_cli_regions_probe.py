@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from diptych.cli.main import main
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import open_table
 
@@ -21,20 +21,16 @@ def place(tmp_path_factory: pytest.TempPathFactory, chance_regions: Any) -> Path
     return folder
 
 
-def ended(*words: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(["regions", "probe", *map(str, words)])
-    return int(stop.value.code or 0)
-
-
-def test_names_are_told_and_what_is_not_there_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_are_told_and_what_is_not_there_is_said(
+    exit_code: Callable[..., int], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = (place / "regions", "--data", place / "scenes")
-    assert ended(*words, "--field", "name", "--field", "size", "--json", place / "n.json") == 0
+    assert exit_code("regions", "probe", *words, "--field", "name", "--field", "size", "--json", place / "n.json") == 0
     told = capsys.readouterr().out
     assert told.splitlines()[-1].startswith("Next: diptych regions show ") and "chance" in told
     numbers = json.loads((place / "n.json").read_text())
     assert set(numbers["results"]) == {"name", "size"} and numbers["met"] <= numbers["objects"]
-    assert ended(*words, "--field", "shape") == 2
+    assert exit_code("regions", "probe", *words, "--field", "shape") == 2
     assert "no field 'shape' of words; they have name, colour, texture, size" in capsys.readouterr().err
-    assert ended(*words, "--split", "train") == 2
+    assert exit_code("regions", "probe", *words, "--split", "train") == 2
     assert "learns on train" in capsys.readouterr().err

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from diptych.cli.main import main
 from diptych.cli.regions_train import fitting_recipe
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import open_table
@@ -22,12 +22,6 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world") / "scenes"
     draw_scenes(folder, easy(num=64, seed=1, size_px=40), workers=1)
     return folder
-
-
-def ended(*arguments: str | Path) -> int:
-    with pytest.raises(SystemExit) as error:
-        main([str(one) for one in arguments])
-    return int(error.value.code or 0)
 
 
 def picture(width: int, height: int) -> bytes:
@@ -46,11 +40,11 @@ def test_small_pictures_get_the_scenes_recipe(scenes: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_detector_is_trained_evaluated_and_gone_on_with(
-    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int], scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, few = tmp_path / "run", ("training.steps=2", "training.batch=4", "training.eval_rows=4", "inputs.workers=0")
     settings = [word for one in few for word in ("--set", one)]
-    assert ended("regions", "train", scenes, "--recipe", "tiny", "--out", out, "--device", "cpu", *settings) == 0
+    assert exit_code("regions", "train", scenes, "--recipe", "tiny", "--out", out, "--device", "cpu", *settings) == 0
     told = capsys.readouterr().out
     assert "Average precision is" in told
     assert f"Next: diptych regions extract {scenes} --detector own:{out} --out {out}-regions" in told
@@ -59,12 +53,12 @@ def test_a_detector_is_trained_evaluated_and_gone_on_with(
     page = (out / "report.html").read_text()
     assert "Precision while training" in page and "Recall while training" not in page
     assert "Average precision at IoU 0.50 of each class" in page
-    assert ended("regions", "train", scenes, "--out", out, "--resume", "--device", "cpu") == 0
+    assert exit_code("regions", "train", scenes, "--out", out, "--resume", "--device", "cpu") == 0
     found = tmp_path / "found.json"
     asked = ("--task", "detection", "--data", scenes, "--split", "train", "--limit", "9", "--json", found)
-    assert ended("evaluate", out, *asked, "--device", "cpu") == 0
+    assert exit_code("evaluate", out, *asked, "--device", "cpu") == 0
     assert json.loads(found.read_text())["details"]["num_pictures"] == 9
-    assert ended("weights", "identify", out) == 0
+    assert exit_code("weights", "identify", out) == 0
     assert "Faster R-CNN, conv fpn" in capsys.readouterr().out
 
 
@@ -80,17 +74,22 @@ SMALL = (
     ("recipe", "network"), [("coco", "resnet50 fpn"), ("coco_v2", "resnet50_v2 fpn"), ("c4", "resnet101 c4")]
 )
 def test_the_recipes_for_photos_take_a_step(
-    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], recipe: str, network: str
+    exit_code: Callable[..., int],
+    scenes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    recipe: str,
+    network: str,
 ) -> None:
     """Whole networks, on pictures and numbers of boxes that are small."""
     out = tmp_path / "run"
     settings = [word for one in SMALL for word in ("--set", one)]
-    assert ended("regions", "train", scenes, "--recipe", recipe, "--out", out, "--device", "cpu", *settings) == 0
+    assert exit_code("regions", "train", scenes, "--recipe", recipe, "--out", out, "--device", "cpu", *settings) == 0
     told = capsys.readouterr()
     assert "Note: the ResNet's norms are frozen" in told.err.replace("\n", " ")
     steps = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines() if "loss" in line]
     assert any(math.isfinite(step["loss"]) for step in steps if "loss" in step)
-    assert ended("weights", "identify", out) == 0
+    assert exit_code("weights", "identify", out) == 0
     told = capsys.readouterr()
     assert f"Faster R-CNN, {network}" in told.out and f"--detector own:{out}" in told.out
 
@@ -105,17 +104,24 @@ def test_the_recipes_for_photos_take_a_step(
     ],
 )
 def test_mistakes_are_one_line(
-    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+    exit_code: Callable[..., int],
+    scenes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
 ) -> None:
-    assert ended("regions", "train", scenes, "--out", tmp_path / "run", *words) != 0
+    assert exit_code("regions", "train", scenes, "--out", tmp_path / "run", *words) != 0
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1 and message in errors[0]
     assert not (tmp_path / "run" / "run.json").exists()
 
 
-def test_a_table_without_boxes_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_without_boxes_is_told(
+    exit_code: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with TableWriter(tmp_path / "table") as writer:
         for split in ("train", "validation"):
             writer.add(split, key=split, image=picture(9, 9), texts=["a"])
-    assert ended("regions", "train", tmp_path / "table", "--out", tmp_path / "run") == 1
+    assert exit_code("regions", "train", tmp_path / "table", "--out", tmp_path / "run") == 1
     assert "no column 'objects' with boxes" in capsys.readouterr().err

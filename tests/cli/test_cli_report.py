@@ -5,8 +5,6 @@ import shlex
 
 import pytest
 
-from diptych.cli.main import main
-
 
 @pytest.fixture
 def make_run(tmp_path):
@@ -27,19 +25,10 @@ def make_run(tmp_path):
     return make
 
 
-def run(*words):
-    """The exit code of a command."""
-    try:
-        main([str(word) for word in words])
-    except SystemExit as end:
-        return end.code or 0
-    return 0
-
-
-def test_compare_shows_runs_side_by_side(make_run, tmp_path, capsys):
+def test_compare_shows_runs_side_by_side(exit_code, make_run, tmp_path, capsys):
     first, second = make_run("a", 1e-3, [3.0, 2.0], r1=0.41), make_run("b", 3e-3, [3.0, 1.0], r1=0.62)
     page, numbers = tmp_path / "both.html", tmp_path / "both.json"
-    assert run("report", "compare", first, second, "--out", page, "--json", numbers) == 0
+    assert exit_code("report", "compare", first, second, "--out", page, "--json", numbers) == 0
     html = page.read_text()
     assert "b finds the right picture first for 62 of 100 texts; 41 in a" in html
     assert ">optim.lr<" in html
@@ -50,33 +39,33 @@ def test_compare_shows_runs_side_by_side(make_run, tmp_path, capsys):
     assert printed.strip().splitlines()[-1].startswith("Next: ")
 
 
-def test_compare_says_whose_report_is_missing(make_run, tmp_path):
+def test_compare_says_whose_report_is_missing(exit_code, make_run, tmp_path):
     page = tmp_path / "both.html"
     runs = make_run("a", 1e-3, [3.0]), make_run("b", 1e-3, [3.0], r1=0.5)
-    assert run("report", "compare", *runs, "--out", page) == 0
+    assert exit_code("report", "compare", *runs, "--out", page) == 0
     assert "No results yet: a." in page.read_text()
 
 
-def test_galleries_of_other_sizes_are_told(make_run, tmp_path, capsys):
+def test_galleries_of_other_sizes_are_told(exit_code, make_run, tmp_path, capsys):
     runs = make_run("a", 1e-3, [3.0], r1=0.5), make_run("b", 1e-3, [3.0], r1=0.6, chance=0.002)
-    assert run("report", "compare", *runs, "--out", tmp_path / "both.html") == 0
+    assert exit_code("report", "compare", *runs, "--out", tmp_path / "both.html") == 0
     assert "differs" in capsys.readouterr().out
 
 
-def test_one_run_cannot_be_compared(make_run, capsys):
-    assert run("report", "compare", make_run("a", 1e-3, [3.0])) == 2
+def test_one_run_cannot_be_compared(exit_code, make_run, capsys):
+    assert exit_code("report", "compare", make_run("a", 1e-3, [3.0])) == 2
     assert "name two or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", [("show",), ("compare", ".")])
-def test_a_folder_without_a_run(tmp_path, capsys, verb):
-    assert run("report", *verb, tmp_path) == 1
+def test_a_folder_without_a_run(exit_code, tmp_path, capsys, verb):
+    assert exit_code("report", *verb, tmp_path) == 1
     assert "holds no run" in capsys.readouterr().err
 
 
-def test_show_writes_the_curves_of_a_run_without_weights(make_run, capsys):
+def test_show_writes_the_curves_of_a_run_without_weights(exit_code, make_run, capsys):
     folder = make_run("a", 1e-3, [3.0, 2.0])
-    assert run("report", "show", folder) == 0
+    assert exit_code("report", "show", folder) == 0
     html = (folder / "report.html").read_text()
     assert "The loss went from 3.00 to 2.00 in 2 steps" in html
     printed = capsys.readouterr().out
@@ -85,18 +74,18 @@ def test_show_writes_the_curves_of_a_run_without_weights(make_run, capsys):
     assert printed.strip().splitlines()[-1] == f"Next: python3 -m webbrowser {page}"
 
 
-def test_the_next_step_after_show_can_be_pasted(make_run, tmp_path, capsys, monkeypatch):
+def test_the_next_step_after_show_can_be_pasted(exit_code, make_run, tmp_path, capsys, monkeypatch):
     make_run("a b", 1e-3, [3.0, 2.0])
     make_run("c", 1e-3, [3.0, 1.0])
     (tmp_path / "aa").mkdir()
     monkeypatch.chdir(tmp_path)
     for name, told in (("c", "compare c 'a b'"), ("a b", "compare 'a b' c")):
-        assert run("report", "show", name) == 0
+        assert exit_code("report", "show", name) == 0
         last = capsys.readouterr().out.strip().splitlines()[-1]
         assert last == f"Next: diptych report {told}"
-        assert run(*shlex.split(last)[2:]) == 0
+        assert exit_code(*shlex.split(last)[2:]) == 0
     assert (tmp_path / "comparison.html").is_file()
     monkeypatch.chdir(tmp_path / "c")
     capsys.readouterr()
-    assert run("report", "show", ".") == 0
+    assert exit_code("report", "show", ".") == 0
     assert capsys.readouterr().out.strip().splitlines()[-1] == "Next: diptych report compare . '../a b'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import torch
 from torch.testing import assert_close
 
 import diptych
-from diptych.cli.main import main
 from diptych.clip.model import CLIP, ClipConfig
 from diptych.clip.weights import write_weights
 from diptych.data.tokenizers import train_tokenizer
@@ -32,14 +32,6 @@ CONFIG = ClipConfig(
     text_layers=1,
     text_heads=1,
 )
-
-
-def run(*arguments: object) -> int:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +53,10 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_identify_names_what_it_found(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("weights", "identify", published, "--json", tmp_path / "new" / "found.json") == 0
+def test_identify_names_what_it_found(
+    exit_code: Callable[..., int], published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("weights", "identify", published, "--json", tmp_path / "new" / "found.json") == 0
     shown = capsys.readouterr().out
     for word in ("open_clip", "vit, 1 layers, 64 wide, patches of 16", "quick_gelu", "49408 words, at most 77 tokens"):
         assert word in shown
@@ -73,19 +67,23 @@ def test_identify_names_what_it_found(published: Path, tmp_path: Path, capsys: p
 
 
 @pytest.mark.parametrize("layout", ["diptych", "huggingface", "open_clip"])
-def test_there_and_back(own: Path, tmp_path: Path, layout: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("weights", "convert", own, tmp_path / "out", "--to", layout) == 0
+def test_there_and_back(
+    exit_code: Callable[..., int], own: Path, tmp_path: Path, layout: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("weights", "convert", own, tmp_path / "out", "--to", layout) == 0
     assert f"Next: diptych weights identify {tmp_path / 'out'}" in capsys.readouterr().out.replace("\n", " ")
-    assert run("weights", "identify", tmp_path / "out") == 0
+    assert exit_code("weights", "identify", tmp_path / "out") == 0
     assert layout in capsys.readouterr().out
-    assert run("weights", "convert", tmp_path / "out", tmp_path / "back", "--to", "open_clip") == 0
+    assert exit_code("weights", "convert", tmp_path / "out", tmp_path / "back", "--to", "open_clip") == 0
     first, last = diptych.load(own, device="cpu"), diptych.load(tmp_path / "back", device="cpu")
     assert_close(last.encode_text(TEXTS), first.encode_text(TEXTS), rtol=0, atol=0)
 
 
-def test_transformers_loads_weights_and_vocabulary(published: Path, tmp_path: Path) -> None:
+def test_transformers_loads_weights_and_vocabulary(
+    exit_code: Callable[..., int], published: Path, tmp_path: Path
+) -> None:
     transformers = pytest.importorskip("transformers")
-    assert run("weights", "convert", published, tmp_path / "out", "--to", "huggingface") == 0
+    assert exit_code("weights", "convert", published, tmp_path / "out", "--to", "huggingface") == 0
     model = transformers.CLIPModel.from_pretrained(tmp_path / "out")
     tokenizer = transformers.CLIPTokenizer.from_pretrained(tmp_path / "out")
     words = tokenizer(TEXTS[:2], padding=True, return_tensors="pt")
@@ -96,10 +94,12 @@ def test_transformers_loads_weights_and_vocabulary(published: Path, tmp_path: Pa
     assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_open_clip_loads_what_a_run_of_ours_became(published: Path, tmp_path: Path) -> None:
+def test_open_clip_loads_what_a_run_of_ours_became(
+    exit_code: Callable[..., int], published: Path, tmp_path: Path
+) -> None:
     open_clip = pytest.importorskip("open_clip")
-    assert run("weights", "convert", published, tmp_path / "run", "--to", "diptych") == 0
-    assert run("weights", "convert", tmp_path / "run", tmp_path / "out", "--to", "open_clip") == 0
+    assert exit_code("weights", "convert", published, tmp_path / "run", "--to", "diptych") == 0
+    assert exit_code("weights", "convert", tmp_path / "run", tmp_path / "out", "--to", "open_clip") == 0
     model = open_clip.create_model(f"local-dir:{tmp_path / 'out'}").eval()
     tokenizer = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'out'}")
     with torch.no_grad():
@@ -108,15 +108,19 @@ def test_open_clip_loads_what_a_run_of_ours_became(published: Path, tmp_path: Pa
     assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_a_vocabulary_of_its_own_is_told(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_vocabulary_of_its_own_is_told(
+    exit_code: Callable[..., int], own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     expected = diptych.load(own, device="cpu").encode_text(TEXTS)
     for layout, told in (("open_clip", True), ("huggingface", False), ("diptych", False)):
-        assert run("weights", "convert", own, tmp_path / layout, "--to", layout) == 0
+        assert exit_code("weights", "convert", own, tmp_path / layout, "--to", layout) == 0
         assert ("is its own and lies in" in capsys.readouterr().out) == told
         assert_close(diptych.load(tmp_path / layout, device="cpu").encode_text(TEXTS), expected)
 
 
-def test_what_goes_wrong_is_said(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_goes_wrong_is_said(
+    exit_code: Callable[..., int], published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
     cases = (
@@ -126,7 +130,7 @@ def test_what_goes_wrong_is_said(published: Path, tmp_path: Path, capsys: pytest
         (("identify", tmp_path / "nothing.pt"), 1, "there is no file or folder"),
     )
     for arguments, code, message in cases:
-        assert run("weights", *arguments) == code
+        assert exit_code("weights", *arguments) == code
         assert message in capsys.readouterr().err.replace("\n", " ")
 
 
@@ -139,16 +143,21 @@ def bare(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_weights_that_do_not_say_what_they_are_are_told(
-    published: Path, bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int],
+    published: Path,
+    bare: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     said = Path("sizes.json")
     said.write_text(json.dumps(to_plain(CONFIG)))
-    assert run("weights", "identify", bare) == 1
+    assert exit_code("weights", "identify", bare) == 1
     assert "--config RECIPE" in capsys.readouterr().err.replace("\n", " ")
-    assert run("weights", "identify", bare, "--config", said) == 0
+    assert exit_code("weights", "identify", bare, "--config", said) == 0
     command = capsys.readouterr().out.rpartition("Next: ")[2]
-    assert run(*shlex.split(command)[1:]) == 0  # the Next line, as it is pasted
+    assert exit_code(*shlex.split(command)[1:]) == 0  # the Next line, as it is pasted
     expected = diptych.load(published, device="cpu").encode_text(TEXTS)
     for loaded in (
         diptych.load("laion's.safetensors-diptych", device="cpu"),
@@ -156,16 +165,21 @@ def test_weights_that_do_not_say_what_they_are_are_told(
         diptych.load(bare, device="cpu", config=said),
     ):
         assert_close(loaded.encode_text(TEXTS), expected, rtol=0, atol=0)
-    assert run("weights", "identify", bare, "--config", said) == 0
+    assert exit_code("weights", "identify", bare, "--config", said) == 0
     assert shlex.split(capsys.readouterr().out.rpartition("Next: ")[2])[4] == "laion's.safetensors-diptych-2"
 
 
 def test_a_config_that_is_wrong_is_told(
-    published: Path, bare: Path, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int],
+    published: Path,
+    bare: Path,
+    own: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "typo.json").write_text('{"embed_dmi": 24}')
     (tmp_path / "list.json").write_text("[24]")
-    assert run("weights", "convert", own, tmp_path / "run", "--to", "diptych") == 0
+    assert exit_code("weights", "convert", own, tmp_path / "run", "--to", "diptych") == 0
     for source, config, code, message in (
         (bare, "vit_h14", 2, "there is no recipe 'vit_h14'; did you mean 'vit_h_14'"),
         (bare, "vit_h_14", 1, "keys that the model needs are missing"),
@@ -173,5 +187,5 @@ def test_a_config_that_is_wrong_is_told(
         (bare, tmp_path / "list.json", 2, "holds list; expected an object"),
         (tmp_path / "run", "vit_h_14", 2, "says what model it is; leave the config out"),
     ):
-        assert run("weights", "identify", source, "--config", config) == code
+        assert exit_code("weights", "identify", source, "--config", config) == code
         assert message in capsys.readouterr().err.replace("\n", " ")

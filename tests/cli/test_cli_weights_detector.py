@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
-from diptych.cli.main import main
 from diptych.data.table_writer import TableWriter
 from diptych.detector.layouts import detectron2
 from diptych.detector.layouts.lxmert import read_settings
@@ -26,14 +26,6 @@ SETTINGS = {
     "ROI_BOX_HEAD": {"NUM_ATTRS": 3},
     "INPUT": {"MIN_SIZE_TEST": 48, "MAX_SIZE_TEST": 80},
 }
-
-
-def run(*arguments: object) -> int:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +49,14 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize(("name", "layout"), [("lxmert", "lxmert"), ("pickle", "detectron2"), ("pth", "detectron2")])
 def test_identify_names_the_three_published_layouts(
-    name: str, layout: str, sources: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int],
+    name: str,
+    layout: str,
+    sources: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run("weights", "identify", sources[name], "--json", tmp_path / "found.json") == 0
+    assert exit_code("weights", "identify", sources[name], "--json", tmp_path / "found.json") == 0
     shown = capsys.readouterr().out
     for word in (layout, "bottom-up attention", "ResNet-50, blocks 3 4 6 3", "5, without names", "64 wide"):
         assert word in shown
@@ -73,13 +70,13 @@ def test_identify_names_the_three_published_layouts(
 
 @pytest.mark.slow
 def test_extraction_says_once_what_it_leaves_out(
-    sources: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int], sources: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with TableWriter(tmp_path / "table") as writer:
         for key in "ab":
             writer.add("train", key=key, image=picture(), texts=["a"])
     words = ("--detector", f"butd:{sources['lxmert']}", "--out", tmp_path / "regions", "--device", "cpu")
-    assert run("regions", "extract", tmp_path / "table", *words) == 0
+    assert exit_code("regions", "extract", tmp_path / "table", *words) == 0
     said = capsys.readouterr().err.replace("\n", " ")
     assert said.count("a count of training batches; the norms stand still.") == 1
     assert said.count("ROI_HEADS.SCORE_THRESH_TEST: the port read it and never applied it.") == 1
@@ -92,31 +89,33 @@ def picture() -> bytes:
 
 
 def test_anchors_that_are_not_the_configs_are_noted(
-    sources: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int], sources: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs = torch.load(sources["pth"], weights_only=True)["model"]
     theirs[detectron2.ANCHORS] = theirs[detectron2.ANCHORS] + 0.5
     torch.save(theirs, tmp_path / "other.pth")
-    assert run("weights", "identify", tmp_path / "other.pth") == 0
+    assert exit_code("weights", "identify", tmp_path / "other.pth") == 0
     assert "Note: the stored anchors differ from those of the config by up to 0.5 pixels" in capsys.readouterr().out
 
 
 def test_converted_once_with_its_names_it_is_read_with_them(
-    sources: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int], sources: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, names = tmp_path / "ours", sources["lxmert"].parent
     words = ("--classes", names / "objects.txt", "--attributes", names / "looks.txt")
-    assert run("weights", "convert", sources["pickle"], out, "--to", "diptych", *words) == 0
+    assert exit_code("weights", "convert", sources["pickle"], out, "--to", "diptych", *words) == 0
     assert f"--detector butd:{out}" in capsys.readouterr().out
-    assert run("weights", "identify", out) == 0
+    assert exit_code("weights", "identify", out) == 0
     shown = capsys.readouterr().out
     assert "5: yolk, stop sign, cat, dog, man" in shown and "3: red, old, wet" in shown
     assert f"Next: diptych regions extract DATA --detector butd:{out} --out REGIONS" in shown
-    assert run("weights", "convert", sources["pth"], tmp_path / "unnamed", "--to", "diptych") == 0
+    assert exit_code("weights", "convert", sources["pth"], tmp_path / "unnamed", "--to", "diptych") == 0
     assert "The 5 classes have no names" in capsys.readouterr().out
 
 
-def test_what_goes_wrong_is_said(sources: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_goes_wrong_is_said(
+    exit_code: Callable[..., int], sources: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = sources["lxmert"].parent
     torch.save({"weight": torch.zeros(2)}, tmp_path / "clip.pt")
     (tmp_path / "typo.json").write_text('{"num_clases": 4}')
@@ -129,7 +128,7 @@ def test_what_goes_wrong_is_said(sources: dict[str, Path], tmp_path: Path, capsy
         (("identify", sources["pth"], "--config", tmp_path / "typo.json"), 2, "did you mean 'model.num_classes'"),
         (("identify", clip), 1, "has no open_clip_config.json"),
     ):
-        assert run("weights", *arguments) == code
+        assert exit_code("weights", *arguments) == code
         said = capsys.readouterr().err.replace("\n", " ")
         assert message in said and said.count("Error: ") == 1
     assert not a.exists()

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from diptych.cli.main import main
 from diptych.data.scenes import draw_scenes, easy
 
 Run = Callable[..., tuple[int, str, str]]
@@ -180,7 +179,7 @@ MISSING = {
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(exit_code: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a table, another without questions, a trained run, and notes that are neither."""
     from diptych.data.table_writer import TableWriter
 
@@ -192,26 +191,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.add("train", key="0", image=b"", texts=["a text"])
     old = ["clip", "tiny", "--data", str(folder / "scenes"), "--out", str(folder / "runs" / "old"), "--device", "cpu"]
     few = ["training.steps=1", "training.batch=4", "training.eval_rows=4", "inputs.workers=0"]
-    with pytest.raises(SystemExit) as ended:
-        main(["train", *old, *(word for one in few for word in ("--set", one))])
-    assert not ended.value.code
+    assert exit_code("train", *old, *(word for one in few for word in ("--set", one))) == 0
     return folder
 
 
 @pytest.fixture
-def run(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in that folder; gives exit code, standard output and standard error."""
+def run(spoken: Callable[..., tuple[int, str, str]], place: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`spoken` in that folder, of a line as it is typed."""
     monkeypatch.chdir(place)
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def command(line: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(shlex.split(line))
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return command
+    return lambda line: spoken(*shlex.split(line))
 
 
 @pytest.mark.parametrize("line", USAGE)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from diptych.cli.main import main
 from diptych.data.examples import COLUMNS, Example, write_example
 from diptych.data.table import open_table
 from diptych.data.table_writer import TableWriter
 from diptych.tasks.evaluation import possible
 
 Command = Callable[..., tuple[int, str, str]]
+
 TOLD = {
     "texts": "texts has no pictures: none of the 2 rows of train holds one; expected the table of the pictures",
     "questions": "questions is a table of examples: its column 'picture_key' says which pictures they are about",
@@ -48,32 +48,19 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command; returns exit code, standard output and standard error."""
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "400")
-
-    def command(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(list(words))
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return command
-
-
 @pytest.mark.parametrize("data", TOLD)
 @pytest.mark.parametrize("verb", VERBS)
-def test_it_is_refused_before_any_work(verb: str, data: str, place: Path, run: Command) -> None:
-    code, told, said = run(*[data if word == "DATA" else word for word in VERBS[verb]])
+def test_it_is_refused_before_any_work(verb: str, data: str, place: Path, spoken: Command) -> None:
+    code, told, said = spoken(*[data if word == "DATA" else word for word in VERBS[verb]])
     assert code == 1 and told == "", said
     assert said.startswith(f"Error: {TOLD[data]}") and said.count("\n") == 1
     assert not (place / "new").exists() and not (place / "new.partial").exists()
 
 
-def test_a_model_that_reads_regions_wants_those_and_no_tokenizer_is_trained_before(place: Path, run: Command) -> None:
-    code, _, said = run("train", "uniter", "tiny", "--data", "texts", "--out", "new", "--set",
+def test_a_model_that_reads_regions_wants_those_and_no_tokenizer_is_trained_before(
+    place: Path, spoken: Command
+) -> None:
+    code, _, said = spoken("train", "uniter", "tiny", "--data", "texts", "--out", "new", "--set",
                         "training.eval_split=train")  # fmt: skip
     assert code == 1 and "training the tokenizer" not in said
     assert "texts has no regions beside it; make them of the table of its pictures with" in said

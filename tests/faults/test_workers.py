@@ -18,7 +18,6 @@ from diptych.data.batch import Batch
 from diptych.data.sample import Item, Rng, Sample
 from diptych.data.table import Table, open_table
 from diptych.errors import DataError
-from diptych.progress import Silent, SilentBar
 from diptych.train.fit import fit
 from kill import content
 
@@ -115,30 +114,6 @@ def in_c() -> None:
     ctypes.PyDLL(None).pause()
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
-
-
-class KilledAfter(Silent):
-    """Ends the run after a step as a kill does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> SilentBar:
-        return KillingBar(self.step - int(done)) if name == "training" else SilentBar()
-
-
-class KillingBar(SilentBar):
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def advance(self, num: float = 1, note: str = "") -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise Killed
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("stuck", ["in C", "reading"])
 def test_a_picture_without_an_end_costs_itself(small_room: ModuleType, tmp_path: Path, stuck: str) -> None:
@@ -155,8 +130,8 @@ def test_a_picture_without_an_end_costs_itself(small_room: ModuleType, tmp_path:
     assert len(replaced(tmp_path / "whole")) == 1
     whole, expected = content(tmp_path / "whole"), content(tmp_path / "bad row")
     assert whole["model.safetensors"] == expected["model.safetensors"]
-    with pytest.raises(Killed):
-        train(good, tmp_path / "run", progress=KilledAfter(8))
+    with pytest.raises(small_room.Killed):
+        train(good, tmp_path / "run", progress=small_room.KillAt(8))
     train(good, tmp_path / "run", resume=True)
     assert content(tmp_path / "run") == whole
 

@@ -17,7 +17,6 @@ from torch.testing import assert_close
 import diptych
 from diptych import systems
 from diptych.checkpoint.store import best_or_last
-from diptych.cli.main import main
 from diptych.data.region_join import region_columns
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import Table, open_table
@@ -52,12 +51,6 @@ def job_of(scenes: Table, system: str, *settings: str):
     return systems.build(run, texts=rows.texts(), rows=rows)
 
 
-def ended(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as error:
-        main([str(argument) for argument in arguments])
-    return int(error.value.code or 0)
-
-
 def numbers(out: Path) -> list[tuple[int, float]]:
     told = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [(event["step"], event["loss"]) for event in told if event["event"] in ("step", "eval")]
@@ -75,22 +68,26 @@ def dies_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
-def test_a_clip_killed_and_gone_on_with_ends_as_if_it_never_was(scenes, tmp_path, monkeypatch, capsys, precision):
+def test_a_clip_killed_and_gone_on_with_ends_as_if_it_never_was(
+    exit_code, scenes, tmp_path, monkeypatch, capsys, precision
+):
     more = [f"training.precision={precision}", "training.checkpoint_every=2", "optim.ema=0.9"]
     settings = [word for one in (*FEW, *more) for word in ("--set", one)]
     command = ("train", "clip", "tiny", "--data", scenes.path, "--device", "cuda", *settings)
-    assert ended(*command, "--out", tmp_path / "whole") == 0
+    assert exit_code(*command, "--out", tmp_path / "whole") == 0
     dies_at(5, monkeypatch)
-    assert ended(*command, "--out", tmp_path / "run") == 9
+    assert exit_code(*command, "--out", tmp_path / "run") == 9
     monkeypatch.undo()
-    assert ended(*command, "--out", tmp_path / "run", "--resume") == 0
+    assert exit_code(*command, "--out", tmp_path / "run", "--resume") == 0
     assert "Going on from step 4" in capsys.readouterr().err
     start = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
     assert start["machine"]["device"] == torch.cuda.get_device_name()
     assert_close(numbers(tmp_path / "run"), numbers(tmp_path / "whole"), rtol=1e-3, atol=1e-3)
     one, other = (best_or_last(tmp_path / name).model() for name in ("run", "whole"))
     assert_close(one, other, rtol=1e-2, atol=2e-3)
-    assert ended("evaluate", tmp_path / "run", "--task", "retrieval", "--data", scenes.path, "--device", "cuda") == 0
+    assert (
+        exit_code("evaluate", tmp_path / "run", "--task", "retrieval", "--data", scenes.path, "--device", "cuda") == 0
+    )
     assert "R@1" in capsys.readouterr().out
 
 

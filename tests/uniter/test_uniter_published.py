@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ from torch.testing import assert_close
 from typer.core import TyperGroup
 
 from diptych import systems
-from diptych.cli.main import app, main
+from diptych.cli.main import app
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import Table, open_table
 from diptych.errors import DataError, UsageError
@@ -210,16 +211,8 @@ def test_pairs_are_scored_by_the_logit_of_a_match_alone(world: Path) -> None:
     assert_close(both.match(samples, texts, pairs), logits[:, 1] - logits[:, 0])
 
 
-def run(*words: object) -> int:
-    try:
-        main([str(word) for word in words])
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
-
-
 def test_a_row_from_the_command_line(
-    world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int], world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = ("--weights", world / "weights", "--data", world / "scenes", "--regions", world / "regions")
     size = len(open_table(world / "scenes").split("test"))
@@ -230,7 +223,7 @@ def test_a_row_from_the_command_line(
         monkeypatch.setattr(published, "rows", lambda: (row(rows=size, numbers=numbers, remark="by hand"),))
 
     expect(found.got)
-    assert run("reproduce", "uniter/small", *files, "--json", world / "got.json") == 0
+    assert exit_code("reproduce", "uniter/small", *files, "--json", world / "got.json") == 0
     told = capsys.readouterr().out
     assert "Pass: 1 of 1 as published." in told and "Note: by hand." in told
     assert f"evaluate {world / 'weights'} --task matching" in " ".join(told.split())
@@ -238,24 +231,28 @@ def test_a_row_from_the_command_line(
     assert numbers["passed"] and numbers["numbers"][0]["got"] == found.got and numbers["numbers"][0]["from_memory"]
 
     expect(found.got + 0.01)
-    assert run("reproduce", "uniter/small", *files) == 1
+    assert exit_code("reproduce", "uniter/small", *files) == 1
     assert "Fail: 0 of 1 as published." in capsys.readouterr().out
-    assert run("reproduce", "uniter/small", *files[:4], "--regions", world / "gone") == 2
+    assert exit_code("reproduce", "uniter/small", *files[:4], "--regions", world / "gone") == 2
     told = capsys.readouterr()
     assert f"for want of --regions ({world / 'gone'} is not there)" in " ".join(told.err.split())
     assert "--regions: something" in told.out
-    assert run("reproduce", "uniter/small") == 2
+    assert exit_code("reproduce", "uniter/small") == 2
     assert "for want of --weights, --data, --regions" in " ".join(capsys.readouterr().err.split())
 
 
 def test_zero_shot_retrieval_is_run_over_all_pairs(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int],
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Of a network drawn by chance: it is run, judged by every number, and fails."""
     size = len(open_table(world / "scenes").split("test"))
     monkeypatch.setattr(published, "rows", lambda: (replace(ROWS["uniter/flickr-zero-shot"], rows=size),))
     files = ("--weights", world / "weights", "--data", world / "scenes", "--regions", world / "regions")
-    assert run("reproduce", "uniter/flickr-zero-shot", *files, "--json", tmp_path / "got.json") == 1
+    assert exit_code("reproduce", "uniter/flickr-zero-shot", *files, "--json", tmp_path / "got.json") == 1
     assert "Fail: " in capsys.readouterr().out
     found = json.loads((tmp_path / "got.json").read_text())
     assert [one["score"] for one in found["numbers"]] == [one.score for one in ROWS["uniter/flickr-zero-shot"].numbers]

@@ -13,7 +13,6 @@ from torch.testing import assert_close
 
 import diptych
 from diptych import systems
-from diptych.cli.main import main
 from diptych.data.regions import Regions
 from diptych.data.sample import Sample
 from diptych.errors import DataError, UsageError, WeightsError
@@ -187,28 +186,26 @@ def test_words_that_no_vocabulary_names(tmp_path):
         diptych.load(other, device="cpu")
 
 
-def run(capsys, *arguments: object) -> str:
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    assert not end.value.code
-    return " ".join(capsys.readouterr().out.split())
+def test_what_a_strangers_file_is(released, bert, tmp_path, spoken):
+    def identified(file: Path) -> str:
+        code, told, _ = spoken("weights", "identify", file)
+        assert code == 0
+        return " ".join(told.split())
 
-
-def test_what_a_strangers_file_is(released, bert, tmp_path, capsys):
-    told = run(capsys, "weights", "identify", released)
+    told = identified(released)
     assert "layout uniter" in told and "mlm, mrfr, mrc, itm (as pre-trained)" in told
     assert "1 layers, 8 wide, 2 attention heads" in told and "features of 5 numbers" in told
-    told = run(capsys, "weights", "identify", write(tmp_path, {"nlvr2_paired_attn": HeadSizes(outputs=2)}))
+    told = identified(write(tmp_path, {"nlvr2_paired_attn": HeadSizes(outputs=2)}))
     assert "nlvr2_paired_attn (as fine-tuned for NLVR2)" in told
-    told = run(capsys, "weights", "identify", bert)
+    told = identified(bert)
     assert "layout bert" in told and "none: the text side of a UNITER" in told
     assert f"diptych train uniter base_indomain --init {bert} --set model.width=8 --set model.depth=1" in told
     assert "--set model.positions=9 --set model.context=9 --data DATA" in told
 
 
-def test_there_and_back(released, tmp_path, capsys):
-    run(capsys, "weights", "convert", released, tmp_path / "ours", "--to", "diptych")
-    run(capsys, "weights", "convert", tmp_path / "ours", tmp_path / "theirs", "--to", "uniter")
+def test_there_and_back(released, tmp_path, exit_code):
+    assert exit_code("weights", "convert", released, tmp_path / "ours", "--to", "diptych") == 0
+    assert exit_code("weights", "convert", tmp_path / "ours", tmp_path / "theirs", "--to", "uniter") == 0
     first, last = load_file(released / "model.safetensors"), load_file(tmp_path / "theirs" / "model.safetensors")
     assert first.keys() == last.keys() and all(torch.equal(first[name], last[name]) for name in first)
     assert torch.equal(odds(tmp_path / "ours"), odds(released))

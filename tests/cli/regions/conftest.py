@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from diptych.cli.main import main
 from diptych.data.scenes import draw_scenes, easy
 
 Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a verb; returns exit code, standard output and standard error."""
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def command(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(["regions", *map(str, words)])
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return command
+def run(spoken: Command) -> Command:
+    """`spoken` of a verb of `diptych regions`."""
+    return partial(spoken, "regions")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from diptych.cli.main import main
 from diptych.data.region_store import open_region_table
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import open_table
@@ -25,16 +24,14 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(exit_code: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `scenes`, and `clip`, a CLIP of two steps."""
     folder = tmp_path_factory.mktemp("regions")
     draw_scenes(folder / "scenes", easy(num=40, size_px=48), workers=1)
     (folder / "words.txt").write_text("circle\nsquare\nstar\n", encoding="utf-8")
     words = ["train", "clip", "tiny", "--data", str(folder / "scenes"), "--out", str(folder / "clip")]
     few = ["--set", "training.steps=2", "--set", "inputs.workers=0", "--device", "cpu"]
-    with pytest.raises(SystemExit) as stop:
-        main([*words, *few])
-    assert not stop.value.code
+    assert exit_code(*words, *few) == 0
     return folder
 
 
@@ -144,14 +141,14 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_windows_over_photographs(place: Path, run: Command, tmp_path: Path, shared: Path) -> None:
+def test_windows_over_photographs(
+    place: Path, exit_code: Callable[..., int], run: Command, tmp_path: Path, shared: Path
+) -> None:
     """A few of Flickr8k's, from the import on; the tower has seen drawings alone, which features do not mind."""
     photos = pq.read_table(next((shared / "data" / "flickr8k").glob("extra-*.parquet"))).slice(0, 7)
     (tmp_path / "photos").mkdir()
     pq.write_table(photos, tmp_path / "photos" / "train-00000-of-00001.parquet")
-    with pytest.raises(SystemExit) as stop:
-        main(["data", "import", str(tmp_path / "photos"), str(tmp_path / "flickr")])
-    assert not stop.value.code
+    assert exit_code("data", "import", tmp_path / "photos", tmp_path / "flickr") == 0
     out = tmp_path / "r"
     words = ("extract", tmp_path / "flickr", "--tower", place / "clip", "--out", out, "--device", "cpu")
     code, told, said = run(*words, "--words", place / "words.txt")
