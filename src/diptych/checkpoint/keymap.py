@@ -6,14 +6,29 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from diptych.errors import WeightsError
 
+Config = TypeVar("Config")
 SHOWN = 6
 """So many keys of a list are named in a message."""
+
+
+@dataclass(frozen=True)
+class PublishedWeights(Generic[Config]):
+    """A model that others trained, under our names."""
+
+    layout: str
+    config: Config
+    """The room's."""
+    state: Mapping[str, Tensor]
+    """For the room's model of this config, with such heads as it names; float32."""
+    ignored: Mapping[str, str]
+    """Keys of the source that were left out, with the reason of each."""
 
 
 @dataclass(frozen=True)

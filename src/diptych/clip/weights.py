@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from diptych.checkpoint.files import write_whole
 from diptych.checkpoint.foreign import is_torchscript, read_tensors, read_torchscript, write_tensors
-from diptych.checkpoint.keymap import without_prefixes
+from diptych.checkpoint.keymap import PublishedWeights, without_prefixes
 from diptych.clip.layouts import huggingface, open_clip, openai
 from diptych.clip.layouts.layout import read_json
 from diptych.clip.model import CLIP, ClipConfig
@@ -41,18 +41,6 @@ HUB_FILES = {
 """The file that says the config -> groups of files on the hub, of each the first that is there is needed."""
 
 
-@dataclass(frozen=True)
-class Published:
-    """A model that others trained, as ours."""
-
-    layout: Layout
-    config: ClipConfig
-    state: Mapping[str, Tensor]
-    """For `CLIP(config).load_state_dict`; float32."""
-    ignored: Mapping[str, str]
-    """Keys of the file that were left out, with the reason of each."""
-
-
 def identify(source: Path) -> Layout | None:
     """Whose layout a file or folder has, by its names and its first bytes alone; None for none of CLIP's."""
     if source.is_file():
@@ -66,7 +54,7 @@ def identify(source: Path) -> Layout | None:
     return None
 
 
-def read_weights(source: Path, config: ClipConfig | None = None) -> Published:
+def read_weights(source: Path, config: ClipConfig | None = None) -> PublishedWeights[ClipConfig]:
     """OpenAI's archive, open_clip's folder or file, or Hugging Face's folder.
 
     Args:
@@ -93,7 +81,7 @@ def read_weights(source: Path, config: ClipConfig | None = None) -> Published:
         case None:
             raise WeightsError(f"{source} holds no CLIP weights that are known here; expected {EXPECTED}")
     state = {name: _in_float32(tensor) for name, tensor in keys.to_ours(theirs, _shapes(config), str(source)).items()}
-    return Published(layout, config, state, keys.ignored(theirs))
+    return PublishedWeights(layout, config, state, keys.ignored(theirs))
 
 
 def write_weights(folder: Path, config: ClipConfig, state: Mapping[str, Tensor], layout: Layout) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from diptych.checkpoint.foreign import read_tensors
+from diptych.checkpoint.keymap import PublishedWeights
 from diptych.detector.faster_rcnn import FasterRCNN
 from diptych.detector.own_config import FasterRCNNConfig
 from diptych.errors import WeightsError
@@ -34,17 +35,6 @@ MEANING = (
 """Settings that the weights of a detector mean something under; all others may change before it is trained on."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A published detector under our names."""
-
-    config: FasterRCNNConfig
-    state: Mapping[str, Tensor]
-    layout: str = LAYOUT
-    ignored: Mapping[str, str] = field(default_factory=dict)
-    """Tensors that have no place here, and why."""
-
-
 def identify(source: Path) -> str | None:
     """The layout of a file, by the names of its tensors; None for none of these."""
     if not source.is_file() or source.suffix not in SUFFIXES:
@@ -57,7 +47,7 @@ def identify(source: Path) -> str | None:
     return LAYOUT if detector or {CLASSIFIER, "conv1.weight", "layer4.0.conv3.weight"} <= names else None
 
 
-def read_weights(source: Path, config: FasterRCNNConfig | None = None) -> Published:
+def read_weights(source: Path, config: FasterRCNNConfig | None = None) -> PublishedWeights[FasterRCNNConfig]:
     """A detector out of torchvision's file; of a ResNet its tensors as they are, which `fitted` gives a place.
 
     Of 91 columns of classes the 10 that COCO never used are left out, so that none is ever a region's class.
@@ -71,7 +61,7 @@ def read_weights(source: Path, config: FasterRCNNConfig | None = None) -> Publis
     theirs = read_tensors(source)
     if CLASSIFIER in theirs:
         deep = "layer3.22.conv1.weight" in theirs
-        return Published(config=FasterRCNNConfig(backbone="resnet101" if deep else "resnet50"), state=theirs)
+        return PublishedWeights(LAYOUT, FasterRCNNConfig(backbone="resnet101" if deep else "resnet50"), theirs, {})
     config = _config(theirs, source) if config is None else config
     state, unused = _without_unused(theirs)
     model = unfilled(FasterRCNN, config)
@@ -87,10 +77,9 @@ def read_weights(source: Path, config: FasterRCNNConfig | None = None) -> Publis
             f"{found.get(wrong[0])} there, {expected.get(wrong[0])} here"
         )
     ignored = dict.fromkeys(counters, "frozen norms count no batches") | unused
-    kept = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    return Published(
-        config=config, state={name: value for name, value in kept.items() if name not in counters}, ignored=ignored
-    )
+    kept = {name: value for name, value in state.items() if name not in counters}
+    floats = {name: value.float() if value.is_floating_point() else value for name, value in kept.items()}
+    return PublishedWeights(LAYOUT, config, floats, ignored)
 
 
 def write_weights(folder: Path, config: FasterRCNNConfig, state: Mapping[str, Tensor], layout: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from diptych.errors import UsageError, WeightsError, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from diptych.checkpoint.keymap import PublishedWeights
     from diptych.data.batch import Batch, Inputs
     from diptych.data.table import Rows
     from diptych.objectives.objective import Objective
@@ -26,19 +27,6 @@ OBJECTIVES = (
 )
 
 
-class PublishedWeights(Protocol):
-    """A model that others trained, as a room reads it."""
-
-    @property
-    def layout(self) -> str: ...  # noqa: D102
-    @property
-    def config(self) -> Any: ...  # noqa: D102
-    @property
-    def state(self) -> Mapping[str, Tensor]: ...  # noqa: D102
-    @property
-    def ignored(self) -> Mapping[str, str]: ...  # noqa: D102
-
-
 @dataclass(frozen=True, kw_only=True)
 class RoomWeights:
     """What a room knows of weights that others published: its file weights.py as values."""
@@ -47,7 +35,7 @@ class RoomWeights:
     """Whose layout a file or folder has; None for none of the room's."""
     expected: str
     """What the room takes, in words."""
-    read: Callable[[Path, Any], PublishedWeights]
+    read: Callable[[Path, Any], PublishedWeights[Any]]
     """A file or folder, and the config where it does not say one itself."""
     write: Callable[[Path, Any, Mapping[str, Tensor], Any], None]
     """A folder, config, state and layout."""

@@ -12,12 +12,13 @@ from typing import Any
 from torch import Tensor
 
 from diptych.checkpoint.hub import download_first
+from diptych.checkpoint.keymap import PublishedWeights
 from diptych.checkpoint.store import best_or_last
 from diptych.data.tokenizers import SETTINGS_FILE, Tokenizer, load_tokenizer, named_tokenizer
 from diptych.data.vocabulary import CLIP_FILE
 from diptych.errors import UsageError, WeightsError, neighbour, unknown
 from diptych.overrides import from_plain
-from diptych.systems.rooms import NAMES, PublishedWeights, recipe, recipes, room, system_of
+from diptych.systems.rooms import NAMES, recipe, recipes, room, system_of
 from diptych.systems.runs import read_run
 from diptych.train.run import InputSettings
 
@@ -65,7 +66,7 @@ def read_trained(source: str | Path, config: Any = None) -> Trained:
     return _published(path, str(source), config)
 
 
-def read_published(path: Path, config: Any = None) -> tuple[str, PublishedWeights]:
+def read_published(path: Path, config: Any = None) -> tuple[str, PublishedWeights[Any]]:
     """Weights that others published, with the system whose room reads them.
 
     Args:

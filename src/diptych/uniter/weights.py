@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from diptych.checkpoint.files import write_whole
 from diptych.checkpoint.foreign import read_tensors, tensor_names, write_tensors
+from diptych.checkpoint.keymap import PublishedWeights
 from diptych.errors import WeightsError
 from diptych.nn.unfilled import unfilled
 from diptych.uniter.heads import HeadSizes, new_heads
@@ -48,18 +49,6 @@ FREE = (
 """Settings that may change before weights are trained on, or that weights do not tell."""
 
 
-@dataclass(frozen=True)
-class Published:
-    """A model that others trained, as ours."""
-
-    layout: Layout
-    config: UniterConfig
-    state: Mapping[str, Tensor]
-    """For `UNITER(config)` with the heads of `sizes_in(state)`; float32. Of a BERT without what its regions need."""
-    ignored: Mapping[str, str]
-    """Keys of the file that were left out, with the reason of each."""
-
-
 def identify(source: Path) -> Layout | None:
     """Whose layout a file or folder has, by its names; None for none that the room reads."""
     if source.is_dir():
@@ -75,7 +64,7 @@ def identify(source: Path) -> Layout | None:
         return None
 
 
-def read_weights(source: Path, config: UniterConfig | None = None) -> Published:
+def read_weights(source: Path, config: UniterConfig | None = None) -> PublishedWeights[UniterConfig]:
     """UNITER out of its released file, or as much of it as a BERT has.
 
     Args:
@@ -102,7 +91,7 @@ def read_weights(source: Path, config: UniterConfig | None = None) -> Published:
         # Row 0, which masks nothing, is kept at zero in the release and added to features that are seen.
         theirs[released.MASK] = theirs[released.MASK][1:]
     state = {name: tensor.float() for name, tensor in keys.to_ours(theirs, shapes, str(source)).items()}
-    return Published(layout, config, state, keys.ignored(theirs))
+    return PublishedWeights(layout, config, state, keys.ignored(theirs))
 
 
 def write_weights(folder: Path, config: UniterConfig, state: Mapping[str, Tensor], layout: str) -> None:
