@@ -23,7 +23,7 @@ from diptych import systems
 from diptych.clip.inputs import blank_batch
 from diptych.clip.model import ClipConfig
 from diptych.data.batch import Batch
-from diptych.systems.building import new_model
+from diptych.systems.models import new_model
 from diptych.train.budget import Layout, memory_parts
 from diptych.train.device import Precision
 from diptych.train.job import Job

@@ -14,10 +14,11 @@ import torch
 
 from diptych import systems
 from diptych.data.durable import write_whole
-from diptych.data.examples import Task, examples_of_scenes
+from diptych.data.examples import Task
 from diptych.data.partners import open_partners, write_partners
 from diptych.data.region_files.detect import open_regions
 from diptych.data.region_join import region_columns
+from diptych.data.scene_examples.writing import examples_of_scenes
 from diptych.data.table import Rows, Table, open_table
 from diptych.objectives.pretraining import Pretraining
 from diptych.progress import Progress

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,19 @@ def imported(path: Path) -> Iterator[str]:
             if node.module == "diptych":
                 yield from (f"diptych.{alias.name}" for alias in node.names if alias.name != "__version__")
             elif node.module is not None and node.module.startswith("diptych."):
-                yield node.module
+                modules = [f"{node.module}.{alias.name}" for alias in node.names]
+                yield from (module if module in MODULES else node.module for module in modules)
+
+
+MODULES = {module_name(path) for path in FILES}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Not within functions either, except from the front door."""
+    circles = TopologicalSorter(
+        {module_name(path): set(imported(path)) for path in FILES if module_name(path) != "diptych"}
+    )
+    circles.prepare()  # raises CycleError, which names them
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)

@@ -12,8 +12,8 @@ import torch
 
 from diptych import systems
 from diptych.nn.unfilled import Unfilled
-from diptych.systems.building import new_model
 from diptych.systems.cards import CARDS
+from diptych.systems.models import new_model
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "scaling.md"
 

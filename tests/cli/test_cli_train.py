@@ -12,6 +12,7 @@ import pytest
 from diptych import systems
 from diptych.cli import train
 from diptych.cli.main import main
+from diptych.cli.tables import split_to_evaluate
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import open_table
 from diptych.errors import DataError, UsageError
@@ -75,7 +76,7 @@ def test_a_misspelt_setting_is_told_before_anything_is_written(
     ],
 )
 def test_the_next_line_names_a_split_that_is_there(splits: dict[str, int], expected: str) -> None:
-    assert train.split_to_evaluate(splits, "mine") == expected
+    assert split_to_evaluate(splits, "mine") == expected
 
 
 def test_a_refused_resume_leaves_the_report_as_it_was(scenes: Path, tmp_path: Path) -> None:

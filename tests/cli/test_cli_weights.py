@@ -18,7 +18,7 @@ from diptych.clip.model import CLIP, ClipConfig
 from diptych.clip.weights import write_weights
 from diptych.data.tokenizers import train_tokenizer
 from diptych.overrides import to_plain
-from diptych.systems.building import new_model
+from diptych.systems.models import new_model
 
 TEXTS = ["a red boat", "two cups on a table", "<|endoftext|> is a word"]
 CONFIG = ClipConfig(

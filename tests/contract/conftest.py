@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from diptych import systems
-from diptych.data.examples import Task, examples_of_scenes
+from diptych.data.examples import Task
 from diptych.data.region_join import region_columns
 from diptych.data.sample import Item, random_for
+from diptych.data.scene_examples.writing import examples_of_scenes
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import Table, open_table
 from diptych.overrides import apply_overrides

@@ -25,7 +25,7 @@ from diptych.objectives.detection import Detected
 from diptych.objectives.mixture import Mixture
 from diptych.objectives.objective import Dual, Fused
 from diptych.overrides import apply_overrides
-from diptych.systems.building import new_model
+from diptych.systems.models import new_model
 from diptych.systems.rooms import room
 from diptych.tasks.fused_matcher import FusedMatcher
 from diptych.train.fit import fit

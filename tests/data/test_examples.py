@@ -9,8 +9,9 @@ from types import ModuleType
 import pytest
 
 from diptych.data.example_files import examples_of_files
-from diptych.data.examples import ANSWERS, KIND, answer_names, answer_scores, examples_of_scenes
+from diptych.data.examples import ANSWERS, KIND, answer_names, answer_scores
 from diptych.data.region_join import region_columns
+from diptych.data.scene_examples.writing import examples_of_scenes
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.scenes.palette import COLOURS
 from diptych.data.show import describe

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from diptych.data.examples import COLUMNS, Task, examples_of_scenes
+from diptych.data.examples import COLUMNS, Task
 from diptych.data.region_join import region_columns
+from diptych.data.scene_examples.writing import examples_of_scenes
 from diptych.data.scenes import SceneSettings, draw_scenes, easy, hard
 from diptych.data.scenes.grammar import NUMBERS
 from diptych.data.table import PICTURE_KEY, Table, open_table

@@ -19,7 +19,7 @@ from diptych.clip.weights import write_weights
 from diptych.data.table import Table
 from diptych.data.tokenizers import Tokenizer, clip_tokenizer, train_tokenizer
 from diptych.errors import CheckpointError, UsageError, WeightsError
-from diptych.systems.building import new_model
+from diptych.systems.models import new_model
 from diptych.train.fit import fit
 from diptych.train.run import Run, plain_run
 

@@ -121,8 +121,8 @@ def examples(
     Regions that were made of scenes serve their examples too.
     """
     from diptych.data.example_files import examples_of_files
-    from diptych.data.examples import examples_of_scenes
     from diptych.data.layout import REJECTS_FILE, TABLE_FILE
+    from diptych.data.scene_examples.writing import examples_of_scenes
     from diptych.data.table import open_table
 
     is_table = (source / TABLE_FILE).is_file()

@@ -82,7 +82,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Ask a trained model: `diptych evaluate runs/first --task retrieval --data scenes`."""
-    from diptych.cli.train import split_to_evaluate, with_regions
+    from diptych.cli.tables import split_to_evaluate, with_regions
     from diptych.data.table import open_table
     from diptych.tasks.asking import NAMES
 

@@ -10,7 +10,7 @@ import typer
 from diptych.cli import screen
 from diptych.cli.evaluate import evaluate_command
 from diptych.cli.options import Device, RegionStores
-from diptych.cli.train import split_to_evaluate, with_regions
+from diptych.cli.tables import split_to_evaluate, with_regions
 
 
 def predict(

@@ -34,7 +34,7 @@ def probe(
 ) -> None:
     """Say what the features hold: name, colour and so on of the objects, told by a linear classifier."""
     from diptych.cli.json_file import write_json
-    from diptych.cli.train import split_to_evaluate
+    from diptych.cli.tables import split_to_evaluate
     from diptych.data.table import open_table
     from diptych.report.scores import plain, shown_tables
     from diptych.tasks.region_probe import probe_regions

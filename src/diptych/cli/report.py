@@ -105,7 +105,7 @@ def _model(run: Path, device: str) -> Asking | None:
 
 def _table(run: Path, data: Sequence[Path], regions: Sequence[Path]) -> Table | None:
     """The table or tables named, else what the run was trained on if that is still there; with regions, where named."""
-    from diptych.cli.train import with_regions
+    from diptych.cli.tables import with_regions
     from diptych.data.mixing import mix_tables
     from diptych.data.table import open_table
     from diptych.report.history import read_history

@@ -118,7 +118,7 @@ def _run(
     row: Published, weights: str, data: Path, regions: Sequence[Path], device: str, keep: Path | None
 ) -> tuple[Judged, ...]:
     from diptych import systems
-    from diptych.cli.train import with_regions
+    from diptych.cli.tables import with_regions
     from diptych.data.table import open_table
 
     table = with_regions(open_table(data), regions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +22,7 @@ from diptych.cli.options import (
     Settings,
     TensorBoard,
 )
+from diptych.cli.tables import split_to_evaluate, with_regions
 from diptych.errors import DiptychError, InterruptedRunError, UsageError
 from diptych.progress import SILENT
 
@@ -134,27 +135,6 @@ def train_and_show(
     split = split_to_evaluate(table.splits, run.inputs.split)
     task = TASKS.get(run.objective.name, "retrieval")
     screen.next_step(evaluate_command(str(out), task, data[0], split, None, regions))
-
-
-def with_regions(table: Table, stores: Sequence[Path]) -> Table:
-    """The table joined with stores of regions, ours or old files; as it is where there are none.
-
-    What is amiss with the files is said.
-
-    Raises:
-        DataError: a store cannot be read, or two were not made alike.
-    """
-    if not stores:
-        return table
-    from diptych.cli.regions_files import opened
-    from diptych.data.region_join import region_columns
-
-    return table.joined(region_columns([opened(one) for one in stores]))
-
-
-def split_to_evaluate(splits: Mapping[str, int], trained_on: str) -> str:
-    """The split that a model is best judged by: test, else validation, else the one it was trained on."""
-    return next((name for name in ("test", "validation") if splits.get(name)), trained_on)
 
 
 def find_run(recipe: Sequence[str], repeat: Path | None, resumed: Path | None, *, verb: str = "train") -> Run:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from torch import nn
 
 from diptych.data.table import Rows, check_pictures
@@ -22,7 +21,9 @@ from diptych.data.tokenizers import (
 from diptych.errors import UsageError, WeightsError, unknown
 from diptych.overrides import to_plain
 from diptych.progress import SILENT, Bar, Progress
-from diptych.systems.outside import OutsideObjective
+from diptych.systems.costing import cost_of
+from diptych.systems.models import new_model
+from diptych.systems.outside import refuse_outside
 from diptych.systems.rooms import room
 from diptych.systems.trained import Trained, read_trained
 from diptych.train.job import SCRATCH, Job
@@ -62,8 +63,6 @@ def build(
         WeightsError: `init` is of a model with other settings.
         DataError: the vocabulary cannot be found or read, or the rows have not what the room reads.
     """
-    from diptych.systems.costing import cost_of  # it builds models itself
-
     refuse_outside(run)
     trained = None if init is None else read_trained(init)
     of_room = room(run.system)
@@ -97,25 +96,6 @@ def build(
         origin=SCRATCH if trained is None else trained.source,
         cost=None if of_room.blank is None else cost_of,
     )
-
-
-def refuse_outside(run: Run) -> None:
-    """Raises UsageError where a run.json names an objective whose code is not here."""
-    if isinstance(run.objective, OutsideObjective):
-        raise UsageError(
-            f"the objective {run.objective.name!r} of this run is not part of diptych (its recipe is {run.recipe}), "
-            f"and a run.json never makes code run. Name the file: diptych train PATH/{run.recipe} --data DIR --out RUN"
-        )
-
-
-def new_model(system: str, config: Any, objective: Any = None, *, seed: int = 0) -> nn.Module:
-    """A room's model with the heads of an objective, its weights drawn from `seed` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = room(system).model(config)
-        if objective is not None:
-            model.heads.update(objective.heads(config))  # type: ignore[operator,union-attr]
-    return model
 
 
 def _begin_with(model: nn.Module, run: Run, trained: Trained, progress: Progress) -> None:

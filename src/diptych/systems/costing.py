@@ -9,7 +9,8 @@ import torch
 
 from diptych.errors import UsageError
 from diptych.nn.unfilled import Unfilled
-from diptych.systems.building import new_model, refuse_outside
+from diptych.systems.models import new_model
+from diptych.systems.outside import refuse_outside
 from diptych.systems.rooms import room
 from diptych.train.run import Run
 

@@ -26,6 +26,15 @@ class OutsideObjective:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+def refuse_outside(run: Run) -> None:
+    """Raises UsageError where a run.json names an objective whose code is not here."""
+    if isinstance(run.objective, OutsideObjective):
+        raise UsageError(
+            f"the objective {run.objective.name!r} of this run is not part of diptych (its recipe is {run.recipe}), "
+            f"and a run.json never makes code run. Name the file: diptych train PATH/{run.recipe} --data DIR --out RUN"
+        )
+
+
 def outside_recipe(spec: str) -> Run:
     """Imports the file and calls its function.
 

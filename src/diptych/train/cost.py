@@ -13,9 +13,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from diptych.data.batch import Batch, TextPart
+from diptych.nn.stacks import stacks
 from diptych.objectives.objective import Dual
 from diptych.train.live_bytes import LiveBytes, tensors_of
-from diptych.train.parallel import stacks
 
 BlankBatch = Callable[[int, int], Batch]
 """Rows and tokens of a text -> a Batch of these sizes with nothing in it, on torch's default device."""

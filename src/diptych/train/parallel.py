@@ -105,8 +105,3 @@ def _data_parallel(step: Step) -> DistributedDataParallel:
             # A model with heads is read in part: by the objective of a step, which may also leave out a tower.
             find_unused_parameters=len(step.encode.heads) > 0,
         )
-
-
-def stacks(model: nn.Module) -> list[nn.ModuleList]:
-    """Layers of equal form, one after the other, inner stacks first: what FSDP2 gathers one by one."""
-    return [module for module in reversed(list(model.modules())) if isinstance(module, nn.ModuleList)]

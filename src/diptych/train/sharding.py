@@ -9,8 +9,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from diptych.nn.stacks import stacks
 from diptych.ranks import Ranks
-from diptych.train.parallel import stacks
 
 
 def shard(module: nn.Module, ranks: Ranks, left_whole: Iterable[nn.Parameter]) -> FSDPModule:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diptych.cli.train import with_regions
+from diptych.cli.tables import with_regions
 from diptych.data.region_store import RegionWriter, open_region_table
 from diptych.data.regions import Regions, RegionSpec
 from diptych.data.table import open_table
