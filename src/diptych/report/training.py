@@ -26,7 +26,8 @@ PARTS: tuple[tuple[str, str, str, Chart], ...] = (
         "Lower is better; for contrast it says how badly the right pairs of a batch are told from the wrong ones. A "
         "model that guesses lies on the dotted line, where there is one. While validation falls with training the "
         "model learns what holds for new pictures; when it turns up while training still falls, it learns by heart. "
-        "Validation lies below training where its texts say more.",
+        "Validation lies below training where its texts say more. Where steps take turns between tasks, training jumps "
+        "from the loss of one to that of another; each on its own is below.",
         "the log holds no loss.",
         loss_chart,
     ),
