@@ -189,18 +189,6 @@ def events(out: Path, *names: str) -> list[dict[str, Any]]:
     return [line for line in lines if not names or line["event"] in names]
 
 
-def main(arguments: Sequence[str]) -> None:
-    torch.set_num_threads(2)
-    table, out, *rest = arguments
-    resume = "--resume" in rest
-    settings = [one for one in rest if one != "--resume"]
-    fit(small_job(settings=settings), open_table(Path(table)), Path(out), resume=resume, device="cpu")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
-
-
 class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
 
@@ -223,3 +211,24 @@ class _Bar(SilentBar):
         self.told.left -= 1
         if self.told.left == 0:
             raise Killed
+
+
+class KillBeforeEvaluation(Silent):
+    """Ends the program before its first evaluation has seen a row."""
+
+    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> SilentBar:
+        if name == "evaluating":
+            raise Killed
+        return SilentBar()
+
+
+def main(arguments: Sequence[str]) -> None:
+    torch.set_num_threads(2)
+    table, out, *rest = arguments
+    resume = "--resume" in rest
+    settings = [one for one in rest if one != "--resume"]
+    fit(small_job(settings=settings), open_table(Path(table)), Path(out), resume=resume, device="cpu")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -29,10 +29,6 @@ from diptych.train.micro_batch import Fitted
 Compared = Callable[[Path, Path], None]
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
-
-
 class AtStep(Silent):
     """A progress that does something when a step is done, and remembers what it was told."""
 
@@ -59,16 +55,12 @@ class _Bar(SilentBar):
             self.told.act()
 
 
-def kill() -> None:
-    raise Killed
-
-
 @pytest.mark.parametrize("step", [1, 3, 4, 8, 11, 12])
 def test_killed_and_resumed_equals_never_killed(
     small_room: ModuleType, small_table: Table, whole: Path, assert_same_run: Compared, tmp_path: Path, step: int
 ) -> None:
-    with pytest.raises(Killed):
-        fit(small_room.small_job(), small_table, tmp_path / "run", device="cpu", progress=AtStep(step, kill))
+    with pytest.raises(small_room.Killed):
+        fit(small_room.small_job(), small_table, tmp_path / "run", device="cpu", progress=small_room.KillAt(step))
     result = fit(small_room.small_job(), small_table, tmp_path / "run", device="cpu", resume=True)
     assert (result.status, result.step) == ("finished", 12)
     assert_same_run(tmp_path / "run", whole)
@@ -92,8 +84,8 @@ def test_every_way_to_train_can_be_killed(
 ) -> None:
     job = small_room.small_job
     fit(job(settings=settings), small_table, tmp_path / "whole", device="cpu")
-    with pytest.raises(Killed):
-        fit(job(settings=settings), small_table, tmp_path / "run", device="cpu", progress=AtStep(8, kill))
+    with pytest.raises(small_room.Killed):
+        fit(job(settings=settings), small_table, tmp_path / "run", device="cpu", progress=small_room.KillAt(8))
     fit(job(settings=settings), small_table, tmp_path / "run", device="cpu", resume=True)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
@@ -142,22 +134,13 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(
     small_room: ModuleType, small_table: Table, whole: Path, assert_same_run: Compared, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    with pytest.raises(Killed):
-        fit(small_room.small_job(), small_table, out, device="cpu", progress=AtStep(11, kill))
+    with pytest.raises(small_room.Killed):
+        fit(small_room.small_job(), small_table, out, device="cpu", progress=small_room.KillAt(11))
     (out / "checkpoints" / "step_0000010" / "model.safetensors").write_bytes(b"noise")
     told = AtStep()
     fit(small_room.small_job(), small_table, out, device="cpu", resume=True, progress=told)
     assert "step_0000010" in told.lines[0] and "step_0000009" not in told.lines[0]
     assert_same_run(out, whole)
-
-
-class InFirstEvaluation(AtStep):
-    """Ends the run before its first evaluation has seen a row."""
-
-    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> SilentBar:
-        if name == "evaluating":
-            kill()
-        return super().bar(name, total, unit, done)
 
 
 def job_with_weights(small_room: ModuleType, origin: str = "given.pt") -> Job:
@@ -172,22 +155,23 @@ def job_with_weights(small_room: ModuleType, origin: str = "given.pt") -> Job:
 def test_given_weights_are_kept_before_the_first_evaluation(
     small_room: ModuleType, small_table: Table, assert_same_run: Compared, tmp_path: Path
 ) -> None:
-    with pytest.raises(Killed):
-        fit(job_with_weights(small_room), small_table, tmp_path / "run", device="cpu", progress=InFirstEvaluation())
-    assert not small_room.events(tmp_path / "run", "eval")
-    fit(small_room.small_job(), small_table, tmp_path / "run", device="cpu", resume=True)
+    out = tmp_path / "run"
+    with pytest.raises(small_room.Killed):
+        fit(job_with_weights(small_room), small_table, out, device="cpu", progress=small_room.KillBeforeEvaluation())
+    assert not small_room.events(out, "eval")
+    fit(small_room.small_job(), small_table, out, device="cpu", resume=True)
     fit(job_with_weights(small_room), small_table, tmp_path / "whole", device="cpu")
-    assert_same_run(tmp_path / "run", tmp_path / "whole")
-    assert best_or_last(tmp_path / "run").state["origin"] == "given.pt"
-    assert "| weights before | given.pt |" in (tmp_path / "run" / "card.md").read_text()
+    assert_same_run(out, tmp_path / "whole")
+    assert best_or_last(out).state["origin"] == "given.pt"
+    assert "| weights before | given.pt |" in (out / "card.md").read_text()
 
 
 def test_a_run_that_lost_its_given_weights_goes_on_only_with_them(
     small_room: ModuleType, small_table: Table, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    with pytest.raises(Killed):
-        fit(job_with_weights(small_room), small_table, out, device="cpu", progress=InFirstEvaluation())
+    with pytest.raises(small_room.Killed):
+        fit(job_with_weights(small_room), small_table, out, device="cpu", progress=small_room.KillBeforeEvaluation())
     shutil.rmtree(out / "checkpoints")
     with pytest.raises(RunExistsError, match=r"began with the weights of given\.pt .* Pass --init given\.pt again"):
         fit(small_room.small_job(), small_table, out, device="cpu", resume=True)
@@ -201,8 +185,8 @@ def test_a_run_that_lost_its_given_weights_goes_on_only_with_them(
 def test_a_bad_row_costs_itself_and_a_line(small_room: ModuleType, assert_same_run: Compared, tmp_path: Path) -> None:
     table = open_table(small_room.write_table(tmp_path / "table", num_bad=1))
     out = tmp_path / "run"
-    with pytest.raises(Killed):
-        fit(small_room.small_job(), table, out, device="cpu", progress=AtStep(8, kill))
+    with pytest.raises(small_room.Killed):
+        fit(small_room.small_job(), table, out, device="cpu", progress=small_room.KillAt(8))
     told = AtStep()
     fit(small_room.small_job(), table, out, device="cpu", resume=True, progress=told)
     assert [line["key"] for line in small_room.events(out, "reject")] == ["train0"]
