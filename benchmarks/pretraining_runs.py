@@ -150,7 +150,10 @@ def run_of(world: World, one: Tuning) -> Path:
     training = replace(
         run.training, steps=steps, seed=one.seed, batch=batch, eval_every=steps, eval_rows=min(100, 8 * batch)
     )
-    run = replace(run, training=training, optim=replace(run.optim, warmup_steps=max(1, steps // 10)))
+    # As long as the recipe's: after a shorter one a network of this form may stay at guessing.
+    run = replace(
+        run, training=training, optim=replace(run.optim, warmup_steps=min(run.optim.warmup_steps, steps // 3))
+    )
     name = f"{one.weights.name}_{one.task}_{one.seed}{'_scratch' if one.scratch else ''}"
     data = world.examples.get(one.task, world.scenes)
     init = None if one.scratch else one.weights

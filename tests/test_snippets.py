@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import typer.main
 from PIL import Image
 from typer.core import TyperGroup
 
-from diptych.cli.main import app, main
+from diptych.cli.main import app
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import open_table
 from diptych.data.table_writer import TableWriter
@@ -63,7 +63,7 @@ def blocks(page: str) -> list[Block]:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(exit_code: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything that pages speak of: pictures, tables and runs."""
     folder = tmp_path_factory.mktemp("prepared")
     draw_scenes(folder / "scenes", easy(num=200, size_px=48), workers=1)
@@ -75,7 +75,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     few = ["--set", "training.steps=2", "--set", "inputs.workers=0", "--device", "cpu"]
     for name, system in (("runs/first", "clip"), ("runs/demo", "clip"), ("runs/own", "detector")):
         words = ["train", system, "tiny", "--data", str(folder / "scenes"), "--out", str(folder / name)]
-        assert ended([*words, *few]) == 0
+        assert exit_code(*words, *few) == 0
     return folder
 
 
@@ -92,7 +92,9 @@ def place(request: pytest.FixtureRequest, prepared: Path, tmp_path: Path) -> Ite
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", NEEDS)
-def test_every_block_runs_as_it_stands(page: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_block_runs_as_it_stands(
+    exit_code: Callable[..., int], page: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", place / "cache")
@@ -101,19 +103,19 @@ def test_every_block_runs_as_it_stands(page: str, place: Path, monkeypatch: pyte
         if block.language == "bash":
             for line in block.text.splitlines():
                 if page == "README.md" or line not in INSTEAD:
-                    run_line(line, f"{page}:{block.line}")
+                    run_line(exit_code, line, f"{page}:{block.line}")
         if block.language == "python":
             with redirect_stdout(io.StringIO()):
                 exec(compile(block.text, f"{page}:{block.line}", "exec"), names)
 
 
-def run_line(line: str, where: str) -> None:
+def run_line(exit_code: Callable[..., int], line: str, where: str) -> None:
     """One line of bash: a command of ours, or one that is known not to be run here."""
     if line in SKIPPED:
         return
     words = shlex.split(INSTEAD.get(line, line), comments=True)
     assert words[:1] == ["diptych"], f"{where}: {line} is no command of ours; say in SKIPPED why no test runs it"
-    assert ended(words[1:]) == 0, f"{where}: {line}"
+    assert exit_code(*words[1:]) == 0, f"{where}: {line}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -161,13 +163,6 @@ def test_files_that_pages_name_are_there(page: str) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 120
-
-
-def ended(words: list[str]) -> int:
-    """The exit code of a command of ours."""
-    with pytest.raises(SystemExit) as stop:
-        main(words)
-    return int(stop.value.code or 0)
 
 
 def jpeg() -> bytes:

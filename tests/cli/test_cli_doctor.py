@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from diptych.cli import doctor
-from diptych.cli.main import main
 
 GIB = 2**30
 
 
 def test_the_page_and_the_json_say_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")  # so that no row is broken
     file = tmp_path / "new" / "doctor.json"
-    with pytest.raises(SystemExit) as ended:
-        main(["doctor", "--json", str(file)])
-    assert not ended.value.code
+    assert exit_code("doctor", "--json", file) == 0
     shown = capsys.readouterr().out
     findings = json.loads(file.read_text())["findings"]
     assert {"Python", "torch", "pair", "--device auto", "CPU", "precision=auto", "memory", "disk"} <= {
@@ -35,7 +33,7 @@ def test_the_page_and_the_json_say_the_same(
 
 
 def test_a_package_that_is_not_there_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     version = importlib.metadata.version
 
@@ -45,9 +43,7 @@ def test_a_package_that_is_not_there_is_named(
         return version(name)
 
     monkeypatch.setattr(importlib.metadata, "version", without)
-    with pytest.raises(SystemExit) as ended:
-        main(["doctor"])
-    assert not ended.value.code
+    assert exit_code("doctor") == 0
     assert "- torchvision: install it: pip install torchvision" in capsys.readouterr().out
 
 

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diptych import systems
-from diptych.cli.main import main
 from diptych.cli.plan import machines_of
 from diptych.cli.sizes import size_of
 from diptych.errors import UsageError
@@ -36,15 +35,13 @@ Plan = Callable[[str], list[str]]
 
 
 @pytest.fixture
-def plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Plan:
+def plan(exit_code: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Plan:
     """The lines that a command prints, of a model whose cost is known."""
     monkeypatch.setattr(systems, "cost_of", lambda run: COST)
     monkeypatch.setenv("COLUMNS", "80")
 
     def lines(command: str) -> list[str]:
-        with pytest.raises(SystemExit) as ended:
-            main(shlex.split(command))
-        assert not ended.value.code
+        assert exit_code(*shlex.split(command)) == 0
         return capsys.readouterr().out.splitlines()
 
     return lines
@@ -209,10 +206,8 @@ def test_an_objective_with_a_head_is_told_to_be_known_in_part(plan: Plan) -> Non
 
 
 @pytest.mark.slow
-def test_a_real_model_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["plan", "clip", "tiny", "--gpus", "1", "--memory", "1MB"])
-    assert not ended.value.code
+def test_a_real_model_is_counted(exit_code: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("plan", "clip", "tiny", "--gpus", 1, "--memory", "1MB") == 0
     lines = capsys.readouterr().out.splitlines()
     assert row(lines, "weights")[-2:] == ["322", "kB"]  # 80,425 parameters of 4 bytes
     assert lines[-1].startswith("Next: diptych plan clip tiny ")
@@ -232,10 +227,11 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         size_of(text, "--memory")
 
 
-def test_a_detector_is_refused_in_words_and_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(shlex.split("plan detector coco --gpus 8 --memory 80GB"))
+def test_a_detector_is_refused_in_words_and_before_any_work(
+    exit_code: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = exit_code("plan", "detector", "coco", "--gpus", 8, "--memory", "80GB")
     said = capsys.readouterr()
-    assert ended.value.code == 2 and said.out == "" and "Counting" not in said.err
+    assert code == 2 and said.out == "" and "Counting" not in said.err
     assert said.err.startswith("Error: what a detector costs hangs on what is in the pictures")
     assert "diptych train detector coco --data DIR --out RUN --set training.micro_batch=auto" in said.err

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from diptych import systems
 from diptych.cli import train
-from diptych.cli.main import main
 from diptych.cli.tables import split_to_evaluate
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import open_table
@@ -27,13 +27,6 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world") / "scenes"
     draw_scenes(folder, easy(num=160, seed=1), workers=1)
     return folder
-
-
-def ended(arguments: list[str]) -> int:
-    """The exit code of a command."""
-    with pytest.raises(SystemExit) as error:
-        main(arguments)
-    return int(error.value.code or 0)
 
 
 @pytest.mark.parametrize(
@@ -59,11 +52,11 @@ def test_a_recipe_and_repeat_together_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_setting_is_told_before_anything_is_written(
-    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int], scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
     command = ["train", "clip", "tiny", "--data", str(scenes), "--out", str(out), "--set", "optim.lrr=1"]
-    assert ended(command) == 2
+    assert exit_code(*command) == 2
     assert "optim.lr" in capsys.readouterr().err and not out.exists()
 
 
@@ -108,12 +101,12 @@ def test_a_run_that_fails_on_its_way_has_a_report(
 
 @pytest.mark.slow
 def test_a_run_from_the_outside_trains_reviews_and_goes_on(
-    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int], scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
     command = ["train", f"{EXAMPLE}:run", "--data", str(scenes), "--out", str(out), "--batch", "24"]
     command += ["--set", "training.steps=4", "--set", "training.eval_every=none", "--set", "objective.weight=0.5"]
-    assert ended(command) == 0
+    assert exit_code(*command) == 0
     shown = capsys.readouterr().out
     assert (
         shown.rstrip().splitlines()[-1] == f"Next: diptych evaluate {out} --task retrieval --data {scenes} --split test"
@@ -124,15 +117,19 @@ def test_a_run_from_the_outside_trains_reviews_and_goes_on(
     assert plain["recipe"] == "outside_recipe.py:run"
     terms = [json.loads(line).get("terms") for line in (out / "log.jsonl").read_text().splitlines()]
     assert {"contrastive", "colour"} in [set(one) for one in terms if one]
-    assert ended(command) == 1
+    assert exit_code(*command) == 1
     assert "--resume" in capsys.readouterr().err
-    assert ended([*command, "--resume"]) == 0
+    assert exit_code(*command, "--resume") == 0
     assert "finished" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_and_a_report(
-    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    exit_code: Callable[..., int],
+    scenes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from diptych.train.learner import Learner
 
@@ -145,7 +142,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_a_report(
     monkeypatch.setattr(Learner, "update", interrupted)
     out = tmp_path / "run"
     command = ["train", "clip", "tiny", "--data", str(scenes), "--out", str(out), "--set", "inputs.workers=0"]
-    assert ended(command) == 130
+    assert exit_code(*command) == 130
     told = capsys.readouterr().err
     assert "after step 1 of 40" in told and "--resume" in told
     assert (out / "last").read_text() == "step_0000001\n" and (out / "report.html").is_file()

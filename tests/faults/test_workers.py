@@ -18,7 +18,7 @@ from diptych.data.batch import Batch
 from diptych.data.sample import Item, Rng, Sample
 from diptych.data.table import Table, open_table
 from diptych.errors import DataError
-from diptych.train.loop import fit
+from diptych.train.fit import fit
 from kill import content
 
 
