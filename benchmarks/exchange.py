@@ -109,7 +109,7 @@ def loopback_bytes() -> int:
 
 
 def learner_and_rows(run: Run, ranks: Ranks) -> tuple[Learner, Batch]:
-    model = systems.building.new_model("clip", run.model, run.objective)
+    model = systems.models.new_model("clip", run.model, run.objective)
     inputs: Any = None  # batches come ready
     job = Job(run=run, model=model, objective=run.objective, inputs=inputs)
     device = torch.device("cpu")

@@ -150,7 +150,7 @@ def run_of(world: World, one: Tuning) -> Path:
     training = replace(
         run.training, steps=steps, seed=one.seed, batch=batch, eval_every=steps, eval_rows=min(100, 8 * batch)
     )
-    # As long as the recipe's: after a shorter one a network of this form may stay at guessing.
+    # As long as the recipe's, up to a third: after a shorter one a network of this form may stay at guessing.
     run = replace(
         run, training=training, optim=replace(run.optim, warmup_steps=min(run.optim.warmup_steps, steps // 3))
     )

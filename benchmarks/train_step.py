@@ -169,7 +169,7 @@ def our_step(
 
 def new_learner(config: ClipConfig, device: torch.device = CPU, precision: Precision = FLOAT32) -> Learner:
     run = replace(systems.recipe("clip", "tiny"), model=config, optim=OPTIM, training=TrainingSettings(steps=1000))
-    model = systems.building.new_model("clip", config, run.objective)
+    model = systems.models.new_model("clip", config, run.objective)
     inputs: Any = None  # batches come ready
     job = Job(run=run, model=model, objective=run.objective, inputs=inputs, origin="scratch")
     return Learner(job, steps=1000, device=device, precision=precision)

@@ -172,7 +172,7 @@ def _as_long_as_all(batches: Any, lengths: np.ndarray) -> np.ndarray:
 def new_learner(run: Run) -> Learner:
     """Of the training loop."""
     rng = torch.Generator().manual_seed(0)
-    model = systems.building.new_model("uniter", run.model, run.objective)
+    model = systems.models.new_model("uniter", run.model, run.objective)
     for weight in model.state_dict().values():  # as drawn, keys are nearly alike, and a wrong mask would pass
         weight.add_(torch.randn(weight.shape, generator=rng), alpha=0.1)
     inputs: Any = None  # batches come ready

@@ -68,8 +68,9 @@ def test_show_writes_the_curves_of_a_run_without_weights(exit_code, make_run, ca
     assert exit_code("report", "show", folder) == 0
     html = (folder / "report.html").read_text()
     assert "The loss went from 3.00 to 2.00 in 2 steps" in html
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
     assert "The loss went from 3.00 to 2.00" in printed
+    assert "asked nothing: the run ended before its first checkpoint" in said
     page = (folder / "report.html").resolve().as_uri()
     assert printed.strip().splitlines()[-1] == f"Next: python3 -m webbrowser {page}"
 

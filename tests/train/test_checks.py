@@ -9,7 +9,7 @@ import pytest
 
 from diptych import systems
 from diptych.data.region_join import region_columns
-from diptych.data.sampler import spread_rows
+from diptych.data.sampler import scattered_rows
 from diptych.data.scenes import draw_scenes, easy
 from diptych.data.table import Table, open_table
 from diptych.errors import DataError
@@ -45,7 +45,7 @@ def test_a_task_that_some_row_serves_is_tried(without_soft_labels: Table, monkey
     others = replace(run.objective, share=replace(run.objective.share, mrc=0))
     job, rows = built(without_soft_labels, replace(run, objective=others)), without_soft_labels.split("train")
     read = type(job.inputs).item
-    tried = [rows.key(row) for row in spread_rows(len(rows), TRIED)]
+    tried = [rows.key(row) for row in scattered_rows(len(rows), TRIED)]
     bad = set(tried) - {tried[3]}
     asked = []
 

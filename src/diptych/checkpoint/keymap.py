@@ -20,13 +20,14 @@ SHOWN = 6
 
 @dataclass(frozen=True)
 class PublishedWeights(Generic[Config]):
-    """A model that others trained, under our names."""
+    """A model that others trained, as a room reads it."""
 
     layout: str
     config: Config
     """The room's."""
     state: Mapping[str, Tensor]
-    """For the room's model of this config, with such heads as it names; float32."""
+    """Under the names of the room's model of this config, with such heads as it has, in float32; of a backbone alone (a
+    BERT, a ResNet) what the room's `fitted` gives a place."""
     ignored: Mapping[str, str]
     """Keys of the source that were left out, with the reason of each."""
 

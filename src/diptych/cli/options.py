@@ -30,5 +30,6 @@ BatchRows = Annotated[
 OnNanStep = Annotated[OnNan, typer.Option("--on-nan", help="What to do with a step without a finite loss.")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")]
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write it as JSON to this file.")
+    Path | None,
+    typer.Option("--json", metavar="FILE", dir_okay=False, help="Write what is told here as JSON to this file."),
 ]

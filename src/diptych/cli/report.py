@@ -51,6 +51,8 @@ def show(
     for shown in review.tables():
         screen.table(shown.title, shown.columns, shown.rows)
         screen.out()
+    if review.why_not:
+        screen.say(f"Note: the model was asked nothing: {review.why_not}")
     screen.out(f"Report: {review.report}")
     screen.next_step(_next(run, review.report))
 

@@ -62,7 +62,7 @@ def reproduce(
     if json_file is not None:
         _write(json_file, row, numbers, weights, data, regions)
         screen.out(f"Numbers: {json_file}")
-    screen.next_step(_again(row, weights, data, regions, device, keep))
+    screen.next_step("diptych reproduce" if row.ranks else _again(row, weights, data, regions, device, keep))
     if not all(one.passed for one in numbers):
         raise typer.Exit(FAILED)
 

@@ -11,7 +11,7 @@ from diptych.data.loader import RowReader
 from diptych.data.mixed_order import check_shares
 from diptych.data.partners import joined_partners
 from diptych.data.rejects import Reject
-from diptych.data.sampler import spread_rows
+from diptych.data.sampler import scattered_rows
 from diptych.data.table import Rows, Table
 from diptych.data.text_kinds import KINDS_COLUMN
 from diptych.errors import DataError, UsageError, unknown
@@ -129,7 +129,7 @@ def check_tasks(job: Job, rows: Rows) -> None:
     for part in rows.parts:
         for place, (task, _) in enumerate(job.objective.shares):
             reader = RowReader(part, job.inputs, Drawn(job.objective, place), job.run.training.seed, frozenset())
-            if refused := _refused(reader, spread_rows(len(part), TRIED)):
+            if refused := _refused(reader, scattered_rows(len(part), TRIED)):
                 raise DataError(
                     f"{task.name} can be drawn of none of {len(refused)} rows of {part.path}, {part.name}, that were "
                     f"tried; the first says: {refused[0].reason}"

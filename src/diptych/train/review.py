@@ -54,6 +54,8 @@ class Review:
     metrics: Path
     headline: str
     scores: tuple[Score, ...]
+    why_not: str = ""
+    """Why there are no scores, where there are none."""
 
     def tables(self) -> list[ShownTable]:
         """The table of results in the words of the page."""
@@ -87,7 +89,7 @@ def write_report(
     asked = split or _training(run).get("eval_split", "validation")
     limit = _training(run).get("eval_rows", 1000)
     measured = measure(encoder, table, split=asked, limit=limit, progress=progress)
-    if keep_answers and measured.why_not and _has_answers(run_folder / METRICS):
+    if keep_answers and measured.why_not and _has_answers(run_folder):
         raise DataError(f"{run_folder / REPORT} stays as it is: {measured.why_not}")
     headline = _headline(history, measured)
     metrics = {
@@ -106,6 +108,7 @@ def write_report(
         metrics=run_folder / METRICS,
         headline=headline,
         scores=measured.scores,
+        why_not=measured.why_not,
     )
 
 
@@ -213,8 +216,10 @@ def _figures(history: History, scores: Sequence[Score]) -> list[tuple[str, str]]
     return shown + told
 
 
-def _has_answers(metrics: Path) -> bool:
-    return metrics.exists() and bool(json.loads(metrics.read_text(encoding="utf-8")).get("results"))
+def _has_answers(run_folder: Path) -> bool:
+    report, metrics = run_folder / REPORT, run_folder / METRICS
+    there = report.exists() and metrics.exists()
+    return there and bool(json.loads(metrics.read_text(encoding="utf-8")).get("results"))
 
 
 def _read_run(run_folder: Path) -> dict[str, Any]:
