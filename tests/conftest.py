@@ -74,16 +74,16 @@ def exit_code() -> Callable[..., int]:
 
 @pytest.fixture
 def spoken(
-    exit_code: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    exit_code: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs a command; returns its exit code, standard output and standard error, in wide lines without colours."""
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
+        capfd.readouterr()
         code = exit_code(*words)
-        return code, *capsys.readouterr()
+        return code, *capfd.readouterr()
 
     return run
 

@@ -197,8 +197,9 @@ def place(exit_code: Callable[..., int], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def run(spoken: Callable[..., tuple[int, str, str]], place: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`spoken` in that folder, of a line as it is typed."""
+    """`spoken` in that folder, of a line as it is typed, where a message that is broken to the width is noticed."""
     monkeypatch.chdir(place)
+    monkeypatch.setenv("COLUMNS", "80")
     return lambda line: spoken(*shlex.split(line))
 
 

@@ -111,8 +111,7 @@ def evaluate(
         "--device": None if device == "auto" else device,
     }
     again = [word for name, value in asked_too.items() if value is not None for word in (name, str(value))]
-    beside = Path() if keep is None else keep
-    screen.next_step(_next(run, task, table, split, html, regions or [], again, beside))
+    screen.next_step(_next(run, task, table, split, html, regions or [], again, keep or Path()))
 
 
 def _page_of(run: str, task: str) -> Path | None:

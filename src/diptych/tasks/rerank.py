@@ -44,8 +44,7 @@ def rerank(
             logit, as they were trained; 0: the matcher alone decides.
         progress: where the work is drawn.
     Raises:
-        DataError: a picture has no regions, or they are of another detector; or scores or
-            cosines are no numbers.
+        DataError: a picture has no regions, or they are of another detector; or scores or cosines are no numbers.
     """
     pictures = _candidates(recalled.text, recalled.image, top)  # (T, top)
     texts = _candidates(recalled.image, recalled.text, top)  # (P, top)

@@ -85,7 +85,7 @@ def test_a_damaged_row_ends_neither_show_nor_compare(store: Path, run: Command, 
 
 
 def test_a_row_without_a_key_of_its_own_is_said_by_every_command(
-    store: Path, scenes: Path, run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: Path, scenes: Path, run: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     old = tmp_path / "old.tsv"
     assert run("export", store, old, "--to", "butd-tsv")[0] == 0
@@ -104,7 +104,7 @@ def test_a_row_without_a_key_of_its_own_is_said_by_every_command(
     code, _, said = run("compare", old, store)
     assert code == 0 and note in said.replace("\n", " ")
     with_regions(open_table(scenes), [old])
-    assert note in capsys.readouterr().err.replace("\n", " ")
+    assert note in capfd.readouterr().err.replace("\n", " ")
 
 
 def test_a_refused_export_leaves_nothing_in_the_way_of_the_one_it_advises(
